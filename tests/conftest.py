@@ -1,0 +1,19 @@
+"""Shared set-up of the tests: the persistent compilation cache and the folder of real curves."""
+
+from pathlib import Path
+
+import pytest
+
+from iclbayes.runtime import use_compilation_cache
+
+ROOT = Path(__file__).resolve().parent.parent
+use_compilation_cache(ROOT / ".jax_cache")
+
+
+@pytest.fixture(scope="session")
+def real_curves() -> Path:
+    """The CSV of real long-context ICL curves; skips where the shared folder is absent."""
+    path = ROOT.parent / "shared" / "data" / "long_context_icl.csv"
+    if not path.exists():
+        pytest.skip("the folder of real curves (../shared/data) is not here")
+    return path
