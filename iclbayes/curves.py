@@ -1,0 +1,223 @@
+"""`Curves`: many ICL curves of different lengths, grouped, as flat arrays."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from .files import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Bucket:
+    """Groups of equal numbers of curves, padded to one length with points of weight 0. See `Curves.buckets`.
+
+    Attributes:
+      groups: [G] indices of these groups in `Curves.keys`.
+      curves: [G, J] indices of their curves.
+      points: [G, J, n] index of each point in the flat arrays; padding repeats the curve's first point.
+      shots, prob, weight: [G, J, n].
+      n_test: [G, J, n] test examples behind each point (0 where unknown or padding).
+    """
+
+    groups: np.ndarray
+    curves: np.ndarray
+    points: np.ndarray
+    shots: np.ndarray
+    prob: np.ndarray
+    weight: np.ndarray
+    n_test: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Curves:
+    """ICL curves, one per (group, source), as flat arrays: curve c owns the points `start[c]:start[c+1]`.
+
+    Attributes:
+      keys: data frame [G], one row per group, its columns the columns grouped by.
+      group: [C] group of each curve, ascending.
+      source: [C] label of each curve's source.
+      start: [C + 1] offsets into the point arrays.
+      shots: [N] examples before the query, ascending within a curve, no repeats.
+      prob: [N] mean probability of the right answer, in [0, 1].
+      weight: [N] weight of each point in a fit, ≥ 0.
+      stderr: [N] standard error of `prob`, NaN where unknown.
+      n_correct, n_test: [N] counts, NaN where unknown.
+    """
+
+    keys: pd.DataFrame
+    group: np.ndarray
+    source: np.ndarray
+    start: np.ndarray
+    shots: np.ndarray
+    prob: np.ndarray
+    weight: np.ndarray
+    stderr: np.ndarray
+    n_correct: np.ndarray
+    n_test: np.ndarray
+
+    @property
+    def n_groups(self) -> int:
+        return len(self.keys)
+
+    @property
+    def n_curves(self) -> int:
+        return len(self.group)
+
+    def __len__(self) -> int:
+        return self.n_groups
+
+    def __repr__(self) -> str:
+        by = ", ".join(map(str, self.keys.columns)) or "nothing"
+        return f"Curves({self.n_groups} groups by {by}; {self.n_curves} curves, {len(self.shots)} points)"
+
+    @classmethod
+    def from_arrays(cls, shots, prob, weight=None, *, n_test=None, source: Sequence | None = None) -> "Curves":
+        """Curves from dense arrays.
+
+        Args:
+          shots: [n], or [G, J, n], or [G, n] (one curve per group).
+          prob: [G, J, n] or [G, n].
+          weight: like `prob`, default 1; points of weight 0 are dropped.
+          n_test: like `prob`, test examples behind each point (default unknown).
+          source: J labels, default 0 … J − 1.
+
+        Raises:
+          InputError: shapes that do not fit.
+        """
+        prob = np.asarray(prob, np.float64)
+        if prob.ndim == 2:
+            expand = lambda a: None if a is None else np.asarray(a)[..., None, :]  # noqa: E731
+            shots, weight, n_test = (a if np.ndim(a) < 2 else expand(a) for a in (shots, weight, n_test))
+            prob = prob[:, None]
+        if prob.ndim != 3:
+            raise InputError(f"prob has shape {prob.shape}: give [groups, sources, points] or [groups, points]")
+        try:
+            shots = np.broadcast_to(np.asarray(shots, np.float64), prob.shape)
+            weight = np.broadcast_to(np.asarray(1.0 if weight is None else weight, np.float64), prob.shape)
+            tests = np.broadcast_to(np.asarray(np.nan if n_test is None else n_test, np.float64), prob.shape)
+        except ValueError:
+            raise InputError(f"shots, weight or n_test do not broadcast to the shape of prob, {prob.shape}") from None
+        n_groups, n_curves, _ = prob.shape
+        keep = weight.reshape(n_groups * n_curves, -1) > 0
+        counts = keep.sum(1)
+        mask = keep.reshape(-1)
+        labels = np.asarray(list(range(n_curves)) if source is None else list(source))
+        flat = [a.reshape(-1)[mask] for a in (shots, prob, weight, tests)]
+        return cls(
+            keys=pd.DataFrame({"group": np.arange(n_groups)}),
+            group=np.repeat(np.arange(n_groups), n_curves),
+            source=np.tile(labels, n_groups),
+            start=np.concatenate([[0], np.cumsum(counts)]),
+            shots=flat[0],
+            prob=flat[1],
+            weight=flat[2],
+            stderr=np.full(len(flat[0]), np.nan),
+            n_correct=np.where(np.isnan(flat[3]), np.nan, np.round(flat[1] * np.nan_to_num(flat[3]))),
+            n_test=flat[3],
+        )
+
+    def point_curve(self) -> np.ndarray:
+        """[N] the curve of each point."""
+        return np.repeat(np.arange(self.n_curves), np.diff(self.start))
+
+    def max_shots(self) -> np.ndarray:
+        """[C] the largest number of shots in each curve."""
+        sizes = np.diff(self.start)
+        largest = np.zeros(self.n_curves)
+        full = sizes > 0
+        if full.any():
+            largest[full] = np.maximum.reduceat(self.shots, self.start[:-1][full])
+        return largest
+
+    def within(self, fraction: float) -> np.ndarray:
+        """[N] True for the points to fit at a fraction: shots ≤ fraction × the curve's largest number of shots."""
+        limit = fraction * self.max_shots() * (1 + 1e-12)
+        return self.shots <= limit[self.point_curve()]
+
+    def with_weight(self, weight: np.ndarray) -> "Curves":
+        """The same curves with other weights [N]."""
+        return dataclasses.replace(self, weight=np.asarray(weight, np.float64))
+
+    def select(self, groups: np.ndarray) -> "Curves":
+        """The groups with these indices (or under this mask), in ascending order."""
+        chosen = np.zeros(self.n_groups, bool)
+        chosen[groups] = True
+        curve = chosen[self.group]
+        point = curve[self.point_curve()]
+        renumber = np.cumsum(chosen) - 1
+        points = {f: getattr(self, f)[point] for f in ("shots", "prob", "weight", "stderr", "n_correct", "n_test")}
+        return Curves(
+            keys=self.keys[chosen].reset_index(drop=True),
+            group=renumber[self.group[curve]],
+            source=self.source[curve],
+            start=np.concatenate([[0], np.cumsum(np.diff(self.start)[curve])]),
+            **points,
+        )
+
+    def regroup(self, by: Sequence[str]) -> "tuple[Curves, np.ndarray]":
+        """Groups merged over all columns but `by`; also [G] the new group of each old one. Curves keep their order."""
+        if not list(by):
+            code = np.zeros(self.n_groups, int)
+        else:
+            code = self.keys.groupby(list(by), sort=False, dropna=False).ngroup().to_numpy()
+        keys = self.keys.assign(_code=code).drop_duplicates("_code").sort_values("_code")
+        keys = keys[list(by)].reset_index(drop=True)
+        new = code[self.group]
+        order = np.argsort(new, kind="stable")
+        sizes = np.diff(self.start)[order]
+        start = np.concatenate([[0], np.cumsum(sizes)])
+        take = np.repeat(self.start[:-1][order] - start[:-1], sizes) + np.arange(len(self.shots))
+        points = {f: getattr(self, f)[take] for f in ("shots", "prob", "weight", "stderr", "n_correct", "n_test")}
+        return Curves(keys=keys, group=new[order], source=self.source[order], start=start, **points), code
+
+    def to_frame(self) -> pd.DataFrame:
+        """Long format: the group columns, source, shots, prob, weight, stderr, n_correct, n_test; one row per point."""
+        curve = self.point_curve()
+        frame = self.keys.iloc[self.group[curve]].reset_index(drop=True)
+        values = {"source": self.source[curve]}
+        values |= {f: getattr(self, f) for f in ("shots", "prob", "weight", "stderr", "n_correct", "n_test")}
+        return frame.assign(**values)
+
+    def buckets(self) -> list[Bucket]:
+        """Groups by number of curves and padded length, so that few shapes serve many data sets.
+
+        Lengths are padded up to `bucket_length`; a padding point has weight 0 and a valid number of shots.
+        """
+        sizes = np.diff(self.start)
+        group_start = np.searchsorted(self.group, np.arange(self.n_groups + 1))
+        n_curves = np.diff(group_start)
+        longest = np.zeros(self.n_groups, int)
+        np.maximum.at(longest, self.group, sizes)
+        lengths = bucket_length(longest)
+        found = []
+        for j in np.unique(n_curves):
+            for length in np.unique(lengths[n_curves == j]):
+                groups = np.flatnonzero((n_curves == j) & (lengths == length))
+                curves = group_start[groups][:, None] + np.arange(j)
+                offset = np.arange(length)
+                real = offset < sizes[curves][..., None]
+                points = np.where(real, self.start[:-1][curves][..., None] + offset, 0)
+                # Padding repeats the curve's own first point (point 0 of all where a curve is empty) at weight 0.
+                first = np.minimum(self.start[:-1][curves], len(self.shots) - 1)[..., None]
+                points = np.where(real, points, first)
+                found.append(
+                    Bucket(
+                        groups=groups,
+                        curves=curves,
+                        points=points,
+                        shots=self.shots[points],
+                        prob=self.prob[points],
+                        weight=np.where(real, self.weight[points], 0.0),
+                        n_test=np.where(real, np.nan_to_num(self.n_test[points]), 0.0),
+                    )
+                )
+        return found
+
+
+def bucket_length(n: np.ndarray) -> np.ndarray:
+    """Smallest of 8, 12, 16, 24, 32, 48, 64, 96, … (powers of two and the half-way points between) that is ≥ n."""
+    n = np.maximum(np.asarray(n), 8)
+    power = 2 ** np.ceil(np.log2(n) - 1e-9).astype(int)
+    return np.where(n <= power * 3 // 4, power * 3 // 4, power)

@@ -1,0 +1,247 @@
+"""The M-task laws: original and sampling, and contexts that mix sources.
+
+    w_jm(n) ∝ ρ_m P[j,m]^(K n),    p_j(n) = Σ_m w_jm(n) P[j,m]                 (Arora et al. 2024, theorem 1, with K)
+
+`bayesian_original` leaves every entry of P free, M J + (M − 1) + 1 parameters; `bayesian_sampling` has P[j,m] = γ_m if
+m = j, else β_m, with β_m ≤ γ_m. With a background task M = J + 1, and column M has a β but no γ (no curve is its own).
+Mixed contexts: with n_i examples from each source i in any order, w_m ∝ ρ_m Π_i P[i,m]^(K n_i).
+
+Raw: prior = ln ρ_m − ln ρ_M for m < M; efficiency = ln K; probs, gamma = logit; beta = logit(β_m/γ_m), and logit β for the
+background.
+"""
+
+import dataclasses
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from .base import Law, Params, first_last_half, logit, safe_log
+from .bayesian import Heterogeneous, Scoring, logits_from_simplex, simplex_from_logits
+
+
+def task_posterior(log_prior: Array, evidence: Array, axis: int = 0) -> Array:
+    """w_m ∝ exp(log_prior_m + evidence_m) along `axis`; sums to 1."""
+    return jax.nn.softmax(log_prior + evidence, axis=axis)
+
+
+class TaskMixture(Law):
+    """Shared by the M-task laws; subclasses say how the parameters fill ln P."""
+
+    def log_probs(self, raw: Params) -> Array:
+        """ln P [J, M]."""
+        raise NotImplementedError
+
+    def _shared(self, raw: Params) -> Params:
+        return {"prior": simplex_from_logits(raw["prior"]), "efficiency": jnp.exp(raw["efficiency"])}
+
+    def _shared_raw(self, params: Params) -> Params:
+        return {"prior": logits_from_simplex(params["prior"]), "efficiency": safe_log(params["efficiency"])}
+
+    def local(self, raw: Params) -> Array:
+        log_p = self.log_probs(raw).T  # [M, J]
+        log_prior = jnp.concatenate([raw["prior"], jnp.zeros((1,), log_p.dtype)])
+        rows = jnp.broadcast_to(log_prior[:, None], log_p.shape)
+        return jnp.concatenate([rows, log_p, jnp.broadcast_to(jnp.exp(raw["efficiency"]), (1, log_p.shape[1]))])
+
+    def point_and_jacobian(self, q, x):
+        tasks = (q.shape[0] - 1) // 2
+        log_prior, log_p, k = q[:tasks], q[tasks:-1], q[-1]
+        kx = k * x
+        w = task_posterior(log_prior, kx * log_p)
+        p_m = jnp.exp(log_p)
+        p = jnp.sum(w * p_m, axis=0)
+        lean = w * (p_m - p)  # ∂p/∂(log odds of task m)
+        d_log_p = w * p_m + kx * lean
+        d_k = x * jnp.sum(log_p * lean, axis=0)
+        return p, (*lean, *d_log_p, d_k)
+
+    def shots_to_reach(self, params, level):
+        from .reach import reach_by_bisection
+
+        return reach_by_bisection(self, params, level)
+
+
+@dataclasses.dataclass(frozen=True)
+class Original(TaskMixture):
+    """Every P[j,m] free: parameter `probs` [J, M]."""
+
+    name: str = "bayesian_original"
+    label: ClassVar[str] = "Bayesian (original)"
+    param_names: ClassVar[tuple[str, ...]] = ("prior", "efficiency", "probs")
+    per_source: ClassVar[tuple[str, ...]] = ("prior", "probs")
+
+    def raw_shapes(self, n_curves, background):
+        tasks = n_curves + bool(background)
+        return {"prior": (tasks - 1,), "efficiency": (), "probs": (n_curves, tasks)}
+
+    def constrain(self, raw):
+        return self._shared(raw) | {"probs": jax.nn.sigmoid(raw["probs"])}
+
+    def unconstrain(self, params):
+        return self._shared_raw(params) | {"probs": logit(params["probs"])}
+
+    def log_probs(self, raw):
+        return jax.nn.log_sigmoid(raw["probs"])
+
+    def guess(self, x, y, w, n_starts, key, background):
+        key_scoring, key_noise = jax.random.split(key)
+        raw = Scoring().guess(x, y, w, n_starts, key_scoring, background)
+        n_curves = y.shape[0]
+        tasks = n_curves + bool(background)
+        gamma, ratio = raw["gamma"], raw["beta"]
+        beta = logit(jax.nn.sigmoid(gamma) * jax.nn.sigmoid(ratio))
+        own = jnp.eye(n_curves, tasks, dtype=bool)
+        probs = jnp.where(own, gamma[:, :, None], beta[:, :, None])
+        # Exactly equal columns would be a saddle: nudge them apart.
+        probs = probs + 0.1 * jax.random.normal(key_noise, probs.shape, probs.dtype)
+        return {"prior": raw["prior"], "efficiency": raw["efficiency"], "probs": probs}
+
+
+@dataclasses.dataclass(frozen=True)
+class Sampling(TaskMixture):
+    """P[j,m] = γ_m if m = j, else β_m ≤ γ_m: parameters `gamma` [J], `beta` [M]."""
+
+    name: str = "bayesian_sampling"
+    label: ClassVar[str] = "Bayesian (sampling)"
+    param_names: ClassVar[tuple[str, ...]] = ("prior", "efficiency", "gamma", "beta")
+    per_source: ClassVar[tuple[str, ...]] = ("prior", "gamma", "beta")
+    needs: ClassVar[dict[str, tuple[str, ...]]] = {"beta": ("gamma",)}
+
+    def raw_shapes(self, n_curves, background):
+        tasks = n_curves + bool(background)
+        return {"prior": (tasks - 1,), "efficiency": (), "gamma": (n_curves,), "beta": (tasks,)}
+
+    def constrain(self, raw):
+        return self._shared(raw) | {
+            "gamma": jax.nn.sigmoid(raw["gamma"]),
+            "beta": jnp.exp(self._log_beta(raw)),
+        }
+
+    def unconstrain(self, params):
+        n_curves = params["gamma"].shape[0]
+        ratio = logit(params["beta"][:n_curves] / params["gamma"])
+        return self._shared_raw(params) | {
+            "gamma": logit(params["gamma"]),
+            "beta": jnp.concatenate([ratio, logit(params["beta"][n_curves:])]),
+        }
+
+    def _log_beta(self, raw):
+        log_gamma = jax.nn.log_sigmoid(raw["gamma"])
+        n_curves = log_gamma.shape[0]
+        log_ratio = jax.nn.log_sigmoid(raw["beta"])
+        return jnp.concatenate([log_gamma + log_ratio[:n_curves], log_ratio[n_curves:]])
+
+    def log_probs(self, raw):
+        log_gamma, log_beta = jax.nn.log_sigmoid(raw["gamma"]), self._log_beta(raw)
+        n_curves, tasks = log_gamma.shape[0], log_beta.shape[0]
+        own = jnp.eye(n_curves, tasks, dtype=bool)
+        return jnp.where(own, log_gamma[:, None], jnp.broadcast_to(log_beta, own.shape))
+
+    def guess(self, x, y, w, n_starts, key, background):
+        raw = Scoring().guess(x, y, w, n_starts, key, background)
+        if background:
+            beta = logit(jax.nn.sigmoid(raw["gamma"]) * jax.nn.sigmoid(raw["beta"]))
+            raw = raw | {"beta": jnp.concatenate([raw["beta"], jnp.mean(beta, axis=1, keepdims=True)], axis=1)}
+        return raw
+
+
+@dataclasses.dataclass(frozen=True)
+class Mixed(Law):
+    """A Bayesian law on contexts that mix sources: w_m ∝ ρ_m Π_i P[i,m]^(K n_i).
+
+    "Shots" are then an array [2 J, …]: the number of examples of each source, followed by the one-hot source of the query.
+    All other methods are those of the law `base`. Fitted as one long curve per group (see `iclbayes.fit_mixed`).
+    """
+
+    base: Law = Original()
+    label: ClassVar[str] = "Bayesian, mixed contexts"
+
+    def __post_init__(self):
+        if isinstance(self.base, Heterogeneous) or not isinstance(self.base, (Scoring, TaskMixture)):
+            raise ValueError(f"no mixed-context reading of the law {self.base.name!r}: use original, sampling or scoring")
+
+    def raw_shapes(self, n_curves, background):
+        return self.base.raw_shapes(n_curves, background)
+
+    def constrain(self, raw):
+        return self.base.constrain(raw)
+
+    def unconstrain(self, params):
+        return self.base.unconstrain(params)
+
+    def abscissa(self, shots):
+        half = shots.shape[0] // 2
+        return jnp.concatenate([self.base.abscissa(shots[:half]), shots[half:]])
+
+    def local(self, raw):
+        log_p = log_probs(self.base, raw)  # [J, M]
+        log_prior = jnp.concatenate([raw["prior"], jnp.zeros((1,), log_p.dtype)])
+        return jnp.concatenate([log_prior, log_p.reshape(-1), jnp.exp(raw["efficiency"])[None]])[:, None]
+
+    def point(self, q, x):
+        n_curves = x.shape[0] // 2
+        tasks = (q.shape[0] - 1) // (n_curves + 1)
+        log_prior, log_p, k = q[:tasks], q[tasks:-1].reshape(n_curves, tasks, *q.shape[1:]), q[-1]
+        counts, query = x[:n_curves], x[n_curves:]
+        evidence = k * jnp.sum(counts[:, None] * log_p, axis=0)
+        w = task_posterior(log_prior, evidence)
+        return jnp.sum(w * jnp.sum(query[:, None] * jnp.exp(log_p), axis=0), axis=0)
+
+    def point_and_jacobian(self, q, x):
+        return Law.point_and_jacobian(self, q, x)
+
+
+def log_probs(law: Law, raw: Params) -> Array:
+    """ln P [J, M] of any Bayesian law, from raw parameters; for the scoring law P[j,m] = β_j off its own task."""
+    if isinstance(law, TaskMixture):
+        return law.log_probs(raw)
+    log_gamma = jax.nn.log_sigmoid(raw["gamma"])
+    log_beta = log_gamma + jax.nn.log_sigmoid(raw["beta"])
+    own = jnp.eye(log_gamma.shape[0], raw["prior"].shape[0] + 1, dtype=bool)
+    return jnp.where(own, log_gamma[:, None], log_beta[:, None])
+
+
+def task_weights(law: Law, params: Params, shots: Array) -> Array:
+    """Posterior over tasks after n shots from each source, w_jm(n).
+
+    Args:
+      law: a Bayesian law; for the heterogeneous one the weights are those at the median efficiency.
+      params: its constrained parameters (one group).
+      shots: [n].
+
+    Returns:
+      [J, M, n], summing to 1 over M.
+
+    Raises:
+      ValueError: the law is not Bayesian.
+    """
+    if "prior" not in law.param_names:
+        raise ValueError(f"the law {law.name!r} has no tasks, so no posterior over tasks")
+    raw = law.unconstrain(params)
+    log_p = log_probs(law, raw)
+    log_prior = jnp.concatenate([raw["prior"], jnp.zeros((1,), log_p.dtype)])
+    kx = jnp.exp(raw["efficiency"]) * law.abscissa(jnp.asarray(shots, log_p.dtype))
+    return task_posterior(log_prior[None, :, None], log_p[:, :, None] * kx, axis=1)
+
+
+def mean_mixed(law: Law, params: Params, counts: Array, query: Array) -> Array:
+    """Expected probability of the right answer after a context that mixes sources.
+
+    p = Σ_m w_m P[query, m],   w_m ∝ ρ_m Π_i P[i,m]^(K n_i).
+
+    Args:
+      law: original, sampling or scoring law.
+      params: its constrained parameters (one group).
+      counts: [N, J], examples of each source in the context (in any order).
+      query: [N], the index of the source that the query is drawn from.
+
+    Returns:
+      [N].
+    """
+    counts = jnp.asarray(counts)
+    one_hot = jax.nn.one_hot(query, counts.shape[-1], dtype=params["prior"].dtype)
+    shots = jnp.concatenate([counts.astype(one_hot.dtype), one_hot], axis=-1).T
+    mixed = Mixed(name=f"{law.name}_mixed", base=law)
+    return mixed.mean_raw(mixed.unconstrain(params), shots[:, None])[0]
