@@ -1,0 +1,13 @@
+"""GINC, the synthetic world: mixtures of hidden Markov models, documents, prompts, exact learners,
+corpora."""
+
+from .sampling import Documents as Documents
+from .sampling import Prompts as Prompts
+from .sampling import cut_blocks as cut_blocks
+from .sampling import sample_blocks as sample_blocks
+from .sampling import sample_documents as sample_documents
+from .sampling import sample_prompts as sample_prompts
+from .sampling import shots_per_prompt as shots_per_prompt
+from .world import World as World
+from .world import WorldConfig as WorldConfig
+from .world import make_world as make_world
