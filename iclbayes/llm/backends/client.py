@@ -1,0 +1,148 @@
+"""Asking a completions server, and asking again: back-off on overload, errors of the server and broken connections."""
+
+import asyncio
+import json
+import random
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+AGAIN = {408, 409, 425, 429, 500, 502, 503, 504, 529}
+LONGEST_WAIT = 60.0  # seconds
+
+
+class Refused(Exception):
+    """The server said no, or could not be reached, for good. The message is one line and holds no key."""
+
+    def __init__(self, message: str, status: int | None = None):
+        super().__init__(message)
+        self.status = status
+
+
+class Torn(Exception):
+    """A reply that came with status 200 and cannot be read; worth another try."""
+
+
+class Client:
+    """One server. `complete` and `get` return decoded JSON objects or raise `Refused`."""
+
+    def __init__(
+        self,
+        base_url: str,
+        key: str | None,
+        key_variable: str,
+        timeout: float,
+        retries: int,
+        backoff: float,
+        connections: int = 8,
+    ):
+        self.url, self._key, self._key_variable = base_url.rstrip("/"), key, key_variable
+        self.name, self._retries, self._backoff = self.shown(base_url), retries, backoff
+        self._answered = False
+        self._http = httpx.AsyncClient(
+            headers={"Authorization": f"Bearer {key}"} if key else {},
+            timeout=httpx.Timeout(timeout, connect=min(timeout, 30.0)),
+            limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
+        )
+
+    @staticmethod
+    def shown(url: str) -> str:
+        """The URL as it may be printed and stored: without user, password, query and fragment."""
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        host = f"[{host}]" if ":" in host else host
+        return f"{parts.scheme}://{host}{f':{parts.port}' if parts.port else ''}{parts.path.rstrip('/')}"
+
+    async def __aenter__(self) -> "Client":
+        return self
+
+    async def __aexit__(self, *exc: Any) -> None:
+        await self._http.aclose()
+
+    async def get(self, path: str) -> dict:
+        return await self._ask("GET", path, None, dict)
+
+    async def complete(self, body: dict, check: Callable[[dict], Any]) -> Any:
+        """Posts to `/completions` and returns `check(reply)`; a `Torn` from `check` counts as a torn reply."""
+        return await self._ask("POST", "/completions", body, check)
+
+    async def _ask(self, method: str, path: str, body: dict | None, check: Callable[[dict], Any]) -> Any:
+        for attempt in range(self._retries + 1):
+            wait = min(self._backoff * 2**attempt, LONGEST_WAIT) * random.uniform(0.5, 1.0)
+            try:
+                reply = await self._http.request(method, self._join(path), json=body)
+            except httpx.ConnectError as error:
+                # Nobody is there at the first contact: a wrong address, not a fault that passes.
+                if not self._answered:
+                    raise Refused(
+                        f"no server answers at {self.name} ({self._clean(error)}); is it running?"
+                    ) from None
+                problem = self._clean(error)
+            except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+                raise Refused(f"{self.name} is not an address of a server ({self._clean(error)})") from None
+            except httpx.RequestError as error:
+                problem = self._clean(error) or type(error).__name__
+            else:
+                self._answered = True
+                if reply.status_code in AGAIN:
+                    problem = f"status {reply.status_code}: {self._clean(_message(reply))}"
+                    wait = max(wait, min(_retry_after(reply), LONGEST_WAIT))
+                elif reply.status_code != 200:
+                    raise Refused(self._refusal(reply, path), reply.status_code)
+                else:
+                    try:
+                        decoded = reply.json()
+                        if not isinstance(decoded, dict):
+                            raise Torn("the reply is not a JSON object")
+                        return check(decoded)
+                    except (json.JSONDecodeError, UnicodeDecodeError):
+                        problem = "a reply that is not whole JSON"
+                    except Torn as error:
+                        problem = str(error)
+            if attempt < self._retries:
+                await asyncio.sleep(wait)
+        raise Refused(
+            f"{self.name}: gave up after {self._retries + 1} tries, the last: {problem};"
+            " finished prompts are kept, run the same command to go on"
+        )
+
+    def _join(self, path: str) -> str:
+        parts = urlsplit(self.url)
+        return parts._replace(path=parts.path.rstrip("/") + path).geturl()
+
+    def _refusal(self, reply: httpx.Response, path: str) -> str:
+        status, said = reply.status_code, self._clean(_message(reply))
+        if status in (401, 403):
+            held = "the key in" if self._key else "no key in"
+            return f"{self.name} refuses us (status {status}), with {held} ${self._key_variable}; set the right one"
+        if status == 404:
+            return f"{self.name} has no {path}, or not this model (status 404: {said}); check --base-url and --model"
+        return f"{self.name} refuses the request (status {status}: {said})"
+
+    def _clean(self, said: object) -> str:
+        """One short line in which the key and the full URL, should anybody echo them, are hidden."""
+        text = " ".join(str(said).split())
+        for secret, shown in ((self._key, "<key>"), (self.url, self.name)):
+            if secret:
+                text = text.replace(secret, shown)
+        return text[:200]
+
+
+def _message(reply: httpx.Response) -> str:
+    try:
+        said = reply.json()
+        for name in ("error", "message", "detail"):
+            if isinstance(said, dict) and name in said:
+                said = said[name]
+        return said if isinstance(said, str) else json.dumps(said)
+    except ValueError:
+        return reply.text
+
+
+def _retry_after(reply: httpx.Response) -> float:
+    try:
+        return max(0.0, float(reply.headers.get("retry-after", "0")))
+    except ValueError:
+        return 0.0

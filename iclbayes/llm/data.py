@@ -1,0 +1,294 @@
+"""Data sets of questions and answers: the named tasks, and any file of question/answer rows, through `datasets`.
+
+Nothing is shipped: a named task is fetched from the hub, or read from a local copy given as `data`. Tasks that need
+answers which nobody should ship (HarmBench) take them from the user's own file.
+"""
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from iclbayes.files import InputError
+
+MATCHING, NOT_MATCHING = "matching", "not_matching"
+
+
+@dataclasses.dataclass(frozen=True)
+class Example:
+    """One question with its answer.
+
+    Attributes:
+      question: what the user says.
+      answer: what the assistant says; this is the text that goes into the context.
+      forms: further spellings of the same answer (`yes` beside `Yes`); their probabilities count as the answer's.
+      others: competing answers; what a flipped label shows, and what `accuracy` compares with.
+      source: the task distribution that the example belongs to.
+    """
+
+    question: str
+    answer: str
+    forms: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
+    source: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """A named data set: where it lives and how its rows become examples."""
+
+    hub: str
+    columns: tuple[str, ...]
+    convert: Callable[[dict], Iterable[Example]]
+    file: str | None = None
+    config: str | None = None
+    revision: str | None = None
+    split: str = "train"
+    needs_answers: bool = False
+
+
+def _persona(row: dict) -> Iterable[Example]:
+    yes, no = row["answer_matching_behavior"].strip(), row["answer_not_matching_behavior"].strip()
+    question = row["question"].strip()
+    yield Example(question, yes, others=(no,), source=MATCHING)
+    yield Example(question, no, others=(yes,), source=NOT_MATCHING)
+
+
+def _creak(row: dict) -> Iterable[Example]:
+    label = str(row["label"]).strip().lower()
+    if label not in ("true", "false"):
+        raise InputError(f"CREAK: the label {label!r} is neither true nor false; use a split with labels")
+    question = f"Is this claim true or false? {row['sentence'].strip()}"
+    yield Example(question, label, others=("false" if label == "true" else "true",))
+
+
+def _logiqa(row: dict) -> Iterable[Example]:
+    options = row["options"]
+    letters = "ABCDEFGH"[: len(options)]
+    correct = int(row["correct_option"])
+    if not 0 <= correct < len(letters):
+        raise InputError(f"LogiQA: correct_option {correct} is not one of the {len(letters)} options")
+    lines = [f"{letter}. {str(option).strip()}" for letter, option in zip(letters, options)]
+    question = "\n".join([row["context"].strip(), row["query"].strip(), *lines])
+    yield Example(question, letters[correct], others=tuple(x for x in letters if x != letters[correct]))
+
+
+def _harmbench(row: dict) -> Iterable[Example]:
+    context = (row.get("ContextString") or "").strip()
+    behavior = row["Behavior"].strip()
+    yield Example(f"{context}\n\n{behavior}" if context else behavior, row["answer"])
+
+
+_PERSONA_COLUMNS = ("question", "answer_matching_behavior", "answer_not_matching_behavior")
+
+
+def _persona_task(name: str) -> Task:
+    return Task("Anthropic/model-written-evals", _PERSONA_COLUMNS, _persona, file=f"persona/{name}.jsonl")
+
+
+TASKS = {name: _persona_task(name) for name in ("psychopathy", "machiavellianism", "narcissism")} | {
+    "creak": Task("amydeng2000/CREAK", ("sentence", "label"), _creak),
+    # `datasets` no longer runs loading scripts; this revision holds the same rows as Parquet.
+    "logiqa": Task(
+        "lucasmccabe/logiqa",
+        ("context", "query", "options", "correct_option"),
+        _logiqa,
+        revision="refs/convert/parquet",
+    ),
+    "harmbench": Task("walledai/HarmBench", ("Behavior",), _harmbench, config="standard", needs_answers=True),
+}
+PERSONA = "persona/"  # `persona/NAME` is any other file of that folder of the model-written evals
+
+_READERS = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
+
+
+def load(
+    task: str,
+    data: str | None = None,
+    answers: str | None = None,
+    split: str | None = None,
+    contrast: bool = False,
+) -> list[Example]:
+    """The examples of a named task or of a file of question/answer rows.
+
+    Args:
+      task: a name in `TASKS`, `persona/NAME`, or the path of a CSV, TSV, JSON, JSON lines or Parquet file with columns
+        `question` and `answer`, and optionally `answer_other` (a competing answer; in JSON also a list), `answer_forms`
+        (further spellings; a list, or in CSV separated by `|`) and `source`.
+      data: for a named task, a local file or another hub name to read instead of the task's own.
+      answers: for tasks that ship no answers, a file with columns `BehaviorID` or `question`, and `answer`.
+      split: which split of a hub data set to read.
+      contrast: give a file with `answer_other` a second source in which `answer` and `answer_other` change places; the
+        two are named `matching` and `not_matching`, as the persona tasks'.
+
+    Raises:
+      InputError: the task is unknown, a file or column is missing, or an answer is empty.
+    """
+    if task in TASKS or task.startswith(PERSONA):
+        known = TASKS.get(task) or _persona_task(task.removeprefix(PERSONA))
+        examples = _load_named(task, known, data, answers, split)
+    elif Path(task).suffix.lower() in _READERS or Path(task).exists():
+        if data or answers:
+            raise InputError(
+                f"{task}: data and answers files are for named tasks; a file of rows has its own answers"
+            )
+        examples = _load_rows(Path(task))
+    else:
+        raise InputError(
+            f"unknown task {task!r}: known are {', '.join(TASKS)}, {PERSONA}NAME,"
+            " or the path of a file with columns question and answer"
+        )
+    if contrast and not task.startswith(PERSONA) and {x.source for x in examples} != {MATCHING, NOT_MATCHING}:
+        examples = add_contrast(examples, task)
+    for i, example in enumerate(examples):
+        if not example.question.strip() or not example.answer.strip():
+            raise InputError(f"{task}: example {i} has an empty question or answer; fill it or drop the row")
+    if not examples:
+        raise InputError(f"{task}: the data set has no rows")
+    return examples
+
+
+def add_contrast(examples: Sequence[Example], task: str = "data") -> list[Example]:
+    """Two sources from examples with a competing answer: as given (`matching`), and exchanged (`not_matching`)."""
+    pairs = []
+    for i, example in enumerate(examples):
+        if not example.others:
+            raise InputError(
+                f"{task}: example {i} has no answer_other, so it has no second source; add that column"
+            )
+        prefix = f"{example.source} " if example.source else ""
+        pairs.append(dataclasses.replace(example, source=prefix + MATCHING))
+        other = Example(example.question, example.others[0], (), (example.answer,), prefix + NOT_MATCHING)
+        pairs.append(other)
+    return pairs
+
+
+def _load_named(
+    name: str, task: Task, data: str | None, answers: str | None, split: str | None
+) -> list[Example]:
+    where = data or task.hub
+    if data and Path(data).suffix.lower() in _READERS:
+        rows, columns = _read_file(Path(data))
+    else:
+        own = {} if data else {"name": task.config, "data_files": task.file, "revision": task.revision}
+        rows, columns = _read_hub(name, where, own, split or task.split)
+    if task.needs_answers:
+        if "prompt" in columns and "Behavior" not in columns:
+            rows, columns = [{**row, "Behavior": row["prompt"]} for row in rows], [*columns, "Behavior"]
+        if answers is None and "answer" not in columns:
+            raise InputError(
+                f"{name}: no answers are shipped; give your own file of answers (--answers FILE)"
+            )
+        if answers is not None:
+            rows = _join_answers(name, rows, columns, Path(answers))
+    _require(where, columns, task.columns)
+    return [example for row in rows for example in task.convert(row)]
+
+
+def _join_answers(name: str, rows: list[dict], columns: Sequence[str], path: Path) -> list[dict]:
+    extra, extra_columns = _read_file(path)
+    _require(str(path), extra_columns, ("answer",))
+    key = "BehaviorID" if "BehaviorID" in columns and "BehaviorID" in extra_columns else "question"
+    _require(str(path), extra_columns, (key,))
+    known = {str(row[key]).strip(): row["answer"] for row in extra}
+    place = key if key == "BehaviorID" else "Behavior"
+    joined = [
+        {**row, "answer": known[str(row[place]).strip()]} for row in rows if str(row[place]).strip() in known
+    ]
+    if not joined:
+        raise InputError(
+            f"{path}: none of its {key} values occurs in {name}; is it the file of another version?"
+        )
+    return joined
+
+
+def _load_rows(path: Path) -> list[Example]:
+    rows, columns = _read_file(path)
+    _require(str(path), columns, ("question", "answer"))
+    examples = []
+    for row in rows:
+        forms = row.get("answer_forms") or ()
+        others = row.get("answer_other") or ()
+        examples.append(
+            Example(
+                question=_text(row["question"]),
+                answer=_text(row["answer"]),
+                forms=tuple(x.strip() for x in forms.split("|")) if isinstance(forms, str) else tuple(forms),
+                others=(others,) if isinstance(others, str) else tuple(map(_text, _listed(others))),
+                source=_text(row.get("source")),
+            )
+        )
+    return examples
+
+
+def _listed(value) -> Sequence:
+    return value if isinstance(value, (list, tuple)) else (value,)
+
+
+def _text(value) -> str:
+    return "" if value is None else str(value)
+
+
+def _require(where: str, columns: Sequence[str], needed: Sequence[str]) -> None:
+    missing = [name for name in needed if name not in columns]
+    if missing:
+        raise InputError(
+            f"{where}: missing column {', '.join(missing)}; it has {', '.join(columns) or 'none'}"
+        )
+
+
+def _read_file(path: Path) -> tuple[list[dict], list[str]]:
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    reader = _READERS.get(path.suffix.lower())
+    if reader is None:
+        raise InputError(
+            f"{path}: cannot read {path.suffix or 'a file without suffix'}; use {', '.join(_READERS)}"
+        )
+    # Labels such as "true" and "1" are text: without this they would come back as True and 1.0.
+    options = {"dtype": str, "keep_default_na": False} if reader == "csv" else {}
+    if path.suffix.lower() == ".tsv":
+        options["sep"] = "\t"
+    import datasets
+
+    try:
+        with _quiet():
+            rows = datasets.load_dataset(reader, data_files=str(path), split="train", **options)
+            return rows.to_list(), rows.column_names
+    except Exception as error:
+        # `datasets` wraps the parser's message, which names the line, in one that does not.
+        raise InputError(
+            f"{path}: cannot be read as {reader}: {_one_line(error.__cause__ or error)}"
+        ) from None
+
+
+def _read_hub(task: str, name: str, options: dict, split: str) -> tuple[list[dict], list[str]]:
+    import datasets
+
+    try:
+        with _quiet():
+            rows = datasets.load_dataset(name, split=split, **options)
+            return rows.to_list(), rows.column_names
+    except Exception as error:
+        raise InputError(
+            f"{task}: cannot load {name} from the hub ({_one_line(error)}); download it and give the file (--data FILE)"
+        ) from None
+
+
+@contextlib.contextmanager
+def _quiet():
+    """Hides the progress bars of `datasets`, which would break ours."""
+    import datasets
+
+    shown = datasets.is_progress_bar_enabled()
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if shown:
+            datasets.enable_progress_bars()
+
+
+def _one_line(error: BaseException, limit: int = 160) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= limit else text[: limit - 1] + "…"
