@@ -1,3 +1,13 @@
 """iclbayes: Bayesian scaling laws for in-context learning."""
 
 from .files import InputError as InputError
+from . import laws as laws
+from .curves import Curves as Curves
+from .fits import Fits as Fits
+from .fits import fit as fit
+from .fitting import FitResult as FitResult
+from .fitting import Status as Status
+from .fitting import fit_curve as fit_curve
+from .fitting import fit_group as fit_group
+from .reading import curves_from_frame as curves_from_frame
+from .reading import read_curves as read_curves

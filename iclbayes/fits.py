@@ -1,0 +1,439 @@
+"""`fit`: one law to every group of curves at once; `Fits`: what came out."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pandas as pd
+
+from .curves import Curves
+from .files import InputError
+from .fitting import execute
+from .fitting.engine import DEFAULT_OPTIMIZER, FitResult, Status, constrain
+from .fitting.losses import PointLoss, get_loss
+from .fitting.objective import Problem
+from .laws import Law, get
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """Fits of equal shape: B of them, each to C conditions of J curves.
+
+    Attributes:
+      problem: what was fitted.
+      groups: [B, C] group of each condition (for a baseline: of the curve).
+      curves: [B, C J] the curves fitted.
+      result: `FitResult` of NumPy arrays with leading axis [B].
+    """
+
+    problem: Problem
+    groups: np.ndarray
+    curves: np.ndarray
+    result: FitResult
+
+
+@dataclasses.dataclass(frozen=True)
+class Fits:
+    """Fits of one law to all groups of a `Curves`. G groups, each with up to J sources; short groups are padded with NaN.
+
+    Attributes:
+      law: the law.
+      curves: what was fitted, with the weights of the fit.
+      blocks: results by shape, see `Block`.
+      dtype: precision of the fit.
+    """
+
+    law: Law
+    curves: Curves
+    blocks: tuple[Block, ...]
+    dtype: np.dtype
+
+    def __repr__(self) -> str:
+        done = int((self.status == Status.CONVERGED).sum())
+        return f"Fits({self.law.name}: {done} of {len(self.status)} fits converged; {self.curves!r})"
+
+    def _per_group(self, leaf: Callable[[Block], np.ndarray], fill=np.nan) -> np.ndarray:
+        """Stacks a quantity [B, C, …] of every block into [G, …]; curve-wise blocks into [G, J, …]."""
+        pieces = [(block, np.asarray(leaf(block))) for block in self.blocks]
+        tail = tuple(max(sizes) for sizes in zip(*(piece.shape[2:] for _, piece in pieces), strict=True))
+        if self.law.joint:
+            out = np.full((self.curves.n_groups, *tail), fill, pieces[0][1].dtype)
+            for block, piece in pieces:
+                for b, groups in enumerate(block.groups):
+                    for c, group in enumerate(groups):
+                        out[(group, *(slice(s) for s in piece.shape[2:]))] = piece[b, c]
+            return out
+        rank = np.arange(self.curves.n_curves) - np.searchsorted(self.curves.group, self.curves.group)
+        out = np.full((self.curves.n_groups, rank.max() + 1, *tail), fill, pieces[0][1].dtype)
+        for block, piece in pieces:
+            out[block.groups[:, 0], rank[block.curves[:, 0]]] = piece[:, 0]
+        return out
+
+    def _leaf(self, get_leaf):
+        """As `_per_group` for a per-fit quantity [B, …] of the result: repeated over conditions."""
+
+        def leaf(block):
+            value = np.asarray(get_leaf(block.result))
+            return np.broadcast_to(value[:, None], (value.shape[0], block.groups.shape[1], *value.shape[1:]))
+
+        return self._per_group(leaf)
+
+    @property
+    def params(self) -> dict[str, np.ndarray]:
+        """Constrained parameters by name: [G, …] for joint laws (prior [G, M], efficiency [G], gamma [G, J], …), [G, J] for
+        baselines."""
+        return {name: self._per_group(lambda b, n=name: _condition_axis(b, b.result.params[n])) for name in self._names}
+
+    @property
+    def _names(self):
+        return self.law.param_names
+
+    @property
+    def loss(self) -> np.ndarray:
+        """Weighted mean loss [G] (baselines [G, J]); of a joint fit over conditions, that of all of them."""
+        return self._leaf(lambda r: r.loss)
+
+    @property
+    def status(self) -> np.ndarray:
+        """One `Status` per fit [number of fits]."""
+        return np.concatenate([np.asarray(b.result.status).reshape(-1) for b in self.blocks])
+
+    def diagnostics(self) -> pd.DataFrame:
+        """A row per fit: group columns, source (baselines), loss, n_agreed, steps, status, grad_norm, condition."""
+        rows = []
+        for block in self.blocks:
+            frame = self.curves.keys.iloc[block.groups[:, 0]].reset_index(drop=True)
+            if not self.law.joint:
+                frame["source"] = self.curves.source[block.curves[:, 0]]
+            for name in ("loss", "n_agreed", "steps", "status", "grad_norm", "condition"):
+                frame[name] = np.asarray(getattr(block.result, name))
+            frame["status"] = [Status(s).name.lower() for s in frame["status"]]
+            rows.append(frame.assign(_order=block.curves[:, 0]))
+        return pd.concat(rows).sort_values("_order").drop(columns="_order").reset_index(drop=True)
+
+    def predict(self, shots) -> np.ndarray:
+        """Expected probability of the right answer.
+
+        Args:
+          shots: [n], the same for every curve; or a `Curves` with the same curves, whose own shots are used.
+
+        Returns:
+          [G, J, n] (NaN where a group has fewer sources), or [N] along the points of the given `Curves`.
+
+        Raises:
+          InputError: the given curves are not those that were fitted.
+        """
+        return self._along(shots, _mean)
+
+    def predict_stderr(self, shots) -> np.ndarray:
+        """Standard error of `predict` by the delta method, sqrt(∇p Σ ∇pᵀ); inf where a fit has no spare points."""
+        return self._along(shots, _mean_stderr)
+
+    def _along(self, shots, function):
+        if isinstance(shots, Curves):
+            if shots.n_curves != self.curves.n_curves:
+                raise InputError(f"these fits are of {self.curves.n_curves} curves, the ones given are {shots.n_curves}")
+            out = np.full(len(shots.shots), np.nan)
+            sizes = np.diff(shots.start)
+            for block in self.blocks:
+                length = max(int(sizes[block.curves].max()), 1)
+                at = np.minimum(shots.start[:-1][block.curves][..., None] + np.arange(length), len(shots.shots) - 1)
+                real = np.arange(length) < sizes[block.curves][..., None]
+                value = self._call(function, block, shots.shots[at])
+                out[at[real]] = value[real]
+            return out
+        shots = np.asarray(shots, float)
+        if shots.ndim != 1:
+            raise InputError(f"shots has shape {shots.shape}: give one axis, or a Curves")
+        rank = np.arange(self.curves.n_curves) - np.searchsorted(self.curves.group, self.curves.group)
+        out = np.full((self.curves.n_groups, rank.max() + 1, len(shots)), np.nan)
+        for block in self.blocks:
+            grid = np.broadcast_to(shots, (*block.curves.shape, len(shots)))
+            out[self.curves.group[block.curves], rank[block.curves]] = self._call(function, block, grid)
+        return out
+
+    def _call(self, function, block, *arrays):
+        with execute.precision(self.dtype):
+            arrays = [np.asarray(a, self.dtype) for a in arrays]
+            return np.asarray(_mapped(function, block.problem)(block.result, *arrays))
+
+    @property
+    def stderr(self) -> dict[str, np.ndarray]:
+        """Standard errors of `params`, same names and shapes, by the delta method from JᵀWJ at the minimum."""
+        values = [self._call_tree(_params_stderr, b) for b in self.blocks]
+        found = {}
+        for name in self._names:
+            by_block = {id(b): _condition_axis(b, v[name]) for b, v in zip(self.blocks, values, strict=True)}
+            found[name] = self._per_group(lambda b, table=by_block: table[id(b)])
+        return found
+
+    def _call_tree(self, function, block, *arrays):
+        with execute.precision(self.dtype):
+            return jax.device_get(_mapped(function, block.problem)(block.result, *arrays))
+
+    def shots_to_reach(self, level: float) -> np.ndarray:
+        """Smallest number of shots at which each curve is at `level`: [G, J]; 0 from the start, inf if never.
+
+        Raises:
+          InputError: level outside (0, 1).
+        """
+        if not 0 < level < 1:
+            raise InputError(f"level {level} is not a probability between 0 and 1")
+        rank = np.arange(self.curves.n_curves) - np.searchsorted(self.curves.group, self.curves.group)
+        out = np.full((self.curves.n_groups, rank.max() + 1), np.nan)
+        for block in self.blocks:
+            levels = np.full(len(block.curves), level)
+            out[self.curves.group[block.curves], rank[block.curves]] = self._call(_reach, block, levels)
+        return out
+
+    def metrics(self, curves: Curves | None = None, where: np.ndarray | None = None) -> pd.DataFrame:
+        """NRMSE and its kin per curve on `curves` (default: those fitted), on the points where the mask [N] is True.
+
+        Columns: the group columns, source, nrmse, rmse, nrmse_nll, n_fit, n_eval. See `iclbayes.metrics.score`.
+        """
+        from .metrics import score
+
+        curves = self.curves if curves is None else curves
+        table = score(curves, self.predict(curves), where)
+        table.insert(table.columns.get_loc("n_eval"), "n_fit", _count_positive(self.curves))
+        return table
+
+    def to_frame(self, stderr: bool = False) -> pd.DataFrame:
+        """One row per curve: group columns, source, law, its parameters, and the fit's diagnostics.
+
+        Parameters that belong to a source stand in that source's row; a background's prior is `prior_background`; the full
+        matrix of the original law is `probs_0`, `probs_1`, … With `stderr`, each has a column `NAME_se`.
+        """
+        curve_group = self.curves.group
+        rank = np.arange(self.curves.n_curves) - np.searchsorted(curve_group, curve_group)
+        frame = self.curves.keys.iloc[curve_group].reset_index(drop=True)
+        frame["source"] = self.curves.source
+        frame["law"] = self.law.name
+        tables = [("", self.params)] + ([("_se", self.stderr)] if stderr else [])
+        for suffix, table in tables:
+            for name, value in table.items():
+                if not self.law.joint:
+                    frame[name + suffix] = value[curve_group, rank]
+                elif value.ndim == 1:
+                    frame[name + suffix] = value[curve_group]
+                elif value.ndim == 2:
+                    frame[name + suffix] = value[curve_group, rank]
+                    if self.blocks[0].problem.background and name in ("prior", "beta") and value.shape[1] > rank.max() + 1:
+                        frame[f"{name}_background{suffix}"] = value[curve_group, -1]
+                else:
+                    for m in range(value.shape[2]):
+                        frame[f"{name}_{m}{suffix}"] = value[curve_group, rank, m]
+        for name in ("loss", "n_agreed", "steps", "status", "grad_norm", "condition"):
+            value = self._leaf(lambda r, n=name: getattr(r, n))
+            frame[name] = value[curve_group] if self.law.joint else value[curve_group, rank]
+        frame["status"] = [Status(s).name.lower() for s in frame["status"]]
+        return frame
+
+
+def _condition_axis(block: Block, value) -> np.ndarray:
+    value = np.asarray(value)
+    if block.problem.n_conditions == 1:
+        value = value[:, None]
+    # A curve-wise law is fitted as a group of one curve: drop that axis.
+    return value if block.problem.law.joint else value[..., 0]
+
+
+def _count_positive(curves: Curves) -> np.ndarray:
+    count = np.zeros(curves.n_curves, int)
+    np.add.at(count, curves.point_curve(), curves.weight > 0)
+    return count
+
+
+_functions: dict = {}
+
+
+def _mapped(function, problem):
+    """jit(vmap(function)) over fits of one problem, built once per (function, problem)."""
+    name = (function, problem)
+    if name not in _functions:
+        _functions[name] = jax.jit(jax.vmap(lambda result, *arrays: function(problem, result, *arrays)))
+    return _functions[name]
+
+
+def _mean(problem, result, shots):
+    theta = problem.ravel(result.raw)
+    q = problem.local(theta)
+    return problem.law.point(q[..., None], problem.law.abscissa(shots))
+
+
+def _mean_stderr(problem, result, shots):
+    def mean(theta):
+        return problem.law.point(problem.local(theta)[..., None], problem.law.abscissa(shots))
+
+    jac = jax.jacfwd(mean)(problem.ravel(result.raw))
+    return _delta(jac, result.covariance)
+
+
+def _params_stderr(problem, result):
+    jac = jax.jacfwd(lambda t: constrain(problem, problem.unravel(t)))(problem.ravel(result.raw))
+    return {name: _delta(j, result.covariance) for name, j in jac.items()}
+
+
+def _delta(jac, covariance):
+    known = jnp.isfinite(covariance)
+    variance = jnp.einsum("...p,pq,...q->...", jac, jnp.where(known, covariance, 0.0), jac)
+    return jnp.where(jnp.all(known), jnp.sqrt(jnp.maximum(variance, 0.0)), jnp.inf)
+
+
+def _reach(problem, result, level):
+    params = jax.vmap(problem.law.constrain)(problem.split(result.raw))
+    return jax.vmap(lambda p: problem.law.shots_to_reach(p, level))(params).reshape(-1)
+
+
+def fit(
+    curves: Curves,
+    law: str | Law = "bayesian_scoring",
+    *,
+    fraction: float | None = None,
+    loss: str | PointLoss = "squared",
+    background: bool | None = None,
+    shot_offset: float = 0.0,
+    share: Sequence[str] = (),
+    across: str | Sequence[str] = (),
+    optimizer: optax.GradientTransformation | None = None,
+    n_starts: int = 8,
+    max_steps: int = 200,
+    seed: int = 0,
+    dtype=np.float64,
+    on_done: Callable[[int], None] = lambda n: None,
+) -> Fits:
+    """Fits one law to every group of curves at once.
+
+    Minimises Σ w ℓ(p(n), p_observed) / Σ w per group (baselines: per curve) from `n_starts` first guesses and keeps the best.
+
+    Args:
+      curves: from `iclbayes.read_curves` or `Curves.from_arrays`.
+      law: a name (see `iclbayes.laws.LAWS`) or a law.
+      fraction: fit only shots ≤ fraction × the curve's largest number of shots (the extrapolation protocol).
+      loss: "squared" (probability, the default), "squared_nll", "squared_log_nll", "huber", "binomial" (weights then count
+        trials: `n_test` multiplies them where it is known), or a function, see `iclbayes.fitting.losses`.
+      background: add a task that owns no curve and absorbs everything else; default: only for groups of a single curve.
+      shot_offset: added to shots in Bayesian laws; 1 meets the published code.
+      share: names of parameters that the groups differing only in the columns `across` have in common, for example
+        `share=("gamma", "beta"), across="amount"`: one γ, β for all amounts, prior and efficiency free per amount.
+      across: columns of `curves.keys`.
+      optimizer: any optax optimizer; default Levenberg–Marquardt. Pass the same object again to reuse its compilation.
+      n_starts, max_steps, seed: number of starts, step limit of each, seed of the random ones.
+      dtype: float64 (default) or float32; the user's own JAX settings are not changed.
+      on_done: called with the number of fits after each finished chunk, for progress bars.
+
+    Returns:
+      `Fits`.
+
+    Raises:
+      InputError: an unknown law, loss or parameter; a group with no point to fit; conditions that do not match.
+    """
+    law = get(law, shot_offset=shot_offset)
+    point_loss = get_loss(loss)
+    if n_starts < 1 or max_steps < 1:
+        raise InputError(f"n_starts and max_steps must be at least 1, are {n_starts} and {max_steps}")
+    if fraction is not None:
+        if not 0 < fraction <= 1:
+            raise InputError(f"fraction {fraction} is not in (0, 1]")
+        curves = curves.with_weight(np.where(curves.within(fraction), curves.weight, 0.0))
+    _check_points(curves, fraction)
+    across = (across,) if isinstance(across, str) else tuple(across)
+    blocks = []
+    for problem_of, groups, chosen, bucket in _layout(curves, law, tuple(share), across):
+        problem = problem_of(point_loss, background)
+        weight = bucket["weight"]
+        if point_loss is get_loss("binomial"):
+            weight = weight * np.where(bucket["n_test"] > 0, bucket["n_test"], 1.0)
+        result = execute.run(
+            problem,
+            bucket["shots"],
+            bucket["prob"],
+            weight,
+            n_starts=n_starts,
+            max_steps=max_steps,
+            optimizer=DEFAULT_OPTIMIZER if optimizer is None else optimizer,
+            seed=seed,
+            dtype=np.dtype(dtype),
+            on_done=on_done,
+        )
+        blocks.append(Block(problem, groups, chosen, result))
+    return Fits(law=law, curves=curves, blocks=tuple(blocks), dtype=np.dtype(dtype))
+
+
+def _check_points(curves: Curves, fraction: float | None) -> None:
+    count = np.zeros(curves.n_groups, int)
+    np.add.at(count, curves.group[curves.point_curve()], curves.weight > 0)
+    empty = np.flatnonzero(count == 0)
+    if len(empty):
+        key = ", ".join(f"{c}={v}" for c, v in curves.keys.iloc[empty[0]].items()) or "the only group"
+        asked = f" at fraction {fraction}" if fraction is not None else ""
+        more = f" (and {len(empty) - 1} more groups)" if len(empty) > 1 else ""
+        raise InputError(f"group {key}: no point to fit{asked}{more}; give it more shots or a larger fraction")
+
+
+def _layout(curves: Curves, law: Law, share: tuple[str, ...], across: tuple[str, ...]):
+    """Yields (problem factory, groups [B, C], curves [B, C J], arrays [B, C J, n]) for every shape of fit."""
+
+    def arrays(bucket, shape):
+        fields = ("shots", "prob", "weight", "n_test")
+        return {f: getattr(bucket, f).reshape(*shape, bucket.shots.shape[-1]) for f in fields}
+
+    if not share and not across:
+        for b in curves.buckets():
+            n_groups, n_curves = b.curves.shape
+            if law.joint:
+                yield _factory(law, n_curves), b.groups[:, None], b.curves, arrays(b, b.curves.shape)
+            else:
+                groups = np.repeat(b.groups, n_curves)[:, None]
+                yield _factory(law, 1), groups, b.curves.reshape(-1, 1), arrays(b, (n_groups * n_curves, 1))
+        return
+    if not law.joint:
+        raise InputError(f"the law {law.name!r} is fitted curve by curve and cannot share parameters")
+    unknown = [name for name in share if name not in law.param_names]
+    if unknown or not share:
+        raise InputError(
+            f"share names {unknown or 'no parameter'}; the law {law.name!r} has {', '.join(law.param_names)}"
+        )
+    for name in share:
+        missing = [other for other in law.needs.get(name, ()) if other not in share]
+        if missing:
+            raise InputError(f"sharing {name!r} needs sharing {missing[0]!r} too: it is fitted as a ratio to it")
+    absent = [c for c in across if c not in curves.keys]
+    if absent or not across:
+        raise InputError(
+            f"across names {absent or 'no column'}; the curves are grouped by {', '.join(map(str, curves.keys.columns))}"
+        )
+    rest = [c for c in curves.keys.columns if c not in across]
+    merged, family = curves.regroup(rest)
+    per_group = np.bincount(curves.group, minlength=curves.n_groups)
+    conditions = np.bincount(family, minlength=merged.n_groups)
+    old_curves = _curve_order(curves, family)
+    for b in merged.buckets():
+        for c in np.unique(conditions[b.groups]):
+            rows = np.flatnonzero(conditions[b.groups] == c)
+            members = np.stack([np.flatnonzero(family == g) for g in b.groups[rows]])  # [B, C]
+            if len(np.unique(per_group[members])) != 1:
+                raise InputError("conditions that share parameters must have the same sources; some have more than others")
+            n_curves = int(per_group[members[0, 0]])
+            chosen = old_curves[b.curves[rows]]
+            labels = curves.source[chosen].reshape(len(rows), c, n_curves)
+            if not (labels == labels[:, :1]).all():
+                raise InputError("conditions that share parameters must have the same sources in the same order")
+            picked = {f: getattr(b, f)[rows] for f in ("shots", "prob", "weight", "n_test")}
+            yield _factory(law, n_curves, int(c), tuple(share)), members, chosen, picked
+
+
+def _curve_order(curves: Curves, family: np.ndarray) -> np.ndarray:
+    """Old index of each curve of `Curves.regroup`."""
+    return np.argsort(family[curves.group], kind="stable")
+
+
+def _factory(law: Law, n_curves: int, n_conditions: int = 1, shared: tuple[str, ...] = ()):
+    def problem(loss, background):
+        extra = law.joint and ((n_curves == 1) if background is None else background)
+        return Problem(law, loss, n_curves, bool(extra), n_conditions, shared)
+
+    return problem

@@ -1,0 +1,243 @@
+"""Multi-start fits of a batch of groups: guesses, the loop, the choice among starts, and what the result says."""
+
+import enum
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+from ..laws import Law
+from .levenberg_marquardt import levenberg_marquardt
+from .loop import minimise
+from .losses import PointLoss, get_loss
+from .objective import Data, Problem, evaluate
+
+DEFAULT_OPTIMIZER = levenberg_marquardt()
+AGREEMENT = 1e-3  # starts agree whose losses are within this factor of the best (plus 1e-12)
+
+
+class Status(enum.IntEnum):
+    """How a fit ended."""
+
+    CONVERGED = 0
+    MAX_STEPS = 1  # the step limit came first: raise `max_steps`
+    FAILED = 2  # no start had a finite loss: check the data
+    NO_DATA = 3  # no point with positive weight
+
+
+class FitResult(NamedTuple):
+    """Result of one fit (or of a batch of them, with leading axes).
+
+    Attributes:
+      params: constrained parameters by name.
+      raw: the unconstrained parameters behind them.
+      loss: weighted mean loss Σ w ℓ / Σ w at the best start.
+      n_agreed: starts that ended within a factor 1 + 1e-3 of that loss.
+      steps: evaluations that the best start took.
+      status: a `Status`.
+      grad_norm: largest absolute component of the objective's gradient.
+      condition: condition number of JᵀWJ, its diagonal scaled to 1; above about 1e8 the parameters are not all identified.
+      covariance: [P, P] covariance of the raw parameters (in the order of sorted names, raveled),
+        s² (JᵀWJ)⁻¹ with s² estimated from the residuals; inf where there are no more points than parameters.
+    """
+
+    params: dict[str, Array]
+    raw: dict[str, Array]
+    loss: Array
+    n_agreed: Array
+    steps: Array
+    status: Array
+    grad_norm: Array
+    condition: Array
+    covariance: Array
+
+
+def fit_batch(
+    problem: Problem,
+    shots: Array,
+    prob: Array,
+    weight: Array,
+    *,
+    key: Array,
+    n_starts: int = 8,
+    max_steps: int = 200,
+    optimizer: optax.GradientTransformation = DEFAULT_OPTIMIZER,
+) -> FitResult:
+    """Fits B groups side by side (traceable; `iclbayes.fit` is the convenient way).
+
+    Args:
+      problem: what to fit.
+      shots, prob, weight: [B, S, n]; weight 0 marks padding and held-out points. For mixed contexts shots has the extra
+        axis of `laws.Mixed` after the batch.
+      key: for the random starts. All groups get the same draws, so that a group's result does not depend on its neighbours.
+
+    Returns:
+      `FitResult` with leading axis [B].
+    """
+    dtype = prob.dtype
+    batch = prob.shape[0]
+    x = jax.vmap(problem.law.abscissa)(shots.astype(dtype))
+    total = jnp.sum(weight, axis=(1, 2))
+    w = weight / jnp.where(total > 0, total, 1.0)[:, None, None]
+    data = Data(x, prob, w)
+
+    theta0 = jnp.clip(_guesses(problem, data, n_starts, key), -29.0, 29.0)  # [B, n_starts, P]
+    owner = jnp.repeat(jnp.arange(batch), n_starts)
+    found = minimise(problem, optimizer, data, owner, theta0.reshape(batch * n_starts, -1), max_steps=max_steps)
+
+    value = found.value.reshape(batch, n_starts)
+    best = jnp.argmin(value, axis=1)
+    rows = jnp.arange(batch)
+    theta = found.theta.reshape(batch, n_starts, -1)[rows, best]
+    loss = value[rows, best]
+    failed = ~jnp.isfinite(loss)
+    theta = jnp.where(failed[:, None], theta0[:, 0], theta)
+    converged = found.converged.reshape(batch, n_starts)[rows, best]
+    status = jnp.where(converged, Status.CONVERGED, Status.MAX_STEPS)
+    status = jnp.where(failed, Status.FAILED, status)
+    status = jnp.where(total > 0, status, Status.NO_DATA)
+    agreed = value <= loss[:, None] * (1 + AGREEMENT) + 1e-12
+
+    _, grad, gram = evaluate(problem, theta, jax.tree.map(lambda a: jnp.moveaxis(a, 0, -1), data))
+    n_points = jnp.sum(weight > 0, axis=(1, 2))
+    condition, covariance = _curvature(gram, loss, n_points)
+    raw = jax.vmap(problem.unravel)(theta)
+    return FitResult(
+        params=jax.vmap(lambda r: constrain(problem, r))(raw),
+        raw=raw,
+        loss=loss,
+        n_agreed=jnp.where(failed, 0, jnp.sum(agreed, axis=1)),
+        steps=found.steps.reshape(batch, n_starts)[rows, best],
+        status=status,
+        grad_norm=jnp.max(jnp.abs(grad), axis=1),
+        condition=condition,
+        covariance=covariance,
+    )
+
+
+def constrain(problem: Problem, raw: dict[str, Array]) -> dict[str, Array]:
+    """Raw → constrained parameters; with several conditions every leaf has the leading axis [C]."""
+    params = jax.vmap(problem.law.constrain)(problem.split(raw))
+    return {name: p[0] for name, p in params.items()} if problem.n_conditions == 1 else params
+
+
+def _guesses(problem: Problem, data: Data, n_starts: int, key: Array) -> Array:
+    """[B, n_starts, P]; shared parameters start at the mean over conditions."""
+    law, conditions = problem.law, problem.n_conditions
+
+    def one(x, y, w):  # [S, n] of one fit
+        split = lambda a: jnp.moveaxis(a.reshape(*a.shape[:-2], conditions, -1, a.shape[-1]), -3, 0)  # noqa: E731
+        raws = jax.vmap(lambda x, y, w: law.guess(x, y, w, n_starts, key, problem.background))(
+            split(x), split(y), split(w)
+        )  # leaves [C, n_starts, ...]
+        if conditions == 1:
+            return problem.ravel({name: r[0] for name, r in raws.items()})
+        merged = {
+            name: jnp.mean(r, axis=0) if name in problem.shared else jnp.moveaxis(r, 0, 1) for name, r in raws.items()
+        }
+        return problem.ravel(merged)
+
+    return jax.vmap(one)(data.x, data.y, data.w)
+
+
+def _curvature(gram: Array, loss: Array, n_points: Array) -> tuple[Array, Array]:
+    """Condition number and covariance [B, P, P] from the Gauss–Newton matrix [B, P, P] at the minimum."""
+    size = gram.shape[-1]
+    tiny = jnp.finfo(gram.dtype).tiny * 1e8
+    diag = jnp.maximum(jnp.diagonal(gram, axis1=-2, axis2=-1), tiny)
+    root = jax.lax.rsqrt(diag)
+    scaled = gram * root[:, :, None] * root[:, None, :]
+    values, vectors = jnp.linalg.eigh(scaled)
+    eps = jnp.finfo(gram.dtype).eps
+    floor = jnp.maximum(values, eps * jnp.maximum(values[:, -1:], eps))
+    condition = floor[:, -1] / floor[:, 0]
+    inverse = jnp.einsum("bij,bj,bkj->bik", vectors, 1.0 / floor, vectors) * root[:, :, None] * root[:, None, :]
+    # value = Σ w r² with Σ w = 1, gram = 2 JᵀWJ:  s² (JᵀWJ)⁻¹ = 2 gram⁻¹ · value / (N − P)
+    spare = n_points - size
+    scale = jnp.where(spare > 0, 2 * jnp.where(jnp.isfinite(loss), loss, 0.0) / jnp.maximum(spare, 1), jnp.inf)
+    covariance = jnp.where(
+        jnp.isfinite(scale)[:, None, None], inverse * jnp.where(jnp.isfinite(scale), scale, 0.0)[:, None, None], jnp.inf
+    )
+    return condition, jnp.nan_to_num(covariance, nan=jnp.inf, posinf=jnp.inf, neginf=-jnp.inf)
+
+
+def fit_group(
+    law: Law,
+    shots: Array,
+    prob: Array,
+    weight: Array | None = None,
+    *,
+    background: bool | None = None,
+    loss: "str | PointLoss" = "squared",
+    optimizer: optax.GradientTransformation = DEFAULT_OPTIMIZER,
+    n_starts: int = 8,
+    max_steps: int = 200,
+    key: Array | None = None,
+) -> FitResult:
+    """Fits one law to the curves of one group: a pure function, to be used under `jax.jit` and `jax.vmap`.
+
+    The dtype of `prob` decides the precision; in JAX's default mode that is float32, for which the law still converges but
+    the last digits of weakly identified parameters do not mean anything. `iclbayes.fit` always uses float64.
+
+    Args:
+      law: a Bayesian law fits its J curves jointly; a baseline needs J = 1.
+      shots, prob, weight: [J, n]; weight 0 leaves a point out (default: all 1).
+      background: add a task that owns no curve; default: only if J = 1.
+      loss: name or function, see `iclbayes.fitting.losses`.
+      key: for the random starts; default `jax.random.key(0)`.
+
+    Returns:
+      `FitResult` of one fit.
+
+    Raises:
+      ValueError: arguments of the wrong shape.
+    """
+    prob = jnp.asarray(prob)
+    if not jnp.issubdtype(prob.dtype, jnp.floating):
+        raise ValueError(f"prob must be floating point, is {prob.dtype}")
+    if prob.ndim != 2:
+        raise ValueError(f"prob must have shape [curves, points], has {prob.shape}; map over more axes with jax.vmap")
+    if not law.joint and prob.shape[0] != 1:
+        raise ValueError(f"the law {law.name!r} is fitted curve by curve: use fit_curve under jax.vmap")
+    shots = jnp.broadcast_to(jnp.asarray(shots, prob.dtype), prob.shape)
+    weight = jnp.ones_like(prob) if weight is None else jnp.broadcast_to(jnp.asarray(weight, prob.dtype), prob.shape)
+    background = (prob.shape[0] == 1) if background is None else background
+    problem = Problem(law, get_loss(loss), prob.shape[0], bool(background and law.joint))
+    key = jax.random.key(0) if key is None else key
+    result = fit_batch(
+        problem,
+        shots[None],
+        prob[None],
+        weight[None],
+        key=key,
+        n_starts=n_starts,
+        max_steps=max_steps,
+        optimizer=optimizer,
+    )
+    return jax.tree.map(lambda a: a[0], result)
+
+
+def fit_curve(law: Law, shots: Array, prob: Array, weight: Array | None = None, **options) -> FitResult:
+    """Fits one law to one curve: a pure function, to be used under `jax.jit` and `jax.vmap`.
+
+        result = jax.vmap(functools.partial(iclbayes.fit_curve, iclbayes.laws.power))(shots, prob, weight)
+
+    Args:
+      law: any law; a Bayesian one gets a background task, without which its prior would be 1.
+      shots, prob, weight: [n].
+      **options: those of `fit_group`.
+
+    Returns:
+      `FitResult`; the parameters of baselines are scalars, those of Bayesian laws keep their axes (prior [2], gamma [1]).
+    """
+    prob = jnp.asarray(prob)
+    if prob.ndim != 1:
+        raise ValueError(f"prob must have shape [points], has {prob.shape}; map over more axes with jax.vmap")
+    weight = None if weight is None else jnp.asarray(weight)[None]
+    result = fit_group(law, jnp.asarray(shots)[None], prob[None], weight, **options)
+    if law.joint:
+        return result
+    squeeze = lambda tree: {name: value[0] for name, value in tree.items()}  # noqa: E731
+    return result._replace(params=squeeze(result.params), raw=squeeze(result.raw))

@@ -1,0 +1,173 @@
+"""Running fits on the hardware at hand: precision, few shapes, threads, devices, hosts.
+
+A data set of any size is cut into chunks of 8, 64 or 512 fits, padded with fits of weight 0 (they end after three steps), so
+that a law compiles once per bucket of points. On a CPU the chunks run in as many threads as there are cores, because XLA runs
+one such loop on one core; on several devices each chunk is sharded over a mesh of all local devices, each running its own
+loop; after `jax.distributed.initialize()` the hosts take the chunks in turn and gather the results.
+"""
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from .engine import FitResult, fit_batch
+from .objective import Problem
+
+CHUNKS = (8, 64, 512)
+_compiled: dict = {}
+_lock = threading.Lock()
+_building: dict = {}
+compilations = 0  # how often a chunk program was built; a second call on the same shapes must not raise it
+
+
+@contextlib.contextmanager
+def precision(dtype: np.dtype) -> Iterator[None]:
+    """64-bit JAX inside the block if `dtype` is float64, whatever the user's own setting, which comes back afterwards."""
+    with jax.enable_x64(np.dtype(dtype) == np.float64):
+        yield
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+
+
+def run(
+    problem: Problem,
+    shots: np.ndarray,
+    prob: np.ndarray,
+    weight: np.ndarray,
+    *,
+    n_starts: int,
+    max_steps: int,
+    optimizer: optax.GradientTransformation,
+    seed: int,
+    dtype: np.dtype,
+    on_done: Callable[[int], None] = lambda n: None,
+) -> FitResult:
+    """Fits B groups; arrays [B, S, n] in NumPy, `FitResult` of NumPy arrays with leading axis [B].
+
+    `on_done(n)` is called after every n finished fits, from any thread.
+    """
+    batch = prob.shape[0]
+    devices = jax.local_devices()
+    size = _chunk_size(batch, len(devices))
+    arrays = [np.asarray(a, dtype) for a in (shots, prob, weight)]
+    starts = list(range(0, batch, size))
+    mine = starts[jax.process_index() :: jax.process_count()]
+
+    def one(start):
+        stop = min(start + size, batch)
+        chunk = [_pad(a[start:stop], size) for a in arrays]
+        with precision(dtype):
+            program = _program(problem, chunk, n_starts, max_steps, optimizer, seed, tuple(devices))
+            result = jax.device_get(program(*chunk))
+        on_done(stop - start)
+        return jax.tree.map(lambda a: np.asarray(a)[: stop - start], result)
+
+    workers = cores() if devices[0].platform == "cpu" and len(devices) == 1 else 1
+    if workers > 1 and len(mine) > 1:
+        with ThreadPoolExecutor(workers) as pool:
+            parts = list(pool.map(one, mine))
+    else:
+        parts = [one(start) for start in mine]
+    if jax.process_count() > 1:
+        return _gather(parts, starts, mine, size, batch, dtype)
+    return jax.tree.map(lambda *a: np.concatenate(a), *parts)
+
+
+def _chunk_size(batch: int, n_devices: int) -> int:
+    """The largest chunk of which there are at least two, so that two cores have work; a multiple of the devices."""
+    if n_devices > 1:
+        return max(n_devices * CHUNKS[0], min(CHUNKS[-1] * n_devices, _round_up(batch, n_devices * CHUNKS[0])))
+    for size in reversed(CHUNKS):
+        if batch >= 2 * size * jax.process_count():
+            return size
+    return CHUNKS[0] if batch > 1 else 1
+
+
+def _round_up(n: int, step: int) -> int:
+    # Powers of two times the step: few shapes.
+    size = step
+    while size < n:
+        size *= 2
+    return size
+
+
+def _pad(a: np.ndarray, size: int) -> np.ndarray:
+    if len(a) == size:
+        return a
+    out = np.zeros((size, *a.shape[1:]), a.dtype)
+    out[: len(a)] = a
+    return out
+
+
+def _program(problem, chunk, n_starts, max_steps, optimizer, seed, devices):
+    """The compiled program for these shapes, built once even if several threads ask at the same time."""
+    shapes = tuple((a.shape, str(a.dtype)) for a in chunk)
+    name = (problem, shapes, n_starts, max_steps, optimizer, seed, devices)
+    with _lock:
+        if name in _compiled:
+            return _compiled[name]
+        gate = _building.setdefault(name, threading.Lock())
+    with gate:
+        if name not in _compiled:
+            _compiled[name] = _build(problem, chunk, n_starts, max_steps, optimizer, seed, devices)
+    return _compiled[name]
+
+
+def _build(problem, chunk, n_starts, max_steps, optimizer, seed, devices):
+    global compilations
+    compilations += 1
+
+    def fits(shots, prob, weight):
+        return fit_batch(
+            problem,
+            shots,
+            prob,
+            weight,
+            key=jax.random.key(seed),
+            n_starts=n_starts,
+            max_steps=max_steps,
+            optimizer=optimizer,
+        )
+
+    if len(devices) > 1:
+        # shard_map, not sharded jit: each device then loops until its own fits are done, without talking to the others.
+        mesh = Mesh(np.array(devices), ("fit",))
+        split = NamedSharding(mesh, P("fit"))
+        mapped = jax.shard_map(fits, mesh=mesh, in_specs=P("fit"), out_specs=P("fit"), check_vma=False)
+        jitted = jax.jit(mapped, in_shardings=split, out_shardings=split)
+    else:
+        jitted = jax.jit(fits)
+    return jitted.lower(*(jax.ShapeDtypeStruct(a.shape, a.dtype) for a in chunk)).compile()
+
+
+def _gather(parts, starts, mine, size, batch, dtype):
+    """Results of all hosts, on every host: each contributes its chunks in a buffer of full length."""
+    from jax.experimental import multihost_utils
+
+    full = len(starts) * size
+    owner = np.arange(len(starts)) % jax.process_count()
+
+    def one(*leaves):
+        shape = leaves[0].shape[1:]
+        buffer = np.zeros((full, *shape), leaves[0].dtype)
+        for start, leaf in zip(mine, leaves, strict=True):
+            buffer[start : start + len(leaf)] = leaf
+        with precision(dtype):
+            gathered = np.asarray(multihost_utils.process_allgather(jnp.asarray(buffer), tiled=False))
+        return gathered[np.repeat(owner, size), np.arange(full)][:batch]
+
+    return jax.tree.map(one, *parts)
+
+

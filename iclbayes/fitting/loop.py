@@ -1,0 +1,145 @@
+"""The one loop that serves every optimizer: a batch of minimisations, each with its own end."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+from .objective import Data, Problem, evaluate, evaluate_value
+
+
+class Minimum(NamedTuple):
+    """Where each of B minimisations ended.
+
+    Attributes:
+      theta: [B, P] the best point that was visited.
+      value: [B] objective there; inf if the objective was never finite.
+      steps: [B] evaluations made.
+      converged: [B] whether it stopped because nothing was left to gain.
+    """
+
+    theta: Array
+    value: Array
+    steps: Array
+    converged: Array
+
+
+def minimise(
+    problem: Problem,
+    optimizer: optax.GradientTransformation,
+    data: Data,
+    owner: Array,
+    theta: Array,
+    *,
+    max_steps: int,
+    gtol: float | None = None,
+    ftol: float | None = None,
+    patience: int = 20,
+    pool: int = 256,
+    round_steps: int = 8,
+) -> Minimum:
+    """Runs `optimizer` on B minimisations until each has converged, at most about `max_steps` steps each.
+
+    Each step evaluates value, gradient and Gauss–Newton matrix once and passes all of them, and a `value_fn` for line
+    searches, to `optimizer.update`. An optimizer that keeps a `converged` flag in its state (Levenberg–Marquardt) decides
+    itself when it is done; any other is done when the gradient is below `gtol` × value, or when `patience` steps together
+    gained less than `ftol` × value. A run that has ended is left untouched, so a diverging one cannot spoil its neighbours.
+
+    The B runs need very different numbers of steps (a median of a dozen, a tail of hundreds), so they are not advanced in
+    lockstep: each round takes the first `pool` unfinished runs, advances them `round_steps` steps together and puts them
+    back. The pool stays full until the queue is nearly empty, and its points fit in the cache.
+
+    Args:
+      data: points of C fits, [C, S, n] (batch first).
+      owner: [B] the fit that each run belongs to.
+      theta: [B, P] first guesses.
+    """
+    optimizer = optax.with_extra_args_support(optimizer)
+    dtype = theta.dtype
+    ftol = ftol if ftol is not None else (1e-9 if dtype == jnp.float64 else 1e-6)
+    gtol = gtol if gtol is not None else (1e-8 if dtype == jnp.float64 else 1e-5)
+    n_runs = theta.shape[0]
+    pool = min(pool, n_runs)
+
+    def update(grad, state, theta, value, gram, own):
+        value_fn = lambda t: evaluate_value(problem, t, own)  # noqa: E731
+        return optimizer.update(grad, state, theta, value=value, grad=grad, gram=gram, value_fn=value_fn)
+
+    def step(points, run: _Run) -> _Run:
+        value, grad, gram = evaluate(problem, run.theta, points)
+        finite = jnp.isfinite(value)
+        better = finite & (value < run.best_value) & ~run.done
+        best_value = jnp.where(better, value, run.best_value)
+        updates, state = jax.vmap(update, in_axes=(0, 0, 0, 0, 0, -1))(grad, run.state, run.theta, value, gram, points)
+        moved = optax.apply_updates(run.theta, updates)
+        lost = ~jnp.all(jnp.isfinite(moved), axis=1)
+        steps = run.steps + ~run.done
+        mark, mark_value = run.mark, run.mark_value
+
+        flag = optax.tree.get(state, "converged", None)
+        if flag is not None:
+            ended = flag  # such an optimizer also steps back by itself from a value that is not finite
+        else:
+            lost = lost | ~finite
+            flat = jnp.max(jnp.abs(grad), axis=1) <= gtol * jnp.abs(value)
+            # Progress is judged over blocks of `patience` steps, since Adam's value is not monotone.
+            due = steps - mark >= patience
+            stalled = due & (mark_value - best_value <= ftol * jnp.abs(best_value) + 1e-22)
+            mark = jnp.where(due, steps, mark)
+            mark_value = jnp.where(due, best_value, mark_value)
+            ended = flat | stalled
+        new = _Run(
+            theta=jnp.where(lost[:, None], run.theta, moved),
+            state=state,
+            best=jnp.where(better[:, None], run.theta, run.best),
+            best_value=best_value,
+            mark=mark,
+            mark_value=mark_value,
+            steps=steps,
+            ended=ended,
+            done=ended | lost | (steps >= max_steps),
+        )
+        return jax.tree.map(lambda a, b: jnp.where(_like(run.done, a), b, a), new, run)
+
+    def advance(carry):
+        runs, _ = carry
+        chosen = jnp.nonzero(~runs.done, size=pool, fill_value=n_runs)[0]
+        live = chosen < n_runs
+        take = jnp.minimum(chosen, n_runs - 1)
+        run = jax.tree.map(lambda a: a[take], runs)
+        run = run._replace(done=run.done | ~live)
+        points = jax.tree.map(lambda a: jnp.moveaxis(a[owner[take]], 0, -1), data)
+        run = jax.lax.while_loop(
+            lambda c: (c[0] < round_steps) & ~jnp.all(c[1].done),
+            lambda c: (c[0] + 1, step(points, c[1])),
+            (jnp.zeros((), jnp.int32), run),
+        )[1]
+        runs = jax.tree.map(lambda a, b: a.at[chosen].set(b, mode="drop", unique_indices=False), runs, run)
+        return runs, jnp.any(~runs.done)
+
+    zero = jnp.zeros((n_runs,), jnp.int32)
+    infinite = jnp.full((n_runs,), jnp.inf, dtype)
+    never = jnp.zeros((n_runs,), bool)
+    start = _Run(theta, jax.vmap(optimizer.init)(theta), theta, infinite, zero, infinite, zero, never, never)
+    runs, _ = jax.lax.while_loop(lambda c: c[1], advance, (start, jnp.ones((), bool)))
+    return Minimum(runs.best, runs.best_value, runs.steps, runs.ended & jnp.isfinite(runs.best_value))
+
+
+class _Run(NamedTuple):
+    """State of the minimisations, each leaf with the leading axis [B]."""
+
+    theta: Array
+    state: optax.OptState
+    best: Array
+    best_value: Array
+    mark: Array  # step and best value at the last check for progress
+    mark_value: Array
+    steps: Array
+    ended: Array  # nothing left to gain
+    done: Array  # ended, lost or out of steps
+
+
+def _like(mask: Array, value: Array) -> Array:
+    return mask.reshape(mask.shape + (1,) * (value.ndim - 1))
