@@ -1,6 +1,11 @@
 """GINC, the synthetic world: mixtures of hidden Markov models, documents, prompts, exact learners,
 corpora."""
 
+from .exact import Prediction as Prediction
+from .exact import document_log_probs as document_log_probs
+from .exact import exact_pretraining as exact_pretraining
+from .exact import exact_prompt as exact_prompt
+from .exact import mixture_nll as mixture_nll
 from .sampling import Documents as Documents
 from .sampling import Prompts as Prompts
 from .sampling import cut_blocks as cut_blocks
