@@ -1,7 +1,8 @@
-"""Data sets of questions and answers: the named tasks, and any file of question/answer rows, through `datasets`.
+"""Data sets of questions and answers: the named tasks, and any file of question/answer rows, through
+`datasets`.
 
-Nothing is shipped: a named task is fetched from the hub, or read from a local copy given as `data`. Tasks that need
-answers which nobody should ship (HarmBench) take them from the user's own file.
+Nothing is shipped: a named task is fetched from the hub, or read from a local copy given as `data`. Tasks
+that need answers which nobody should ship (HarmBench) take them from the user's own file.
 """
 
 import contextlib
@@ -112,14 +113,14 @@ def load(
     """The examples of a named task or of a file of question/answer rows.
 
     Args:
-      task: a name in `TASKS`, `persona/NAME`, or the path of a CSV, TSV, JSON, JSON lines or Parquet file with columns
-        `question` and `answer`, and optionally `answer_other` (a competing answer; in JSON also a list), `answer_forms`
-        (further spellings; a list, or in CSV separated by `|`) and `source`.
+      task: a name in `TASKS`, `persona/NAME`, or the path of a CSV, TSV, JSON, JSON lines or Parquet file
+        with columns `question` and `answer`, and optionally `answer_other` (a competing answer; in JSON also
+        a list), `answer_forms` (further spellings; a list, or in CSV separated by `|`) and `source`.
       data: for a named task, a local file or another hub name to read instead of the task's own.
       answers: for tasks that ship no answers, a file with columns `BehaviorID` or `question`, and `answer`.
       split: which split of a hub data set to read.
-      contrast: give a file with `answer_other` a second source in which `answer` and `answer_other` change places; the
-        two are named `matching` and `not_matching`, as the persona tasks'.
+      contrast: give a file with `answer_other` a second source in which `answer` and `answer_other` change
+        places; the two are named `matching` and `not_matching`, as the persona tasks'.
 
     Raises:
       InputError: the task is unknown, a file or column is missing, or an answer is empty.
@@ -149,7 +150,9 @@ def load(
 
 
 def add_contrast(examples: Sequence[Example], task: str = "data") -> list[Example]:
-    """Two sources from examples with a competing answer: as given (`matching`), and exchanged (`not_matching`)."""
+    """Two sources from examples with a competing answer: as given (`matching`), and exchanged
+    (`not_matching`).
+    """
     pairs = []
     for i, example in enumerate(examples):
         if not example.others:
@@ -271,7 +274,8 @@ def _read_hub(task: str, name: str, options: dict, split: str) -> tuple[list[dic
             return rows.to_list(), rows.column_names
     except Exception as error:
         raise InputError(
-            f"{task}: cannot load {name} from the hub ({_one_line(error)}); download it and give the file (--data FILE)"
+            f"{task}: cannot load {name} from the hub ({_one_line(error)}); download it and give the file"
+            " (--data FILE)"
         ) from None
 
 

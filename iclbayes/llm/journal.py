@@ -21,8 +21,8 @@ except ImportError:  # Windows; there two runs on one file are not told apart.
 class Journal:
     """JSON lines: first what the run is, then one line for each finished prompt.
 
-    A line is written at once and whole when its prompt has been scored; a last line torn by a kill is cut away when the
-    file is opened again, and its prompt is scored again.
+    A line is written at once and whole when its prompt has been scored; a last line torn by a kill is cut
+    away when the file is opened again, and its prompt is scored again.
     """
 
     def __init__(self, path: Path, handle: TextIO, done: dict[str, np.ndarray]):
@@ -64,7 +64,9 @@ class Journal:
             yield cls(path, handle, done)
 
     def add(self, key: str, scores: np.ndarray, **labels) -> None:
-        """Appends a finished prompt. Scores are log probabilities in nats; NaN is written as null, -inf as a string."""
+        """Appends a finished prompt. Scores are log probabilities in nats; NaN is written as null, -inf as a
+        string.
+        """
         self.done[key] = scores
         _append(self._handle, {"key": key, **labels, "logprobs": _encode(scores)})
 

@@ -18,17 +18,18 @@ RIGHT, WRONG, NONE = 0, 1, -1
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Prompt:
-    """A tokenised prompt and what is asked of it. L tokens, n answers, F further spellings read in the same pass.
+    """A tokenised prompt and what is asked of it. L tokens, n answers, F further spellings read in the same
+    pass.
 
     Attributes:
       ids: int32 [L], the tokens.
       spans: int32 [n, 2], `[first, last + 1)` scored token of each answer.
-      swaps: int32 [n, F, 2], (depth d, token t), -1 where there is none: a spelling made of the answer's first d tokens
-        and then t, whose probability the same forward pass holds.
+      swaps: int32 [n, F, 2], (depth d, token t), -1 where there is none: a spelling made of the answer's
+        first d tokens and then t, whose probability the same forward pass holds.
       shots: int32 [n], which shot of the context each answer is.
       roles: int8 [n, 1 + F], whether each scored spelling is `RIGHT` or `WRONG`; `NONE` pads.
-      text: the text of the tokens; `chars` [n, 2] are the characters of the scored tokens in it, less a leading space,
-        and the first `bos_chars` characters are the beginning-of-text token's.
+      text: the text of the tokens; `chars` [n, 2] are the characters of the scored tokens in it, less a
+        leading space, and the first `bos_chars` characters are the beginning-of-text token's.
     """
 
     ids: np.ndarray
@@ -62,7 +63,9 @@ class Prompt:
 
     @functools.cached_property
     def reads(self) -> tuple[np.ndarray, np.ndarray]:
-        """(positions, tokens), int32 [R] each: the log probability of that token after that position is needed."""
+        """(positions, tokens), int32 [R] each: the log probability of that token after that position is
+        needed.
+        """
         positions, tokens = [], []
         for (first, stop), swaps in zip(self.spans, self.swaps):
             positions.append(np.arange(first - 1, stop - 1))
@@ -75,7 +78,8 @@ class Prompt:
         return np.concatenate(positions).astype(np.int32), np.concatenate(tokens).astype(np.int32)
 
     def fold(self, values: Sequence[float]) -> np.ndarray:
-        """Log probabilities of `reads`, in nats -> log probability of every spelling, float64 [n, 1 + F], NaN pads.
+        """Log probabilities of `reads`, in nats -> log probability of every spelling, float64 [n, 1 + F], NaN
+        pads.
 
         ln p(answer) = sum over its tokens of ln p(token | all before it).
         """
@@ -111,20 +115,23 @@ def build_prompts(
     add_bos: bool = False,
     template_name: str = "the template",
 ) -> list[Prompt]:
-    """One prompt with every shot that fits, and one short of it for each further spelling that needs its own pass.
+    """One prompt with every shot that fits, and one short of it for each further spelling that needs its own
+    pass.
 
     Rendered once and tokenised once; linear in the length of the conversation.
 
     Args:
       window: tokens that the model can take; the prompt is cut at the last whole shot that fits.
       first_tokens: score only that many tokens at the start of each answer; None scores all.
-      add_bos: put the beginning-of-text token in front if the tokenizer does so with plain text. Chat templates write it
-        themselves.
-      in_pass: the back end can give the probability of tokens other than the prompt's own, so that spellings that part
-        from the answer at their last token need no further pass. Others cost one pass of the prompt up to that answer.
+      add_bos: put the beginning-of-text token in front if the tokenizer does so with plain text. Chat
+        templates write it themselves.
+      in_pass: the back end can give the probability of tokens other than the prompt's own, so that spellings
+        that part from the answer at their last token need no further pass. Others cost one pass of the prompt
+        up to that answer.
 
     Raises:
-      InputError: the template or tokenizer cannot be used, not even one shot fits, or answers cannot be told apart.
+      InputError: the template or tokenizer cannot be used, not even one shot fits, or answers cannot be told
+        apart.
     """
     if first_tokens is not None and first_tokens < 1:
         raise InputError(f"first_tokens is {first_tokens}; score at least one token of each answer")
@@ -168,7 +175,8 @@ def build_prompts(
         whole.append((i, first, first + len(scored), swaps, roles, stop, (a, b)))
     if not whole:
         raise InputError(
-            f"the context window of {window} tokens is too small for one shot, which needs {spans[0, 1]}; use a model with"
+            f"the context window of {window} tokens is too small for one shot, which needs {spans[0, 1]};"
+            " use a model with"
             " a longer one, or drop long questions"
         )
 
@@ -212,8 +220,9 @@ def _cut(tokens: Sequence[int], first_tokens: int | None) -> tuple[int, ...]:
 def _spellings(shot: Shot, text: str, start: int, a: int, shown: np.ndarray, tokenizer: Any) -> list:
     """(role, text, tokens, end of each token) of every spelling, the shown one's as it stands in the prompt.
 
-    Another spelling is tokenised in place, behind the text since `start` (the end of the answer before). That this short
-    stretch is enough is checked on the shown answer; where it is not, the whole text before the answer is used.
+    Another spelling is tokenised in place, behind the text since `start` (the end of the answer before). That
+    this short stretch is enough is checked on the shown answer; where it is not, the whole text before the
+    answer is used.
     """
     roles = {form.strip(): RIGHT for form in reversed(shot.right)}
     for form in shot.wrong:
@@ -240,7 +249,9 @@ def _spellings(shot: Shot, text: str, start: int, a: int, shown: np.ndarray, tok
 
 
 def _tail(before: str, form: str, tokenizer: Any) -> tuple[list[int], list[int], list[int]]:
-    """Tokens of `before` and of `form` when they are tokenised together, and where in `form` each of its tokens ends."""
+    """Tokens of `before` and of `form` when they are tokenised together, and where in `form` each of its
+    tokens ends.
+    """
     encoded = tokenizer(before + form, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
     span = (len(before), len(before) + len(form))
     (first, stop) = token_spans(before + form, encoded["offset_mapping"], [span])[0]
@@ -250,9 +261,11 @@ def _tail(before: str, form: str, tokenizer: Any) -> tuple[list[int], list[int],
 
 
 def _distinct(spellings: Sequence, first_tokens: int | None) -> list:
-    """Cuts every spelling to its first tokens and keeps those that are different events, with their last character.
+    """Cuts every spelling to its first tokens and keeps those that are different events, with their last
+    character.
 
-    A spelling that begins with all tokens of another is part of that event: "Yes" has happened when "Yes, sir" has.
+    A spelling that begins with all tokens of another is part of that event: "Yes" has happened when "Yes,
+      sir" has.
     Counting both would count it twice.
     """
     cut = [(role, form, _cut(tokens, first_tokens), ends) for role, form, tokens, ends in spellings]
@@ -264,7 +277,8 @@ def _distinct(spellings: Sequence, first_tokens: int | None) -> list:
                 continue
             if role != other_role:
                 raise InputError(
-                    f"answers {form!r} and {other_form!r} start with the same tokens and cannot be told apart; score more"
+                    f"answers {form!r} and {other_form!r} start with the same tokens and cannot be told"
+                    " apart; score more"
                     " of their tokens (--first-tokens), or leave the competing answer out"
                 )
             inside |= len(other) < len(tokens) or j < i

@@ -1,8 +1,8 @@
 """Finding the answers of a rendered conversation: first their characters, then their tokens, in linear time.
 
-Each answer is wrapped in two private-use characters before the template is rendered; afterwards they are taken out and
-their places are the answers' character spans. No search for the answer's text is needed, so an answer such as `A`, which
-also occurs all over the questions, is found exactly.
+Each answer is wrapped in two private-use characters before the template is rendered; afterwards they are
+taken out and their places are the answers' character spans. No search for the answer's text is needed, so an
+answer such as `A`, which also occurs all over the questions, is found exactly.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,9 @@ OPEN, CLOSE = "\ue000", "\ue001"
 
 
 def mark(answer: str) -> str:
-    """Wraps the stripped answer in the two marks; white space around it stays outside, as templates may trim it."""
+    """Wraps the stripped answer in the two marks; white space around it stays outside, as templates may trim
+    it.
+    """
     stripped = answer.strip()
     lead = answer[: len(answer) - len(answer.lstrip())]
     tail = answer[len(answer.rstrip()) :]
@@ -25,7 +27,8 @@ def mark(answer: str) -> str:
 def unmark(text: str) -> tuple[str, list[tuple[int, int]]]:
     """Takes the marks out of `text`.
 
-    Returns the plain text and the character span `[start, stop)` of each marked stretch in the plain text, in order.
+    Returns the plain text and the character span `[start, stop)` of each marked stretch in the plain text, in
+    order.
 
     Raises:
       ValueError: the marks do not alternate.
@@ -57,8 +60,9 @@ def token_spans(
 
     Args:
       text: the tokenised text.
-      offsets: `[start, stop)` characters of each token, in order. Tokenizers differ in whether a token that starts with
-        a space counts it, so a token belongs to a span when the two overlap, not when their edges agree.
+      offsets: `[start, stop)` characters of each token, in order. Tokenizers differ in whether a token that
+        starts with a space counts it, so a token belongs to a span when the two overlap, not when their edges
+        agree.
       chars: `[start, stop)` characters of each span, in order, not overlapping.
       what: what a span is called in a message.
 
@@ -66,7 +70,8 @@ def token_spans(
       int32 [spans, 2]: `[first, last + 1)` token of each span.
 
     Raises:
-      InputError: a token covers an edge of a span, and more than white space before it; or a span has no token.
+      InputError: a token covers an edge of a span, and more than white space before it; or a span has no
+        token.
     """
     found = np.empty((len(chars), 2), np.int32)
     token = 0
@@ -76,11 +81,14 @@ def token_spans(
         first = token
         while token < len(offsets) and offsets[token][0] < b:
             start, stop = offsets[token]
-            # A leading space is part of the token in most vocabularies ("Assistant:" + " Yes"): that one is the answer's.
+            # A leading space is part of the token in most vocabularies ("Assistant:" + " Yes"): that one is
+            # the answer's.
             if stop > b or text[start:a].strip():
                 raise InputError(
-                    f"{what} {i} {text[a:b]!r} tokenises across its boundary: the token {text[start:stop]!r} also covers"
-                    f" {(text[start:a] + text[b:stop])!r}; use another template or answer, so that they part at a token"
+                    f"{what} {i} {text[a:b]!r} tokenises across its boundary: the token {text[start:stop]!r}"
+                    " also covers"
+                    f" {(text[start:a] + text[b:stop])!r}; use another template or answer, so that they part"
+                    " at a token"
                 )
             token += 1
         if token == first:

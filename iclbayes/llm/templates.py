@@ -68,14 +68,16 @@ def choose_template(tokenizer: Any, kind: str = "auto", system: str | None = Non
 def render(turns: Turns, template: Template, name: str = "the template") -> tuple[str, list[tuple[int, int]]]:
     """Renders a conversation and finds its answers.
 
-    The last turn is rendered twice, and its second copy is no answer: templates of reasoning models write the last turn
+    The last turn is rendered twice, and its second copy is no answer: templates of reasoning models write the
+      last turn
     of a conversation differently, and every scored answer should be written the same way.
 
     Returns:
       The text, copy included, and the `[start, stop)` characters of every answer.
 
     Raises:
-      InputError: the template does not contain the answers verbatim, or writes early turns differently later on.
+      InputError: the template does not contain the answers verbatim, or writes early turns differently later
+        on.
     """
     for i, (question, answer) in enumerate(turns):
         if OPEN in question + answer or CLOSE in question + answer:
@@ -92,19 +94,22 @@ def render(turns: Turns, template: Template, name: str = "the template") -> tupl
     if len(spans) != len(padded):
         missing = next((a.strip() for _, a in padded if mark(a).strip() not in marked), padded[0][1].strip())
         raise InputError(
-            f"{name} cannot be used: it does not contain the answer {missing!r} verbatim ({len(spans)} of {len(padded)}"
+            f"{name} cannot be used: it does not contain the answer {missing!r} verbatim ({len(spans)} of"
+            f" {len(padded)}"
             " answers found; does it escape, shorten or drop earlier answers?); use --template plain"
         )
     if text != plain:
         place = next((i for i, (x, y) in enumerate(zip(text, plain)) if x != y), min(len(text), len(plain)))
         raise InputError(
-            f"{name} cannot be used: it does not contain the answers verbatim, it writes {plain[place : place + 20]!r}"
+            f"{name} cannot be used: it does not contain the answers verbatim, it writes"
+            f" {plain[place : place + 20]!r}"
             f" where {text[place : place + 20]!r} was given; use --template plain"
         )
     for (a, b), (_, answer) in zip(spans, padded):
         if text[a:b] != answer.strip():
             raise InputError(
-                f"{name} cannot be used: it writes {text[a:b]!r} where the answer is {answer.strip()!r}; use --template plain"
+                f"{name} cannot be used: it writes {text[a:b]!r} where the answer is {answer.strip()!r}; use"
+                " --template plain"
             )
     spans = spans[: len(turns)]
     if len(turns) > 1:

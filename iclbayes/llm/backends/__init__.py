@@ -23,7 +23,9 @@ class Backend(Protocol):
     in_pass: bool
 
     def score(self, prompts: Sequence[Prompt]) -> Iterator[tuple[int, np.ndarray]]:
-        """Yields (index of the prompt, float64 [n, 1 + F] log probabilities in nats) as prompts finish, in any order."""
+        """Yields (index of the prompt, float64 [n, 1 + F] log probabilities in nats) as prompts finish, in
+        any order.
+        """
         ...
 
     def describe(self) -> dict:
@@ -54,6 +56,8 @@ def load_tokenizer(name: str) -> Any:
 
 
 def context_window(config: Any) -> int | None:
-    """Positions that a `transformers` configuration allows; those of the text part in a model of several kinds."""
+    """Positions that a `transformers` configuration allows; those of the text part in a model of several
+    kinds.
+    """
     text = config.get_text_config() if hasattr(config, "get_text_config") else config
     return getattr(text, "max_position_embeddings", None)

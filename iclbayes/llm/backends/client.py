@@ -1,4 +1,6 @@
-"""Asking a completions server, and asking again: back-off on overload, errors of the server and broken connections."""
+"""Asking a completions server, and asking again: back-off on overload, errors of the server and broken
+connections.
+"""
 
 import asyncio
 import json
@@ -65,7 +67,9 @@ class Client:
         return await self._ask("GET", path, None, dict)
 
     async def complete(self, body: dict, check: Callable[[dict], Any]) -> Any:
-        """Posts to `/completions` and returns `check(reply)`; a `Torn` from `check` counts as a torn reply."""
+        """Posts to `/completions` and returns `check(reply)`; a `Torn` from `check` counts as a torn
+        reply.
+        """
         return await self._ask("POST", "/completions", body, check)
 
     async def _ask(self, method: str, path: str, body: dict | None, check: Callable[[dict], Any]) -> Any:

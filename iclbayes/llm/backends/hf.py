@@ -19,8 +19,9 @@ except ImportError as error:
 class HFBackend:
     """Scores prompts with one forward pass a batch, keeping logits only where an answer is predicted.
 
-    Prompts are batched by length and padded on the right, where a causal model cannot see it. The head runs on the union
-    of the batch's answer positions (`logits_to_keep`), so that memory goes with answers and not with tokens.
+    Prompts are batched by length and padded on the right, where a causal model cannot see it. The head runs
+    on the union of the batch's answer positions (`logits_to_keep`), so that memory goes with answers and not
+    with tokens.
 
     Args:
       model: a causal language model in evaluation mode.
@@ -45,11 +46,19 @@ class HFBackend:
         self.batch_tokens, self.batch_logits = batch_tokens, batch_logits
 
     @classmethod
-    def load(cls, name: str, device: str = "auto", dtype: str = "auto", **options: Any) -> "HFBackend":
+    def load(
+        cls,
+        name: str,
+        device: str = "auto",
+        dtype: str = "auto",
+        tokenizer: str | None = None,
+        **options: Any,
+    ) -> "HFBackend":
         """Loads a model and its tokenizer by hub name or folder. Code that comes with a model is never run.
 
         Args:
           device: `auto` takes the accelerator if there is one.
+          tokenizer: another one than the model's own, by hub name or folder.
           dtype: `auto` is bfloat16 on accelerators and float32 on the CPU; else a name such as `float16`.
 
         Raises:
@@ -63,7 +72,7 @@ class HFBackend:
             dtype = "float32" if device == "cpu" else "bfloat16"
         if not isinstance(getattr(torch, dtype, None), torch.dtype):
             raise InputError(f"unknown dtype {dtype!r}: known are auto, bfloat16, float16 and float32")
-        tokenizer = load_tokenizer(name)
+        loaded = load_tokenizer(tokenizer or name)
         try:
             model = transformers.AutoModelForCausalLM.from_pretrained(
                 name, dtype=getattr(torch, dtype), trust_remote_code=False
@@ -72,7 +81,7 @@ class HFBackend:
         except Exception as error:
             reason = " ".join(str(error).split())[:160]
             raise InputError(f"cannot load the model {name}: {reason}") from None
-        return cls(model, tokenizer, **options)
+        return cls(model, loaded, **options)
 
     def describe(self) -> dict:
         return {
@@ -84,7 +93,9 @@ class HFBackend:
         }
 
     def score(self, prompts: Sequence[Prompt]) -> Iterator[tuple[int, np.ndarray]]:
-        """As `Backend.score`, batch by batch; the longest prompts first, so that memory runs out at once or never."""
+        """As `Backend.score`, batch by batch; the longest prompts first, so that memory runs out at once or
+        never.
+        """
         order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i].ids))
         waiting = list(self._batches(prompts, order))[::-1]
         while waiting:
@@ -95,7 +106,8 @@ class HFBackend:
                 if len(batch) == 1:
                     tokens = len(prompts[batch[0]].ids)
                     raise InputError(
-                        f"a single prompt of {tokens} tokens does not fit in the device's memory; lower --max-shots"
+                        f"a single prompt of {tokens} tokens does not fit in the device's memory; lower"
+                        " --max-shots"
                     ) from None
                 torch.cuda.empty_cache()
                 waiting += [batch[len(batch) // 2 :], batch[: len(batch) // 2]]

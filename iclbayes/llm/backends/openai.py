@@ -1,4 +1,6 @@
-"""Back end (b): any OpenAI-compatible completions server that returns the log probabilities of a prompt's tokens."""
+"""Back end (b): any OpenAI-compatible completions server that returns the log probabilities of a prompt's
+tokens.
+"""
 
 import asyncio
 import os
@@ -24,19 +26,20 @@ except ImportError as error:
 class OpenAIBackend:
     """Scores prompts on a server, one request each, several at a time.
 
-    The first call of `score` asks the server two questions of known answer (`check_server`), by which a server that
-    returns no prompt log probabilities, or returns them shifted, is found out.
+    The first call of `score` asks the server two questions of known answer (`check_server`), by which a
+    server that returns no prompt log probabilities, or returns them shifted, is found out.
 
     Args:
       base_url: up to and including `/v1`.
       model: what the server calls the model.
       tokenizer: the model's tokenizer.
-      window: tokens that a prompt may have; by default what the server says (`max_model_len`), else the tokenizer.
+      window: tokens that a prompt may have; by default what the server says (`max_model_len`), else the
+        tokenizer.
       concurrency: requests under way at one time.
       retries: further tries of a request after 429, 5xx, a dropped connection, a timeout or a torn reply.
       timeout: seconds to wait for one reply.
-      key_variable: the environment variable that holds the key. The key is sent to `base_url` and nowhere else; it is
-        never written or printed.
+      key_variable: the environment variable that holds the key. The key is sent to `base_url` and nowhere
+        else; it is never written or printed.
       backoff: seconds before the first further try; doubled each time, up to a minute.
     """
 
@@ -80,14 +83,16 @@ class OpenAIBackend:
     def score(self, prompts: Sequence[Prompt]) -> Iterator[tuple[int, np.ndarray]]:
         """As `Backend.score`, in the order in which the server answers.
 
-        A prompt that fails for good stops new requests; those under way are still yielded before the error is raised.
+        A prompt that fails for good stops new requests; those under way are still yielded before the error is
+        raised.
 
         Raises:
           InputError: the server is not there, refuses, or its log probabilities cannot be used.
         """
         if not prompts:
             return
-        # A thread of its own: a notebook has an event loop running already, and a generator cannot be awaited there.
+        # A thread of its own: a notebook has an event loop running already, and a generator cannot be awaited
+        # there.
         found: queue.Queue = queue.Queue()
         stop = threading.Event()
         thread = threading.Thread(target=lambda: asyncio.run(self._run(prompts, found, stop)), daemon=True)

@@ -1,4 +1,6 @@
-"""The two ways in which completions servers return prompt log probabilities, and how to find out whether they are right."""
+"""The two ways in which completions servers return prompt log probabilities, and how to find out whether they
+are right.
+"""
 
 import math
 from collections.abc import Callable
@@ -26,7 +28,9 @@ class Form(Protocol):
 
 
 class TokenForm:
-    """vLLM: token ids go out, `prompt_logprobs` comes back with one entry for each. Nothing is tokenised twice."""
+    """vLLM: token ids go out, `prompt_logprobs` comes back with one entry for each. Nothing is tokenised
+    twice.
+    """
 
     def request(self, model: str, prompt: Prompt) -> dict:
         return _body(model, [int(t) for t in prompt.ids], prompt_logprobs=0)
@@ -47,10 +51,12 @@ class TokenForm:
 
 
 class EchoForm:
-    """Everything else: text goes out and comes back (`echo`) with a log probability for each of the server's tokens.
+    """Everything else: text goes out and comes back (`echo`) with a log probability for each of the server's
+    tokens.
 
     Args:
-      keep_bos: send the text of the beginning-of-text token too, for servers that do not put it there themselves.
+      keep_bos: send the text of the beginning-of-text token too, for servers that do not put it there
+        themselves.
     """
 
     def __init__(self, keep_bos: bool = False):
@@ -77,7 +83,8 @@ class EchoForm:
                 said, wanted = "".join(tokens[begin:at]).strip(), text[a:b].strip()
                 if said != wanted or at - begin != stop - first:
                     raise Refused(
-                        f"the server tokenises the answer {wanted!r} as {tokens[begin:at]}, our tokenizer gives it"
+                        f"the server tokenises the answer {wanted!r} as {tokens[begin:at]}, our tokenizer"
+                        " gives it"
                         f" {stop - first} tokens; give the server's tokenizer (--tokenizer)"
                     )
                 found += values[begin:at]
@@ -89,11 +96,13 @@ class EchoForm:
 
 
 async def check_server(client: Client, model: str, prompt: Prompt) -> Form:
-    """Chooses the form that the server speaks and checks with two requests that its numbers sit where they belong.
+    """Chooses the form that the server speaks and checks with two requests that its numbers sit where they
+    belong.
 
-    First, what the server says of the next token after a text P, when it generates. Second, what it says of the token
-    after P in a longer prompt that begins with P. The two are one distribution, so their most probable tokens must have
-    equal log probabilities; where those of a neighbouring place agree better, the server is off by that many positions.
+    First, what the server says of the next token after a text P, when it generates. Second, what it says of
+    the token after P in a longer prompt that begins with P. The two are one distribution, so their most
+    probable tokens must have equal log probabilities; where those of a neighbouring place agree better, the
+    server is off by that many positions.
 
     Raises:
       InputError: the server returns no prompt log probabilities, or wrong ones.
@@ -166,7 +175,8 @@ async def _check_echo(client: Client, model: str, prompt: Prompt, cut: int) -> F
     place = next((i for i, offset in enumerate(offsets) if offset >= len(begin) - drop and tokens[i]), None)
     if place is None or offsets[place] != len(begin) - drop:
         raise InputError(
-            f"{client.name} returns tokens that do not join to the prompt; its log probabilities cannot be used"
+            f"{client.name} returns tokens that do not join to the prompt; its log probabilities cannot be"
+            " used"
         )
     _compare(client.name, expected, tops, place)
     return form
@@ -192,7 +202,8 @@ def _compare(name: str, expected: dict[str, float], tops: list, place: int) -> N
     if nearest:
         raise InputError(
             f"{name} returns prompt log probabilities shifted by {nearest:+d} position"
-            f"{'s' if abs(nearest) > 1 else ''}: they cannot be used (llama.cpp does so with a model that adds no"
+            f"{'s' if abs(nearest) > 1 else ''}: they cannot be used (llama.cpp does so with a model that"
+            " adds no"
             " beginning-of-text token)"
         )
 
@@ -220,7 +231,8 @@ def _first_top(reply: dict) -> dict[str, float]:
 
 
 def _echoed(reply: dict, text: str) -> tuple[list[str], list[int], list, list]:
-    """(tokens, first characters, log probabilities, alternatives) of an echoed text, generated token included.
+    """(tokens, first characters, log probabilities, alternatives) of an echoed text, generated token
+    included.
 
     Raises:
       Torn: there is no echo of that text, or the lists differ in length.
