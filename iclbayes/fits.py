@@ -72,14 +72,14 @@ class Fits:
             out[block.groups[:, 0], rank[block.curves[:, 0]]] = piece[:, 0]
         return out
 
-    def _leaf(self, get_leaf):
+    def _leaf(self, get_leaf, fill=np.nan):
         """As `_per_group` for a per-fit quantity [B, …] of the result: repeated over conditions."""
 
         def leaf(block):
             value = np.asarray(get_leaf(block.result))
             return np.broadcast_to(value[:, None], (value.shape[0], block.groups.shape[1], *value.shape[1:]))
 
-        return self._per_group(leaf)
+        return self._per_group(leaf, fill)
 
     @property
     def params(self) -> dict[str, np.ndarray]:
@@ -227,7 +227,7 @@ class Fits:
                     for m in range(value.shape[2]):
                         frame[f"{name}_{m}{suffix}"] = value[curve_group, rank, m]
         for name in ("loss", "n_agreed", "steps", "status", "grad_norm", "condition"):
-            value = self._leaf(lambda r, n=name: getattr(r, n))
+            value = self._leaf(lambda r, n=name: getattr(r, n), fill=0)
             frame[name] = value[curve_group] if self.law.joint else value[curve_group, rank]
         frame["status"] = [Status(s).name.lower() for s in frame["status"]]
         return frame
@@ -301,6 +301,7 @@ def fit(
     optimizer: optax.GradientTransformation | None = None,
     n_starts: int = 8,
     max_steps: int = 200,
+    ridge: float | None = None,
     seed: int = 0,
     dtype=np.float64,
     on_done: Callable[[int], None] = lambda n: None,
@@ -322,6 +323,8 @@ def fit(
       across: columns of `curves.keys`.
       optimizer: any optax optimizer; default Levenberg–Marquardt. Pass the same object again to reuse its compilation.
       n_starts, max_steps, seed: number of starts, step limit of each, seed of the random ones.
+      ridge: noise scale σ of the weak normal priors on the raw parameters, see `iclbayes.fitting.Problem`; 0 for none. The
+        default is the law's own: 0, but 0.02 for the heterogeneous law, which little data does not identify.
       dtype: float64 (default) or float32; the user's own JAX settings are not changed.
       on_done: called with the number of fits after each finished chunk, for progress bars.
 
@@ -343,7 +346,7 @@ def fit(
     across = (across,) if isinstance(across, str) else tuple(across)
     blocks = []
     for problem_of, groups, chosen, bucket in _layout(curves, law, tuple(share), across):
-        problem = problem_of(point_loss, background)
+        problem = problem_of(point_loss, background, law.ridge if ridge is None else float(ridge))
         weight = bucket["weight"]
         if point_loss is get_loss("binomial"):
             weight = weight * np.where(bucket["n_test"] > 0, bucket["n_test"], 1.0)
@@ -432,8 +435,8 @@ def _curve_order(curves: Curves, family: np.ndarray) -> np.ndarray:
 
 
 def _factory(law: Law, n_curves: int, n_conditions: int = 1, shared: tuple[str, ...] = ()):
-    def problem(loss, background):
+    def problem(loss, background, ridge):
         extra = law.joint and ((n_curves == 1) if background is None else background)
-        return Problem(law, loss, n_curves, bool(extra), n_conditions, shared)
+        return Problem(law, loss, n_curves, bool(extra), n_conditions, shared, ridge)
 
     return problem

@@ -12,7 +12,7 @@ from ..laws import Law
 from .levenberg_marquardt import levenberg_marquardt
 from .loop import minimise
 from .losses import PointLoss, get_loss
-from .objective import Data, Problem, evaluate
+from .objective import Data, Problem, penalty
 
 DEFAULT_OPTIMIZER = levenberg_marquardt()
 AGREEMENT = 1e-3  # starts agree whose losses are within this factor of the best (plus 1e-12)
@@ -81,7 +81,8 @@ def fit_batch(
     x = jax.vmap(problem.law.abscissa)(shots.astype(dtype))
     total = jnp.sum(weight, axis=(1, 2))
     w = weight / jnp.where(total > 0, total, 1.0)[:, None, None]
-    data = Data(x, prob, w)
+    count = jnp.sum(weight > 0, axis=(1, 2))
+    data = Data(x, prob, w, (problem.ridge**2 / jnp.maximum(count, 1)).astype(dtype))
 
     theta0 = jnp.clip(_guesses(problem, data, n_starts, key), -29.0, 29.0)  # [B, n_starts, P]
     owner = jnp.repeat(jnp.arange(batch), n_starts)
@@ -100,18 +101,17 @@ def fit_batch(
     status = jnp.where(total > 0, status, Status.NO_DATA)
     agreed = value <= loss[:, None] * (1 + AGREEMENT) + 1e-12
 
-    _, grad, gram = evaluate(problem, theta, jax.tree.map(lambda a: jnp.moveaxis(a, 0, -1), data))
-    n_points = jnp.sum(weight > 0, axis=(1, 2))
-    condition, covariance = _curvature(gram, loss, n_points)
+    at_best = lambda a: a.reshape(batch, n_starts, *a.shape[1:])[rows, best]  # noqa: E731
+    condition, covariance = _curvature(at_best(found.gram), loss, count)
     raw = jax.vmap(problem.unravel)(theta)
     return FitResult(
         params=jax.vmap(lambda r: constrain(problem, r))(raw),
         raw=raw,
-        loss=loss,
+        loss=loss - penalty(problem, theta, data.pull),
         n_agreed=jnp.where(failed, 0, jnp.sum(agreed, axis=1)),
         steps=found.steps.reshape(batch, n_starts)[rows, best],
         status=status,
-        grad_norm=jnp.max(jnp.abs(grad), axis=1),
+        grad_norm=jnp.max(jnp.abs(at_best(found.grad)), axis=1),
         condition=condition,
         covariance=covariance,
     )
@@ -174,6 +174,7 @@ def fit_group(
     optimizer: optax.GradientTransformation = DEFAULT_OPTIMIZER,
     n_starts: int = 8,
     max_steps: int = 200,
+    ridge: float | None = None,
     key: Array | None = None,
 ) -> FitResult:
     """Fits one law to the curves of one group: a pure function, to be used under `jax.jit` and `jax.vmap`.
@@ -186,6 +187,7 @@ def fit_group(
       shots, prob, weight: [J, n]; weight 0 leaves a point out (default: all 1).
       background: add a task that owns no curve; default: only if J = 1.
       loss: name or function, see `iclbayes.fitting.losses`.
+      ridge: noise σ of the law's ridge (default: the law's own), see `Problem`.
       key: for the random starts; default `jax.random.key(0)`.
 
     Returns:
@@ -204,7 +206,8 @@ def fit_group(
     shots = jnp.broadcast_to(jnp.asarray(shots, prob.dtype), prob.shape)
     weight = jnp.ones_like(prob) if weight is None else jnp.broadcast_to(jnp.asarray(weight, prob.dtype), prob.shape)
     background = (prob.shape[0] == 1) if background is None else background
-    problem = Problem(law, get_loss(loss), prob.shape[0], bool(background and law.joint))
+    ridge = law.ridge if ridge is None else float(ridge)
+    problem = Problem(law, get_loss(loss), prob.shape[0], bool(background and law.joint), ridge=ridge)
     key = jax.random.key(0) if key is None else key
     result = fit_batch(
         problem,

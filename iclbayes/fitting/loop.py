@@ -16,12 +16,15 @@ class Minimum(NamedTuple):
     Attributes:
       theta: [B, P] the best point that was visited.
       value: [B] objective there; inf if the objective was never finite.
+      grad, gram: [B, P] and [B, P, P] there.
       steps: [B] evaluations made.
       converged: [B] whether it stopped because nothing was left to gain.
     """
 
     theta: Array
     value: Array
+    grad: Array
+    gram: Array
     steps: Array
     converged: Array
 
@@ -95,6 +98,8 @@ def minimise(
             state=state,
             best=jnp.where(better[:, None], run.theta, run.best),
             best_value=best_value,
+            best_grad=jnp.where(better[:, None], grad, run.best_grad),
+            best_gram=jnp.where(better[:, None, None], gram, run.best_gram),
             mark=mark,
             mark_value=mark_value,
             steps=steps,
@@ -122,9 +127,12 @@ def minimise(
     zero = jnp.zeros((n_runs,), jnp.int32)
     infinite = jnp.full((n_runs,), jnp.inf, dtype)
     never = jnp.zeros((n_runs,), bool)
-    start = _Run(theta, jax.vmap(optimizer.init)(theta), theta, infinite, zero, infinite, zero, never, never)
+    state = jax.vmap(optimizer.init)(theta)
+    grad, gram = jnp.zeros_like(theta), jnp.zeros((*theta.shape, theta.shape[1]), dtype)
+    start = _Run(theta, state, theta, infinite, grad, gram, zero, infinite, zero, never, never)
     runs, _ = jax.lax.while_loop(lambda c: c[1], advance, (start, jnp.ones((), bool)))
-    return Minimum(runs.best, runs.best_value, runs.steps, runs.ended & jnp.isfinite(runs.best_value))
+    converged = runs.ended & jnp.isfinite(runs.best_value)
+    return Minimum(runs.best, runs.best_value, runs.best_grad, runs.best_gram, runs.steps, converged)
 
 
 class _Run(NamedTuple):
@@ -134,6 +142,8 @@ class _Run(NamedTuple):
     state: optax.OptState
     best: Array
     best_value: Array
+    best_grad: Array
+    best_gram: Array
     mark: Array  # step and best value at the last check for progress
     mark_value: Array
     steps: Array

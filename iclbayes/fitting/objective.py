@@ -7,11 +7,11 @@ chain rule: for 5 sources × 256 points of the scoring law 10 products a point i
 """
 
 import dataclasses
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from ..laws import Law
@@ -27,11 +27,13 @@ class Data(NamedTuple):
       x: abscissae [S, n, B] (with leading axes where the law wants them).
       y: probabilities [S, n, B].
       w: weights [S, n, B]; each fit's weights sum to 1 (or are all 0).
+      pull: strength of the ridge [B], see `Problem.ridge`.
     """
 
     x: Array
     y: Array
     w: Array
+    pull: Array
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +46,8 @@ class Problem:
       background: whether a task without a curve is added.
       n_conditions: conditions C that share parameters; their curves are stacked, S = C J.
       shared: names of the parameters that the conditions share.
-      ridge: strength λ of the pull λ ((raw − centre)/scale)² towards the law's default centre.
+      ridge: noise σ in λ Σ ((raw − centre)/scale)², λ = σ²/N: what normal priors on the raw parameters (`law.ridge_at`) add
+        to the mean squared error of N points with noise σ.
     """
 
     law: Law
@@ -66,6 +69,15 @@ class Problem:
     def size(self) -> int:
         """Number of raw parameters P."""
         return sum(_count(s) for _, s in self.shapes)
+
+    def ridge_terms(self) -> tuple[np.ndarray, np.ndarray]:
+        """Centre [P] and 1/scale² [P] of the ridge; 0 for parameters that it leaves alone."""
+        centre, precision = [], []
+        for name, shape in self.shapes:
+            at, scale = self.law.ridge_at.get(name, (0.0, np.inf))
+            centre += [at] * _count(shape)
+            precision += [scale**-2.0] * _count(shape)
+        return np.array(centre), np.array(precision)
 
     def unravel(self, theta: Array) -> dict[str, Array]:
         """Vector [P] → raw parameters by name."""
@@ -111,7 +123,7 @@ def evaluate(problem: Problem, theta: Array, data: Data) -> tuple[Array, Array, 
       data: its points.
 
     Returns:
-      value [B] = Σ_points w ℓ(p, y), gradient [B, P], gram [B, P, P] ≈ ∂²value.
+      value [B] = Σ_points w ℓ(p, y) + ridge, gradient [B, P], gram [B, P, P] ≈ ∂²value.
     """
     q, chain = jax.vmap(lambda t: (problem.local(t), jax.jacfwd(problem.local)(t)))(theta)  # [B, d, S], [B, d, S, P]
     q_last = jnp.moveaxis(q, 0, -1)[:, :, None, :]  # [d, S, 1, B]
@@ -134,14 +146,24 @@ def evaluate(problem: Problem, theta: Array, data: Data) -> tuple[Array, Array, 
     grad = jnp.einsum("bisp,isb->bp", chain, grad_local)
     half = jnp.einsum("ijsb,bjsq->bisq", gram_local, chain)
     gram = jnp.einsum("bisp,bisq->bpq", chain, half)
+    if problem.ridge:
+        centre, precision = (a.astype(theta.dtype) for a in problem.ridge_terms())
+        value = value + penalty(problem, theta, data.pull)
+        grad = grad + 2 * data.pull[:, None] * precision * (theta - centre)
+        gram = gram + 2 * data.pull[:, None, None] * jnp.diag(precision)
     return value, grad, gram
+
+
+def penalty(problem: Problem, theta: Array, pull: Array) -> Array:
+    """pull Σ ((raw − centre)/scale)², [...] for theta [..., P]."""
+    if not problem.ridge:
+        return jnp.zeros(theta.shape[:-1], theta.dtype)
+    centre, precision = (a.astype(theta.dtype) for a in problem.ridge_terms())
+    return pull * jnp.sum(precision * (theta - centre) ** 2, axis=-1)
 
 
 def evaluate_value(problem: Problem, theta: Array, data: Data) -> Array:
     """The objective alone, at one parameter vector [P] and the points [S, n] of one fit; for line searches."""
     q = problem.local(theta)[:, :, None]
     p = problem.law.point(q, data.x)
-    return jnp.sum(data.w * problem.loss(p, data.y)[0])
-
-
-Objective = Callable[[Array, Data], tuple[Array, Array, Array]]
+    return jnp.sum(data.w * problem.loss(p, data.y)[0]) + penalty(problem, theta, data.pull)

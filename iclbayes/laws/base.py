@@ -39,6 +39,8 @@ class Law:
     label: ClassVar[str] = ""
     param_names: ClassVar[tuple[str, ...]] = ()
     per_source: ClassVar[tuple[str, ...]] = ()  # parameters whose leading axis is the source
+    ridge: ClassVar[float] = 0.0  # default noise σ of the ridge, see `fitting.Problem`; 0 for none
+    ridge_at: ClassVar[dict[str, tuple[float, float]]] = {}  # (centre, scale) of raw parameters under the ridge
     needs: ClassVar[dict[str, tuple[str, ...]]] = {}  # sharing the key across conditions needs these shared too
 
     def raw_shapes(self, n_curves: int, background: bool) -> dict[str, tuple[int, ...]]:

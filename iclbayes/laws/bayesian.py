@@ -151,6 +151,14 @@ class Heterogeneous(Scoring):
     name: str = "bayesian_heterogeneous"
     label: ClassVar[str] = "Bayesian (heterogeneous)"
     param_names: ClassVar[tuple[str, ...]] = ("prior", "efficiency", "spread", "gamma", "beta")
+    ridge: ClassVar[float] = 0.02
+    ridge_at: ClassVar[dict[str, tuple[float, float]]] = {
+        "prior": (0.0, 2.0),
+        "efficiency": (-2.0, 3.0),
+        "spread": (0.0, 1.0),
+        "gamma": (0.0, 2.0),
+        "beta": (0.0, 2.0),
+    }
 
     def raw_shapes(self, n_curves, background):
         return super().raw_shapes(n_curves, background) | {"spread": ()}
