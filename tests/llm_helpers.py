@@ -1,4 +1,4 @@
-"""A tiny chat model made on the spot, benign questions, and a plain reference that scores one shot count at a time."""
+"""A tiny chat model made on the spot, benign questions, and a reference with a pass for each shot count."""
 
 import json
 from pathlib import Path
@@ -6,20 +6,23 @@ from pathlib import Path
 import numpy as np
 
 CHATML = (
-    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}{% endfor %}"
+    "{% for m in messages %}"
+    "{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 # Others that real models use: with a beginning-of-text token, trimmed content and a space before the answer.
 INST = (
-    "{{ bos_token }}{% for m in messages %}{% if m['role'] == 'user' %}{{ '[INST] ' + m['content'] | trim + ' [/INST]' }}"
+    "{{ bos_token }}{% for m in messages %}{% if m['role'] == 'user' %}"
+    "{{ '[INST] ' + m['content'] | trim + ' [/INST]' }}"
     "{% else %}{{ ' ' + m['content'] | trim + ' ' + eos_token }}{% endif %}{% endfor %}"
 )
 TURNS = (
-    "{{ bos_token }}{% for m in messages %}{{ '<start_of_turn>' + ('model' if m['role'] == 'assistant' else m['role'])"
+    "{{ bos_token }}{% for m in messages %}"
+    "{{ '<start_of_turn>' + ('model' if m['role'] == 'assistant' else m['role'])"
     " + '\n' + m['content'] | trim + '<end_of_turn>\n' }}{% endfor %}"
 )
 SPECIAL = ["<|end|>", "<s>", "<|im_start|>", "<|im_end|>", "<start_of_turn>", "<end_of_turn>"]
-WORDS = "apple river stone cloud garden window yellow seven quiet paper horse music table winter lemon bridge".split()
+WORDS = ["apple", "river", "stone", "cloud", "garden", "window", "yellow", "seven", "quiet", "paper", "horse", "music", "table", "winter", "lemon", "bridge"]
 
 
 def rows(count=40, **extra):
@@ -72,7 +75,9 @@ def make_tokenizer(kind="bytes", template=CHATML, adds_bos=False):
             single="<s> $A", special_tokens=[("<s>", tokenizer.token_to_id("<s>"))]
         )
     fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, bos_token="<s>" if adds_bos or template != CHATML else None, eos_token="<|end|>"
+        tokenizer_object=tokenizer,
+        bos_token="<s>" if adds_bos or template != CHATML else None,
+        eos_token="<|end|>",
     )
     fast.chat_template = template
     return fast
@@ -111,8 +116,8 @@ def save_model(folder: Path, kind="bytes", template=CHATML, adds_bos=False, posi
 def one_pass_per_shot(model, tokenizer, shots, first_tokens=None) -> np.ndarray:
     """ln p(answer | n shots), nats, by a forward pass of its own for each n: the reference.
 
-    The context is rendered with the generation prompt, as a user of the model would, and the answer's tokens are those
-    that the answer adds to it.
+    The context is rendered with the generation prompt, as a user of the model would, and the answer's tokens
+    are those that the answer adds to it.
     """
     import torch
 
@@ -120,7 +125,10 @@ def one_pass_per_shot(model, tokenizer, shots, first_tokens=None) -> np.ndarray:
     for n in range(len(shots)):
         messages = []
         for shot in shots[:n]:
-            messages += [{"role": "user", "content": shot.question}, {"role": "assistant", "content": shot.shown}]
+            messages += [
+                {"role": "user", "content": shot.question},
+                {"role": "assistant", "content": shot.shown},
+            ]
         messages.append({"role": "user", "content": shots[n].question})
         before = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         start = tokenizer(before, add_special_tokens=False).input_ids

@@ -30,7 +30,7 @@ def prepare(
     add_bos: bool = False,
     template_name: str = "the template",
 ) -> list[list[Prompt]]:
-    """The prompts of every context; see `build_prompts`. The window is the smaller of the back end's and `window`."""
+    """The prompts of every context (`build_prompts`) in the smaller of `window` and the back end's own."""
     limits = [x for x in (window, backend.window) if x is not None]
     built = []
     for context in contexts:
@@ -60,10 +60,10 @@ def score_all(
     journal: Journal,
     progress: bool | None = None,
 ) -> None:
-    """Scores what the journal lacks. Every prompt is written down as it finishes; equal prompts are scored once.
+    """Scores what the journal lacks, writing down every prompt as it finishes; equal prompts are scored once.
 
     Args:
-      progress: show a bar with tokens per second and the time left; by default if standard error is a terminal.
+      progress: show a bar with tokens per second and the time left; by default if stderr is a terminal.
     """
     waiting: dict[str, tuple[Prompt, Context]] = {}
     for context, prompts in zip(contexts, built):
@@ -118,10 +118,11 @@ def average(
 ) -> pd.DataFrame:
     """Mean over shuffles, for every source and number of shots.
 
-    Returns a frame with columns `source, shots, n_test, prob, stderr` and, if competing answers were scored, `prob_other,
-    n_correct, accuracy`: `n_test` is the number of shuffles, `prob` the mean probability of the answer, `stderr` its
-    standard error s/√n (empty with one shuffle), `prob_other` the mean total probability of the competing answers, and
-    an answer is correct if it is more probable than each competing one.
+    Returns a frame with columns `source, shots, n_test, prob, stderr` and, if competing answers were
+    scored, `prob_other, n_correct, accuracy`: `n_test` is the number of shuffles, `prob` the mean
+    probability of the answer, `stderr` its standard error s/√n (empty with one shuffle), `prob_other` the
+    mean total probability of the competing answers, and an answer is correct if it is more probable than
+    each competing one.
     """
     rows = []
     for context, prompts in zip(contexts, built):

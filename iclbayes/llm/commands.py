@@ -1,4 +1,4 @@
-"""What the command line does for real models: `collect` and `import-lm-eval`, each a dataclass with `run()`."""
+"""The command line's part for real models: `collect` and `import-lm-eval`, dataclasses with `run()`."""
 
 import dataclasses
 import hashlib
@@ -8,19 +8,27 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
+import tyro
 
 from iclbayes.files import InputError
 from iclbayes.llm import collect, contexts, data, templates
 from iclbayes.llm.backends import Backend
 from iclbayes.llm.journal import Journal
 
+# Settings that decide the numbers; the others only decide how they are got.
+DECISIVE = (
+    *("model", "backend", "task", "data", "answers", "split", "contrast", "shuffles", "max_shots", "seed"),
+    *("flip", "score", "others", "benign_source", "benign_shots", "first_tokens", "tokenizer"),
+    *("context_window", "dtype"),
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class Collect:
     """Collect ICL curves from a language model: mean probability of the answer after 0, 1, 2, … shots.
 
-    Writes three files: the curves (CSV), what they are curves of (the same name with .json), and every finished prompt
-    (.prompts.jsonl), from which the same command goes on after it was stopped.
+    Writes three files: the curves (CSV), what they are curves of (the same name with .json), and every
+    finished prompt (.prompts.jsonl), from which the same command goes on after it was stopped.
     """
 
     model: str
@@ -88,6 +96,10 @@ class Collect:
         Raises:
           InputError: anything that the user can mend. Finished prompts are kept.
         """
+        if self.out.suffix != ".csv":
+            raise InputError(f"{self.out}: curves are written as CSV; let --out end with .csv")
+        if not self.out.parent.is_dir():
+            raise InputError(f"{self.out}: there is no folder {self.out.parent}; make it first")
         examples = data.load(self.task, self.data, self.answers, self.split, self.contrast)
         drawn = contexts.make_contexts(
             examples,
@@ -100,8 +112,6 @@ class Collect:
             self.benign_source,
             self.benign_shots,
         )
-        if self.out.suffix != ".csv":
-            raise InputError(f"{self.out}: curves are written as CSV; let --out end with .csv")
         backend = self._load()
         if backend.tokenizer is None:
             raise InputError(f"{self.model}: has no tokenizer (tokenizer.json); give one (--tokenizer)")
@@ -131,7 +141,9 @@ class Collect:
     def _load(self) -> Backend:
         if self.backend == "openai":
             if not self.base_url:
-                raise InputError("the openai back end needs the server's address (--base-url http://HOST:PORT/v1)")
+                raise InputError(
+                    "the openai back end needs the server's address (--base-url http://HOST:PORT/v1)"
+                )
             from iclbayes.llm.backends.openai import OpenAIBackend
 
             return OpenAIBackend.load(
@@ -166,21 +178,15 @@ class Collect:
 
     def _identity(self) -> dict[str, Any]:
         """What decides the numbers: two runs with equal identities may share finished prompts."""
-        chosen = {
-            name: getattr(self, name)
-            for name in (
-                *("model", "backend", "task", "data", "answers", "split", "contrast", "shuffles", "max_shots"),
-                *("seed", "flip", "score", "others", "benign_source", "benign_shots", "first_tokens"),
-                *("tokenizer", "context_window", "dtype"),
-            )
-        }
+        chosen = {name: getattr(self, name) for name in DECISIVE}
         files = [x for x in (self.task, self.data, self.answers) if x and Path(x).is_file()]
         digests = {Path(x).name: hashlib.sha256(Path(x).read_bytes()).hexdigest()[:16] for x in files}
         return chosen | {"files": digests}
 
     def _label(self, curves: pd.DataFrame) -> pd.DataFrame:
         curves["source"] = curves["source"].where(curves["source"] != "", "all")
-        curves.insert(0, "model", os.path.basename(self.model.rstrip("/")) if Path(self.model).is_dir() else self.model)
+        name = os.path.basename(self.model.rstrip("/")) if Path(self.model).is_dir() else self.model
+        curves.insert(0, "model", name)
         curves.insert(1, "task", Path(self.task).stem if Path(self.task).is_file() else self.task)
         if self.benign_shots:
             curves.insert(3, "benign_shots", self.benign_shots)
@@ -193,14 +199,14 @@ class Collect:
 class ImportLmEval:
     """Turn a folder of lm-evaluation-harness results (a sweep over num_fewshot) into a curves file."""
 
-    folder: Path
+    folder: tyro.conf.Positional[Path]
     """Folder that holds the results of all runs, at any depth."""
-    out: Path
+    out: Path = Path("curves.csv")
     """Where the curves go (CSV)."""
     metric: str | None = None
-    """Metric, with or without its filter (acc, acc_norm, exact_match,strict-match); by default the first of a task."""
+    """acc, acc_norm, or with its filter exact_match,strict-match; by default the first of each task."""
     value: Literal["accuracy", "prob"] = "accuracy"
-    """prob adds the mean probability of the right choice, from the samples files."""
+    """prob adds the mean probability of the right choice, from the samples files (--log_samples)."""
 
     def run(self) -> pd.DataFrame:
         """Imports and writes the curves; returns them.
@@ -210,6 +216,8 @@ class ImportLmEval:
         """
         from iclbayes.llm.lm_eval import read_results
 
+        if self.out.suffix != ".csv":
+            raise InputError(f"{self.out}: curves are written as CSV; let --out end with .csv")
         curves, about = read_results(self.folder, self.metric, self.value)
         collect.write_curves(self.out, curves, about | {"versions": collect.versions()})
         for warning in about["skipped"]:

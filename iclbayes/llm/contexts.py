@@ -19,8 +19,8 @@ class Shot:
       question: what the user says.
       shown: the answer in the context.
       right: the answers whose probabilities add up to `prob`: spellings of one answer.
-      wrong: competing answers; their probabilities add up to `prob_other`. `shown` is the first of one of the
-        two.
+      wrong: competing answers; their probabilities add up to `prob_other`. `shown` is the first of one of
+        the two.
     """
 
     question: str
@@ -55,16 +55,16 @@ def make_contexts(
     """Draws `shuffles` contexts for every source.
 
     A context is the source's examples in random order, without replacement, `max_shots + 1` of them at most:
-    the answer of example n, counted from 0, is predicted from n complete shots. Shuffle s has the same order
-    in every source that has as many examples, so that sources can be compared shuffle by shuffle.
+    the answer of example n, counted from 0, is predicted from n complete shots. Shuffle s has the same
+    order in every source that has as many examples, so that sources can be compared shuffle by shuffle.
 
     Args:
       flip: each example shows a competing answer, drawn uniformly, instead of its own with this probability.
       score: `shown` scores the answer that the context shows, so that the curve is the probability of the
         next example of the noisy source; `true` scores the example's own answer, flipped or not.
       others: also score the competing answers.
-      benign_source, benign_shots: put that many shots of that source before the shots of every other source.
-        The curve counts only the shots after them; the benign source itself gets no curve.
+      benign_source, benign_shots: put that many shots of that source before the shots of every other
+        source. The curve counts only the shots after them; the benign source itself gets no curve.
 
     Raises:
       InputError: a number out of range, an unknown source, or a flip where an example has no competing

@@ -22,7 +22,7 @@ class Example:
     Attributes:
       question: what the user says.
       answer: what the assistant says; this is the text that goes into the context.
-      forms: further spellings of the same answer (`yes` beside `Yes`); their probabilities count as the answer's.
+      forms: further spellings of the same answer (`yes` beside `Yes`); they count as it.
       others: competing answers; what a flipped label shows, and what `accuracy` compares with.
       source: the task distribution that the example belongs to.
     """
@@ -114,8 +114,8 @@ def load(
 
     Args:
       task: a name in `TASKS`, `persona/NAME`, or the path of a CSV, TSV, JSON, JSON lines or Parquet file
-        with columns `question` and `answer`, and optionally `answer_other` (a competing answer; in JSON also
-        a list), `answer_forms` (further spellings; a list, or in CSV separated by `|`) and `source`.
+        with columns `question` and `answer`, and optionally `answer_other` (a competing answer; in JSON
+        also a list), `answer_forms` (further spellings; a list, or in CSV separated by `|`) and `source`.
       data: for a named task, a local file or another hub name to read instead of the task's own.
       answers: for tasks that ship no answers, a file with columns `BehaviorID` or `question`, and `answer`.
       split: which split of a hub data set to read.

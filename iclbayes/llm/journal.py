@@ -64,8 +64,8 @@ class Journal:
             yield cls(path, handle, done)
 
     def add(self, key: str, scores: np.ndarray, **labels) -> None:
-        """Appends a finished prompt. Scores are log probabilities in nats; NaN is written as null, -inf as a
-        string.
+        """Appends a finished prompt. Scores are log probabilities in nats; NaN is written as null, -inf as
+        a string.
         """
         self.done[key] = scores
         _append(self._handle, {"key": key, **labels, "logprobs": _encode(scores)})

@@ -78,8 +78,8 @@ class Prompt:
         return np.concatenate(positions).astype(np.int32), np.concatenate(tokens).astype(np.int32)
 
     def fold(self, values: Sequence[float]) -> np.ndarray:
-        """Log probabilities of `reads`, in nats -> log probability of every spelling, float64 [n, 1 + F], NaN
-        pads.
+        """Log probabilities of `reads`, in nats -> log probability of every spelling, float64 [n, 1 + F],
+        NaN pads.
 
         ln p(answer) = sum over its tokens of ln p(token | all before it).
         """
@@ -115,8 +115,8 @@ def build_prompts(
     add_bos: bool = False,
     template_name: str = "the template",
 ) -> list[Prompt]:
-    """One prompt with every shot that fits, and one short of it for each further spelling that needs its own
-    pass.
+    """One prompt with every shot that fits, and one short of it for each further spelling that needs its
+    own pass.
 
     Rendered once and tokenised once; linear in the length of the conversation.
 
@@ -125,13 +125,13 @@ def build_prompts(
       first_tokens: score only that many tokens at the start of each answer; None scores all.
       add_bos: put the beginning-of-text token in front if the tokenizer does so with plain text. Chat
         templates write it themselves.
-      in_pass: the back end can give the probability of tokens other than the prompt's own, so that spellings
-        that part from the answer at their last token need no further pass. Others cost one pass of the prompt
-        up to that answer.
+      in_pass: the back end can give the probability of tokens other than the prompt's own, so that
+        spellings that part from the answer at their last token need no further pass. Others cost one pass
+        of the prompt up to that answer.
 
     Raises:
-      InputError: the template or tokenizer cannot be used, not even one shot fits, or answers cannot be told
-        apart.
+      InputError: the template or tokenizer cannot be used, not even one shot fits, or answers cannot be
+        told apart.
     """
     if first_tokens is not None and first_tokens < 1:
         raise InputError(f"first_tokens is {first_tokens}; score at least one token of each answer")
@@ -220,9 +220,9 @@ def _cut(tokens: Sequence[int], first_tokens: int | None) -> tuple[int, ...]:
 def _spellings(shot: Shot, text: str, start: int, a: int, shown: np.ndarray, tokenizer: Any) -> list:
     """(role, text, tokens, end of each token) of every spelling, the shown one's as it stands in the prompt.
 
-    Another spelling is tokenised in place, behind the text since `start` (the end of the answer before). That
-    this short stretch is enough is checked on the shown answer; where it is not, the whole text before the
-    answer is used.
+    Another spelling is tokenised in place, behind the text since `start` (the end of the answer before).
+    That this short stretch is enough is checked on the shown answer; where it is not, the whole text before
+    the answer is used.
     """
     roles = {form.strip(): RIGHT for form in reversed(shot.right)}
     for form in shot.wrong:
@@ -265,7 +265,7 @@ def _distinct(spellings: Sequence, first_tokens: int | None) -> list:
     character.
 
     A spelling that begins with all tokens of another is part of that event: "Yes" has happened when "Yes,
-      sir" has.
+    sir" has.
     Counting both would count it twice.
     """
     cut = [(role, form, _cut(tokens, first_tokens), ends) for role, form, tokens, ends in spellings]

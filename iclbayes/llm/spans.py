@@ -1,8 +1,8 @@
 """Finding the answers of a rendered conversation: first their characters, then their tokens, in linear time.
 
 Each answer is wrapped in two private-use characters before the template is rendered; afterwards they are
-taken out and their places are the answers' character spans. No search for the answer's text is needed, so an
-answer such as `A`, which also occurs all over the questions, is found exactly.
+taken out and their places are the answers' character spans. No search for the answer's text is needed, so
+an answer such as `A`, which also occurs all over the questions, is found exactly.
 """
 
 from collections.abc import Sequence
@@ -15,8 +15,8 @@ OPEN, CLOSE = "\ue000", "\ue001"
 
 
 def mark(answer: str) -> str:
-    """Wraps the stripped answer in the two marks; white space around it stays outside, as templates may trim
-    it.
+    """Wraps the stripped answer in the two marks; white space around it stays outside, as templates may
+    trim it.
     """
     stripped = answer.strip()
     lead = answer[: len(answer) - len(answer.lstrip())]
@@ -27,8 +27,8 @@ def mark(answer: str) -> str:
 def unmark(text: str) -> tuple[str, list[tuple[int, int]]]:
     """Takes the marks out of `text`.
 
-    Returns the plain text and the character span `[start, stop)` of each marked stretch in the plain text, in
-    order.
+    Returns the plain text and the character span `[start, stop)` of each marked stretch in the plain text,
+    in order.
 
     Raises:
       ValueError: the marks do not alternate.
@@ -61,8 +61,8 @@ def token_spans(
     Args:
       text: the tokenised text.
       offsets: `[start, stop)` characters of each token, in order. Tokenizers differ in whether a token that
-        starts with a space counts it, so a token belongs to a span when the two overlap, not when their edges
-        agree.
+        starts with a space counts it, so a token belongs to a span when the two overlap, not when their
+        edges agree.
       chars: `[start, stop)` characters of each span, in order, not overlapping.
       what: what a span is called in a message.
 

@@ -68,16 +68,16 @@ def choose_template(tokenizer: Any, kind: str = "auto", system: str | None = Non
 def render(turns: Turns, template: Template, name: str = "the template") -> tuple[str, list[tuple[int, int]]]:
     """Renders a conversation and finds its answers.
 
-    The last turn is rendered twice, and its second copy is no answer: templates of reasoning models write the
-      last turn
+    The last turn is rendered twice, and its second copy is no answer: templates of reasoning models write
+    the last turn
     of a conversation differently, and every scored answer should be written the same way.
 
     Returns:
       The text, copy included, and the `[start, stop)` characters of every answer.
 
     Raises:
-      InputError: the template does not contain the answers verbatim, or writes early turns differently later
-        on.
+      InputError: the template does not contain the answers verbatim, or writes early turns differently
+        later on.
     """
     for i, (question, answer) in enumerate(turns):
         if OPEN in question + answer or CLOSE in question + answer:

@@ -9,7 +9,12 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
-import httpx
+from iclbayes.llm.backends import missing
+
+try:
+    import httpx
+except ImportError as error:
+    raise missing(error) from None
 
 AGAIN = {408, 409, 425, 429, 500, 502, 503, 504, 529}
 LONGEST_WAIT = 60.0  # seconds
@@ -67,12 +72,11 @@ class Client:
         return await self._ask("GET", path, None, dict)
 
     async def complete(self, body: dict, check: Callable[[dict], Any]) -> Any:
-        """Posts to `/completions` and returns `check(reply)`; a `Torn` from `check` counts as a torn
-        reply.
-        """
+        """Posts to `/completions`; returns `check(reply)`, whose `Torn` counts as a torn reply."""
         return await self._ask("POST", "/completions", body, check)
 
     async def _ask(self, method: str, path: str, body: dict | None, check: Callable[[dict], Any]) -> Any:
+        status = None
         for attempt in range(self._retries + 1):
             wait = min(self._backoff * 2**attempt, LONGEST_WAIT) * random.uniform(0.5, 1.0)
             try:
@@ -90,11 +94,12 @@ class Client:
                 problem = self._clean(error) or type(error).__name__
             else:
                 self._answered = True
-                if reply.status_code in AGAIN:
-                    problem = f"status {reply.status_code}: {self._clean(_message(reply))}"
+                status = reply.status_code
+                if status in AGAIN:
+                    problem = f"status {status}: {self._clean(_message(reply))}"
                     wait = max(wait, min(_retry_after(reply), LONGEST_WAIT))
-                elif reply.status_code != 200:
-                    raise Refused(self._refusal(reply, path), reply.status_code)
+                elif status != 200:
+                    raise Refused(self._refusal(reply, path), status)
                 else:
                     try:
                         decoded = reply.json()
@@ -109,7 +114,8 @@ class Client:
                 await asyncio.sleep(wait)
         raise Refused(
             f"{self.name}: gave up after {self._retries + 1} tries, the last: {problem};"
-            " finished prompts are kept, run the same command to go on"
+            " finished prompts are kept, run the same command to go on",
+            status,
         )
 
     def _join(self, path: str) -> str:
@@ -120,9 +126,13 @@ class Client:
         status, said = reply.status_code, self._clean(_message(reply))
         if status in (401, 403):
             held = "the key in" if self._key else "no key in"
-            return f"{self.name} refuses us (status {status}), with {held} ${self._key_variable}; set the right one"
+            where = f"{held} ${self._key_variable}"
+            return f"{self.name} refuses us (status {status}), with {where}; set the right one"
         if status == 404:
-            return f"{self.name} has no {path}, or not this model (status 404: {said}); check --base-url and --model"
+            return (
+                f"{self.name} has no {path}, or not this model (status 404: {said}); check --base-url and"
+                " --model"
+            )
         return f"{self.name} refuses the request (status {status}: {said})"
 
     def _clean(self, said: object) -> str:

@@ -21,9 +21,7 @@ from iclbayes.models.gpt2 import GPT2
 def _log_probs(
     model: GPT2, ids_BxL: jax.Array, row_R: jax.Array, position_R: jax.Array, token_R: jax.Array
 ) -> jax.Array:
-    """ln p(token | tokens up to position, of that row), float32 [R]; the head runs at those R places
-    alone.
-    """
+    """ln p(token | that row's tokens up to position), float32 [R]; the head runs at those R places alone."""
     hidden_RxD = model.hidden(ids_BxL)[row_R, position_R]
     logits_RxV = model.unembed(hidden_RxD)
     picked_R = jnp.take_along_axis(logits_RxV, token_R[:, None], axis=1)[:, 0]

@@ -20,8 +20,8 @@ class HFBackend:
     """Scores prompts with one forward pass a batch, keeping logits only where an answer is predicted.
 
     Prompts are batched by length and padded on the right, where a causal model cannot see it. The head runs
-    on the union of the batch's answer positions (`logits_to_keep`), so that memory goes with answers and not
-    with tokens.
+    on the union of the batch's answer positions (`logits_to_keep`), so that memory goes with answers and
+    not with tokens.
 
     Args:
       model: a causal language model in evaluation mode.

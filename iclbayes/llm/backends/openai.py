@@ -83,8 +83,8 @@ class OpenAIBackend:
     def score(self, prompts: Sequence[Prompt]) -> Iterator[tuple[int, np.ndarray]]:
         """As `Backend.score`, in the order in which the server answers.
 
-        A prompt that fails for good stops new requests; those under way are still yielded before the error is
-        raised.
+        A prompt that fails for good stops new requests; those under way are still yielded before the error
+        is raised.
 
         Raises:
           InputError: the server is not there, refuses, or its log probabilities cannot be used.

@@ -1,12 +1,13 @@
-"""Makes the results in `sweep/` beside this file with lm-evaluation-harness itself. Takes a minute on two cores.
+"""Makes the results in `sweep/` beside this file with lm-evaluation-harness; a minute on two cores.
 
     pip install 'lm-eval[hf]==0.4.13'
     python tests/data/lm_eval/make.py
 
-A randomly initialised GPT-2 with a tokenizer trained on the spot answers 24 questions of a local task after 0, 1, 2 and 4
-shots: `lm_eval run --model hf --model_args pretrained=model --tasks colours,sizes --include_path . --num_fewshot N
---log_samples --output_path sweep/N`. Descriptions of the machine are taken out of the results, and the samples of one of
-the two tasks are left out; nothing else is changed.
+A randomly initialised GPT-2 with a tokenizer trained on the spot answers 24 questions of each of two local
+tasks after 0, 1, 2 and 4 shots: `lm_eval run --model hf --model_args pretrained=model --tasks colours,sizes
+--include_path . --num_fewshot N --device cpu --batch_size 8 --log_samples --output_path sweep/N`. Descriptions
+of the machine are taken out of the results, and the samples of one of the two tasks are left out; nothing
+else is changed.
 """
 
 import json
@@ -39,14 +40,25 @@ metric_list:
   - {{metric: acc, aggregation: mean, higher_is_better: true}}
   - {{metric: acc_norm, aggregation: mean, higher_is_better: true}}
 """
-MACHINE = ("pretty_env_info", "git_hash", "task_hashes", "total_evaluation_time_seconds", "start_time", "end_time")
+MACHINE = (
+    "pretty_env_info",
+    "git_hash",
+    "task_hashes",
+    "total_evaluation_time_seconds",
+    "start_time",
+    "end_time",
+)
 
 
 def rows(name, count):
     choices = ["green", "blue", "black", "white"] if name == "colours" else ["big", "small"]
     for i in range(count):
         thing, number = OBJECTS[i % 8], i // 8
-        label = choices.index(COLOURS[i % 8]) if name == "colours" and COLOURS[i % 8] in choices else i % len(choices)
+        label = (
+            choices.index(COLOURS[i % 8])
+            if name == "colours" and COLOURS[i % 8] in choices
+            else i % len(choices)
+        )
         yield {"question": f"What is the {thing} number {number} like?", "choices": choices, "label": label}
 
 
@@ -73,9 +85,26 @@ def main():
         config = GPT2Config(**size, initializer_range=0.5, bos_token_id=0, eos_token_id=0)
         GPT2LMHeadModel(config).save_pretrained("model")
         for shots in (0, 1, 2, 4):
-            command = [sys.executable, "-m", "lm_eval", "run", "--model", "hf", "--model_args", "pretrained=model"]
+            command = [
+                sys.executable,
+                "-m",
+                "lm_eval",
+                "run",
+                "--model",
+                "hf",
+                "--model_args",
+                "pretrained=model",
+            ]
             command += ["--tasks", "colours,sizes", "--include_path", ".", "--num_fewshot", str(shots)]
-            command += ["--device", "cpu", "--batch_size", "8", "--log_samples", "--output_path", f"sweep/{shots}"]
+            command += [
+                "--device",
+                "cpu",
+                "--batch_size",
+                "8",
+                "--log_samples",
+                "--output_path",
+                f"sweep/{shots}",
+            ]
             subprocess.run(command, check=True)
         shutil.rmtree(HERE / "sweep", ignore_errors=True)
         for path in sorted(Path("sweep").rglob("*.json*")):
