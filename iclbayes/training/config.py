@@ -1,0 +1,89 @@
+"""How to train: hyperparameters, the learning-rate schedule and the optimizer that follow from them."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from ..files import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """Hyperparameters of one training run. Steps are optimizer updates.
+
+    Raises:
+      InputError: a value that makes no training run.
+    """
+
+    steps: int = 1000  # updates in the whole run
+    batch_size: int = 32  # sequences in a batch; the batch function reads it
+    learning_rate: float = 3e-3  # the peak, reached after the warm-up
+    warmup_steps: int = 100  # updates with a rising learning rate
+    weight_decay: float = 0.01  # decoupled; of matrices and embeddings, not of biases and norms
+    beta1: float = 0.9  # Adam's decay of the mean gradient
+    beta2: float = 0.999  # Adam's decay of the mean squared gradient
+    epsilon: float = 1e-8  # Adam's addition to the denominator
+    clip_norm: float = 1.0  # largest global norm of the gradient; 0 does not clip
+    seed: int = 0  # of the initial weights and the batches
+    log_every: int = 50  # updates between rows of metrics.csv, each a mean over them
+    eval_every: int = 0  # updates between calls of `on_eval`; 0 calls it at the end only
+    checkpoint_every: int = 500  # updates between checkpoints; there is always one at the end
+    keep_checkpoints: int = 2  # how many of the last checkpoints stay
+    steps_per_dispatch: int = 20  # most updates done in one call of the device
+
+    def __post_init__(self):
+        least = {
+            "steps": 1,
+            "batch_size": 1,
+            "warmup_steps": 0,
+            "log_every": 1,
+            "eval_every": 0,
+            "checkpoint_every": 1,
+            "keep_checkpoints": 1,
+            "steps_per_dispatch": 1,
+            "learning_rate": 0,
+            "weight_decay": 0,
+            "epsilon": 0,
+            "clip_norm": 0,
+            "seed": 0,
+        }
+        for name, value in least.items():
+            if not getattr(self, name) >= value:
+                raise InputError(f"TrainConfig.{name} is {getattr(self, name)}; give at least {value}")
+        for name in ("beta1", "beta2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError(f"TrainConfig.{name} is {getattr(self, name)}; give a number in [0, 1)")
+        if self.warmup_steps >= self.steps:
+            raise InputError(
+                f"TrainConfig.warmup_steps is {self.warmup_steps} of {self.steps} steps; give fewer than steps"
+            )
+
+
+def learning_rate_at(config: TrainConfig, step: jax.Array) -> jax.Array:
+    """Learning rate of update s = 0 … T − 1: peak · min((s + 1) / (w + 1), (T − s) / (T − w)).
+
+    w = `warmup_steps`, T = `steps`. It rises linearly, is the peak at s = w, then falls linearly to
+    peak / (T − w) in the last update; no update has the rate 0.
+    """
+    step = jnp.asarray(step, jnp.float32)
+    warmup, steps = config.warmup_steps, config.steps
+    return config.learning_rate * jnp.minimum((step + 1) / (warmup + 1), (steps - step) / (steps - warmup))
+
+
+def make_optimizer(config: TrainConfig) -> optax.GradientTransformation:
+    """Clipping by the global norm, then AdamW (Loshchilov & Hutter 2019) with the schedule of `config`.
+
+    Weights decay in arrays of two or more dimensions only.
+    """
+    adamw = optax.adamw(
+        lambda count: learning_rate_at(config, count),
+        b1=config.beta1,
+        b2=config.beta2,
+        eps=config.epsilon,
+        weight_decay=config.weight_decay,
+        mask=lambda params: jax.tree.map(lambda leaf: leaf.ndim >= 2, params),
+    )
+    clip = optax.clip_by_global_norm(config.clip_norm) if config.clip_norm else optax.identity()
+    return optax.chain(clip, adamw)

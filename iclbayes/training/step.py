@@ -1,0 +1,129 @@
+"""The training state and the one jitted program that advances it."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+
+from ..models import GPT2, GPT2Config
+from .config import TrainConfig, learning_rate_at, make_optimizer
+
+# (model, batch) -> (loss, metrics): float32 scalars, the loss in nats.
+LossFn = Callable[..., tuple[jax.Array, dict[str, jax.Array]]]
+# (key, step) -> batch. Runs on the device, inside the program.
+BatchFn = Callable[[jax.Array, jax.Array], object]
+
+
+class TrainState(NamedTuple):
+    """Everything that a run needs to go on exactly as if it had never stopped.
+
+    Attributes:
+      params: the model's parameters, an `nnx.State`.
+      optimizer: state of the optimizer.
+      step: int32 scalar, updates done.
+      key: random key of the run; the batch of update s is drawn with `fold_in(key, s)`.
+      totals: float32 sums of the metrics since they were last logged, and `count`, the updates in them.
+    """
+
+    params: nnx.State
+    optimizer: optax.OptState
+    step: jax.Array
+    key: jax.Array
+    totals: dict[str, jax.Array]
+
+
+def init_params(config: GPT2Config, seed: int) -> nnx.State:
+    """Initial parameters of a GPT-2, drawn from `seed` in one compiled program."""
+    return jax.jit(lambda: nnx.state(GPT2(config, rngs=nnx.Rngs(seed))))()
+
+
+class Trainer:
+    """The program of one run: `init` makes a state, `run` advances it by any number of updates.
+
+    `loss_fn` and `batch_fn` may be `jax.tree_util.Partial`s: the arrays bound in them are then arguments of the
+    program, not constants compiled into it. Use that for data sets and reference models.
+
+    Args:
+      model_config: sizes of the model.
+      config: hyperparameters.
+      batch_fn: (key, step) -> batch.
+      loss_fn: (model, batch) -> (loss, metrics).
+    """
+
+    def __init__(self, model_config: GPT2Config, config: TrainConfig, batch_fn: BatchFn, loss_fn: LossFn):
+        self.config = config
+        self.optimizer = make_optimizer(config)
+        self.graph = nnx.graphdef(nnx.eval_shape(lambda: GPT2(model_config, rngs=nnx.Rngs(0))))
+        self._functions = tuple(
+            f if isinstance(f, jax.tree_util.Partial) else jax.tree_util.Partial(f)
+            for f in (batch_fn, loss_fn)
+        )
+        self._run = jax.jit(self._advance, donate_argnums=0)
+
+    def model(self, params: nnx.State) -> GPT2:
+        """The model with these parameters."""
+        return nnx.merge(self.graph, params)
+
+    def init(self, params: nnx.State) -> TrainState:
+        """The state before the first update. The parameters are copied, since `run` gives up its input."""
+        key = jax.random.fold_in(jax.random.key(self.config.seed), 1)
+        batch_fn, loss_fn = self._functions
+        batch = jax.eval_shape(batch_fn, key, jnp.int32(0))
+        _, metrics = jax.eval_shape(lambda p, b: loss_fn(self.model(p), b), params, batch)
+        names = ("loss", "grad_norm", "count", *metrics)
+
+        @jax.jit
+        def build(params, key):
+            totals = {name: jnp.zeros((), jnp.float32) for name in names}
+            params = jax.tree.map(jnp.copy, params)
+            return TrainState(params, self.optimizer.init(params), jnp.int32(0), key, totals)
+
+        return build(params, key)
+
+    def tokens_per_step(self) -> int:
+        """Integers in the arrays of two or more dimensions of a batch: the tokens of one update."""
+        batch = jax.eval_shape(self._functions[0], jax.random.key(0), jnp.int32(0))
+        leaves = [x for x in jax.tree.leaves(batch) if x.ndim >= 2]
+        return sum(x.size for x in leaves if jnp.issubdtype(x.dtype, jnp.integer))
+
+    def compile(self, state: TrainState) -> None:
+        """Compiles the program, so that `run` never stops to do it."""
+        self._run = self._run.lower(state, jnp.int32(1), *self._functions).compile()
+
+    def run(self, state: TrainState, steps: int) -> TrainState:
+        """The state `steps` updates later. `state` itself is donated: its arrays are gone afterwards."""
+        return self._run(state, jnp.int32(steps), *self._functions)
+
+    def _advance(self, state: TrainState, steps: jax.Array, batch_fn, loss_fn) -> TrainState:
+        # One loop with a traced number of updates: however a run is cut into calls, the same program does the
+        # same arithmetic, so a resumed run equals an uninterrupted one bit for bit.
+        return jax.lax.fori_loop(0, steps, lambda _, s: self._update(s, batch_fn, loss_fn), state)
+
+    def _update(self, state: TrainState, batch_fn, loss_fn) -> TrainState:
+        batch = batch_fn(jax.random.fold_in(state.key, state.step), state.step)
+
+        def loss_of(params):
+            return loss_fn(self.model(params), batch)
+
+        (loss, metrics), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+        updates, optimizer = self.optimizer.update(grads, state.optimizer, state.params)
+        new = {"loss": loss, "grad_norm": optax.global_norm(grads), "count": 1.0, **metrics}
+        return TrainState(
+            params=optax.apply_updates(state.params, updates),
+            optimizer=optimizer,
+            step=state.step + 1,
+            key=state.key,
+            totals={name: total + new[name] for name, total in state.totals.items()},
+        )
+
+
+def read_totals(config: TrainConfig, state: TrainState) -> tuple[dict[str, float], TrainState]:
+    """Means of the metrics since the last reading, with the last learning rate; and the state with sums of 0."""
+    totals = {name: float(value) for name, value in jax.device_get(state.totals).items()}
+    count = totals.pop("count")
+    means = {name: total / max(count, 1.0) for name, total in totals.items()}
+    means["learning_rate"] = float(learning_rate_at(config, state.step - 1))
+    return means, state._replace(totals=jax.tree.map(jnp.zeros_like, state.totals))
