@@ -1,5 +1,6 @@
 """Checkpoints of a training run in its folder: config.json beside checkpoints/<step>/ written by orbax."""
 
+import contextlib
 import dataclasses
 import json
 import logging
@@ -26,17 +27,15 @@ class Checkpoints:
 
     def __init__(self, run_dir: str | os.PathLike, keep: int = 2, read_only: bool = False):
         self.folder = Path(run_dir).absolute() / CHECKPOINT_FOLDER
-        logging.getLogger("absl").setLevel(logging.WARNING)  # orbax reports every file at level INFO
-        self._manager = ocp.CheckpointManager(
-            self.folder,
-            options=ocp.CheckpointManagerOptions(
-                max_to_keep=None if read_only else keep,
-                create=not read_only,
-                read_only=read_only,
-                cleanup_tmp_directories=not read_only,
-                enable_async_checkpointing=False,
-            ),
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=None if read_only else keep,
+            create=not read_only,
+            read_only=read_only,
+            cleanup_tmp_directories=not read_only,
+            enable_async_checkpointing=False,
         )
+        with _quiet():
+            self._manager = ocp.CheckpointManager(self.folder, options=options)
 
     def steps(self) -> list[int]:
         """Steps of which there is a checkpoint, rising."""
@@ -135,14 +134,26 @@ def write_config(run_dir: str | os.PathLike, model: GPT2Config, train: TrainConf
 def check_config(
     run_dir: str | os.PathLike, stored: dict, model: GPT2Config, train: TrainConfig, extra: dict
 ):
-    """Raises `InputError` naming the first field in which a run's config differs from the one it began with."""
+    """Raises `InputError` naming the first field in which a run's config differs from its beginning's."""
     before, now = (_dotted(c) for c in (stored, json.loads(json.dumps(_as_json(model, train, extra)))))
     for name in sorted(before.keys() | now.keys()):
         if before.get(name) != now.get(name) and name not in FREE_FIELDS:
             raise InputError(
-                f"{Path(run_dir) / CONFIG_FILE}: {name} is {before.get(name)!r} there and {now.get(name)!r} now; "
-                "resume with the same value or choose another folder"
+                f"{Path(run_dir) / CONFIG_FILE}: {name} is {before.get(name)!r} there and {now.get(name)!r} "
+                "now; resume with the same value or choose another folder"
             )
+
+
+@contextlib.contextmanager
+def _quiet():
+    """Holds back what orbax logs about a folder that is opened to read."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _as_json(model, train, extra) -> dict:

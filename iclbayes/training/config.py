@@ -57,7 +57,7 @@ class TrainConfig:
                 raise InputError(f"TrainConfig.{name} is {getattr(self, name)}; give a number in [0, 1)")
         if self.warmup_steps >= self.steps:
             raise InputError(
-                f"TrainConfig.warmup_steps is {self.warmup_steps} of {self.steps} steps; give fewer than steps"
+                f"TrainConfig.warmup_steps is {self.warmup_steps} of {self.steps} steps; give fewer"
             )
 
 

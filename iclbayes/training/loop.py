@@ -57,26 +57,27 @@ def train(
     """Trains a GPT-2 in a folder.
 
     Everything on the device happens in one compiled program: the batch of update s is made by
-    `batch_fn(fold_in(key, s), s)`, so nothing about the data has to be stored to resume. A run that was stopped at
-    any moment, also by SIGKILL, goes on from its last checkpoint with `resume=True` and ends, on the same machine,
-    with the same bits.
+    `batch_fn(fold_in(key, s), s)`, so nothing about the data has to be stored to resume. A run that was
+    stopped at any moment, also by SIGKILL, goes on from its last checkpoint with `resume=True` and ends, on
+    the same machine, with the same bits.
 
     Args:
-      model: sizes of a model to initialise from `config.seed`, or a model to start from, which stays unchanged.
+      model: sizes of a model to initialise from `config.seed`, or a model to start from, which stays as it
+        is.
       config: hyperparameters.
       batch_fn: (key, step) -> batch, jittable. Bind arrays with `jax.tree_util.Partial`, not in a closure.
       run_dir: folder of the run, made if missing.
       loss_fn: (model, batch) -> (loss, metrics), jittable; each metric becomes a column of metrics.csv.
-      on_eval: called as on_eval(step, model) every `config.eval_every` updates and at the end; the numbers that it
-        returns become columns of metrics.csv. After a crash it may be called again for a step that it has seen,
-        with the same model. It must not keep the model's arrays: the next update overwrites them.
+      on_eval: called as on_eval(step, model) every `config.eval_every` updates and at the end; the numbers
+        that it returns become columns of metrics.csv. After a crash it may be called again for a step that it
+        has seen, with the same model. It must not keep the model: the next update takes its arrays.
       resume: continue the run in `run_dir`; begins it where there is none yet.
       extra: what else determines the run (JSON), stored in config.json and compared on resume.
       progress: show a progress bar.
 
     Raises:
-      InputError: the folder holds another run, or this run with another config (naming the field), or the loss is
-        no longer finite.
+      InputError: the folder holds another run, or this run with another config (naming the field), or the
+        loss is no longer finite.
     """
     run_dir, extra = Path(run_dir), dict(extra or {})
     model_config = model if isinstance(model, GPT2Config) else model.config

@@ -18,8 +18,8 @@ def token_nll(model: GPT2, tokens_BxL: jax.Array) -> jax.Array:
 def cross_entropy(logits: jax.Array, targets: jax.Array) -> jax.Array:
     """−ln softmax(logits)[target] for logits [..., V] and targets int32[...].
 
-    The target's logit is picked by a comparison with all V symbols: for the small vocabularies of this library
-    the gradient is then an elementwise expression, where that of a gather is a scatter.
+    The target's logit is picked by a comparison with all V symbols: for the small vocabularies of this
+    library the gradient is then an elementwise expression, where that of a gather is a scatter.
     """
     hit = targets[..., None] == jnp.arange(logits.shape[-1], dtype=targets.dtype)
     picked = jnp.sum(jnp.where(hit, logits, 0), axis=-1)

@@ -10,7 +10,7 @@ COLUMNS = ("step", "tokens", "loss", "learning_rate", "grad_norm", "tokens_per_s
 
 
 class MetricsLog:
-    """Appends rows to a CSV; a new column rewrites the file. Every row reaches the file before `append` returns.
+    """Appends rows to a CSV; a new column rewrites the file. A row is in the file when `append` returns.
 
     Args:
       path: the file.

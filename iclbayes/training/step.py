@@ -43,8 +43,8 @@ def init_params(config: GPT2Config, seed: int) -> nnx.State:
 class Trainer:
     """The program of one run: `init` makes a state, `run` advances it by any number of updates.
 
-    `loss_fn` and `batch_fn` may be `jax.tree_util.Partial`s: the arrays bound in them are then arguments of the
-    program, not constants compiled into it. Use that for data sets and reference models.
+    `loss_fn` and `batch_fn` may be `jax.tree_util.Partial`s: the arrays bound in them are then arguments of
+    the program, not constants compiled into it. Use that for worlds, data sets and reference models.
 
     Args:
       model_config: sizes of the model.
@@ -121,7 +121,7 @@ class Trainer:
 
 
 def read_totals(config: TrainConfig, state: TrainState) -> tuple[dict[str, float], TrainState]:
-    """Means of the metrics since the last reading, with the last learning rate; and the state with sums of 0."""
+    """Means of the metrics since the last reading, the last learning rate, and the state with sums of 0."""
     totals = {name: float(value) for name, value in jax.device_get(state.totals).items()}
     count = totals.pop("count")
     means = {name: total / max(count, 1.0) for name, total in totals.items()}
