@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.stats
 
 from iclbayes import InputError, ginc
 
@@ -125,12 +126,12 @@ def test_documents_against_a_dense_filter(small, rows):
     ours = ginc.document_log_probs(small, drawn, blocks=3, weights=weights)[:12]
     expected = np.stack([dense_filter(small, row, first, weights) for row in tokens])
     np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=2e-4)
-    nll = ginc.mixture_nll(small, drawn, blocks=3, weights=weights)[:12]
+    nll = ginc.mixture_nll(small, drawn, blocks=3, weights=weights).rows[:12]
     np.testing.assert_allclose(nll, -expected.mean(1), rtol=1e-4)
 
     padded = np.array(drawn)
     padded[:, 20:] = SMALL.pad
-    nll = ginc.mixture_nll(small, jnp.asarray(padded), blocks=3, weights=weights)[:12]
+    nll = ginc.mixture_nll(small, jnp.asarray(padded), blocks=3, weights=weights).rows[:12]
     np.testing.assert_allclose(nll, -expected[:, :19].mean(1), rtol=1e-4)
 
 
@@ -205,8 +206,10 @@ def test_mixture_nll_bounds_wrong_mixtures(small, rows):
     weights = np.array([0.7, 0.1, 0.1, 0.1])
     tokens = rows(weights)
     right = ginc.mixture_nll(small, tokens, blocks=3, weights=weights)
+    np.testing.assert_allclose(right.mean, np.mean(right.rows), rtol=1e-6)
+    np.testing.assert_allclose(right.stderr, scipy.stats.sem(right.rows), rtol=1e-5)
     for wrong in ([0.1, 0.7, 0.1, 0.1], [0.97, 0.01, 0.01, 0.01], None):
-        assert np.mean(ginc.mixture_nll(small, tokens, blocks=3, weights=wrong) - right) > 0
+        assert np.mean(ginc.mixture_nll(small, tokens, blocks=3, weights=wrong).rows - right.rows) > 0
 
 
 def test_smaller_restart_tends_to_a_limit(small, many):

@@ -1,6 +1,12 @@
 """GINC, the synthetic world: mixtures of hidden Markov models, documents, prompts, exact learners,
 corpora."""
 
+from .corpus import Corpus as Corpus
+from .corpus import CorpusConfig as CorpusConfig
+from .corpus import corpus_documents as corpus_documents
+from .corpus import read_corpus as read_corpus
+from .corpus import write_corpus as write_corpus
+from .exact import MixtureNLL as MixtureNLL
 from .exact import Prediction as Prediction
 from .exact import document_log_probs as document_log_probs
 from .exact import exact_pretraining as exact_pretraining

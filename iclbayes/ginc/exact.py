@@ -47,16 +47,34 @@ def document_log_probs(
     return _document_log_probs(world, tokens, mixture_logits(world, weights), restart, blocks)
 
 
-def mixture_nll(world: World, tokens: jax.Array, *, blocks: int = 10, weights=None) -> jax.Array:
-    """Exact NLL of each row in nats per predicted token [B]; its mean is the entropy bound of any model of
-    such rows.
+class MixtureNLL(NamedTuple):
+    """The exact mixture's negative log likelihood, in nats per predicted token.
 
-    −(1/T) Σ_t ln P(token t | tokens before it in the row), over the T tokens after the first that are not
-    PAD. Arguments and errors as in `document_log_probs`. Subtract a model's NLL of the same rows to compare
-    them pairwise.
+    Attributes:
+      mean: over rows; the entropy bound, which no model of such rows can beat in expectation.
+      stderr: its standard error, s / √B with s the standard deviation over rows (B − 1 below). Right where
+        rows are documents, or blocks drawn independently.
+      rows: [B], each row's. Subtract them from a model's NLL of the same rows to compare in pairs, which is
+        far more exact than the two means are.
+    """
+
+    mean: jax.Array
+    stderr: jax.Array
+    rows: jax.Array
+
+
+def mixture_nll(world: World, tokens: jax.Array, *, blocks: int = 10, weights=None) -> MixtureNLL:
+    """Exact NLL of rows, −(1/T) Σ_t ln P(token t | tokens before it in the row).
+
+    The sum is over the T tokens of a row after the first that are not PAD, which are those that a language
+    model is trained to predict. Arguments and errors as in `document_log_probs`; `blocks` has to be that of
+    `sample_blocks` or `cut_blocks`, and 1 for whole documents.
     """
     log_probs = document_log_probs(world, tokens, blocks=blocks, weights=weights)
-    return -jnp.sum(log_probs, axis=1) / jnp.maximum(jnp.sum(tokens[:, 1:] != world.config.pad, axis=1), 1)
+    count = jnp.maximum(jnp.sum(tokens[:, 1:] != world.config.pad, axis=1), 1)
+    rows = -jnp.sum(log_probs, axis=1) / count
+    spread = jnp.std(rows, ddof=1) if rows.size > 1 else jnp.full((), jnp.nan, rows.dtype)
+    return MixtureNLL(jnp.mean(rows), spread / jnp.sqrt(rows.size), rows)
 
 
 class Prediction(NamedTuple):
