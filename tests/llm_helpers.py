@@ -22,7 +22,10 @@ TURNS = (
     " + '\n' + m['content'] | trim + '<end_of_turn>\n' }}{% endfor %}"
 )
 SPECIAL = ["<|end|>", "<s>", "<|im_start|>", "<|im_end|>", "<start_of_turn>", "<end_of_turn>"]
-WORDS = ["apple", "river", "stone", "cloud", "garden", "window", "yellow", "seven", "quiet", "paper", "horse", "music", "table", "winter", "lemon", "bridge"]
+WORDS = [
+    *("apple", "river", "stone", "cloud", "garden", "window", "yellow", "seven"),
+    *("quiet", "paper", "horse", "music", "table", "winter", "lemon", "bridge"),
+]
 
 
 def rows(count=40, **extra):
@@ -111,6 +114,13 @@ def save_model(folder: Path, kind="bytes", template=CHATML, adds_bos=False, posi
     make_llama(tokenizer, positions).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def load_model(folder: Path):
+    """(model, tokenizer) of such a folder."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    return AutoModelForCausalLM.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
 
 
 def one_pass_per_shot(model, tokenizer, shots, first_tokens=None) -> np.ndarray:

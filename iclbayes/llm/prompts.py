@@ -158,11 +158,11 @@ def build_prompts(
         shown = ids[first:stop]
         start = chars[i - 1][1] if i else 0
         spellings = _spellings(shot, text, start, a, shown, tokenizer)
-        if window is not None and first + max(len(tokens) for _, _, tokens, _ in spellings) > window:
+        if window is not None and first + max(len(tokens) for _, _, tokens, *_ in spellings) > window:
             break
         swaps, roles = [], [NONE]
         scored = _cut(shown, first_tokens)
-        for role, form, tokens, ends in _distinct(spellings, first_tokens):
+        for role, form, tokens, lead_chars, end in _distinct(spellings, first_tokens):
             depth = len(tokens) - 1
             if tokens == scored:
                 roles[0] = role
@@ -170,7 +170,7 @@ def build_prompts(
                 swaps.append((depth, tokens[-1]))
                 roles.append(role)
             else:
-                extra.append((i, first, role, text[:a] + form, (a, a + ends), tokens))
+                extra.append((i, first, role, text[:a] + form, (a - lead_chars, a + end), tokens))
         b = min(b, offsets[first + len(scored) - 1 - len(lead)][1])
         whole.append((i, first, first + len(scored), swaps, roles, stop, (a, b)))
     if not whole:
@@ -218,7 +218,9 @@ def _cut(tokens: Sequence[int], first_tokens: int | None) -> tuple[int, ...]:
 
 
 def _spellings(shot: Shot, text: str, start: int, a: int, shown: np.ndarray, tokenizer: Any) -> list:
-    """(role, text, tokens, end of each token) of every spelling, the shown one's as it stands in the prompt.
+    """(role, text, tokens, characters of white space before it, end of each token) of every spelling.
+
+    The shown one's are those that stand in the prompt.
 
     Another spelling is tokenised in place, behind the text since `start` (the end of the answer before).
     That this short stretch is enough is checked on the shown answer; where it is not, the whole text before
@@ -230,58 +232,56 @@ def _spellings(shot: Shot, text: str, start: int, a: int, shown: np.ndarray, tok
             raise InputError(f"answer {form.strip()!r} is both right and wrong for {shot.question[:60]!r}")
     known = shot.shown.strip()
     forms = [form for form in roles if form != known]
-    found = [(roles[known], known, tuple(int(t) for t in shown), ())]
+    found = [(roles[known], known, tuple(int(t) for t in shown), 0, ())]
     if not forms:
         return found
     before = text[start:a]
-    head, own, _ = _tail(before, known, tokenizer)
+    head, _, own, _ = _tail(before, known, tokenizer)
     if own != list(shown):
         before = text[:a]
-        head, _, _ = _tail(before, known, tokenizer)
+        head, *_ = _tail(before, known, tokenizer)
     for form in forms:
-        other_head, tokens, ends = _tail(before, form, tokenizer)
-        if other_head != head:
+        other_head, starts, tokens, ends = _tail(before, form, tokenizer)
+        # A space that is part of the shown answer's first token may be a token of its own before this one.
+        extra = other_head[len(head) :]
+        lead = len(before) - starts[len(head)] if extra else 0
+        if other_head[: len(head)] != head or before[len(before) - lead :].strip():
             raise InputError(
                 f"answer {form!r} tokenises across its boundary after {before[-20:]!r}; use another template"
             )
-        found.append((roles[form], form, tuple(tokens), ends))
+        found.append((roles[form], form, (*extra, *tokens), lead, [0] * len(extra) + ends))
     return found
 
 
-def _tail(before: str, form: str, tokenizer: Any) -> tuple[list[int], list[int], list[int]]:
-    """Tokens of `before` and of `form` when they are tokenised together, and where in `form` each of its
-    tokens ends.
-    """
+def _tail(before: str, form: str, tokenizer: Any) -> tuple[list[int], list[int], list[int], list[int]]:
+    """Tokens of `before` and where each starts; tokens of `form` behind it and where in it each ends."""
     encoded = tokenizer(before + form, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
     span = (len(before), len(before) + len(form))
     (first, stop) = token_spans(before + form, encoded["offset_mapping"], [span])[0]
     ids = list(encoded["input_ids"])
     ends = [end - len(before) for _, end in encoded["offset_mapping"][first:stop]]
-    return ids[:first], ids[first:stop], ends
+    return ids[:first], [start for start, _ in encoded["offset_mapping"][:first]], ids[first:stop], ends
 
 
 def _distinct(spellings: Sequence, first_tokens: int | None) -> list:
-    """Cuts every spelling to its first tokens and keeps those that are different events, with their last
-    character.
+    """(role, text, first tokens, white space before, last character) of spellings that are different events.
 
-    A spelling that begins with all tokens of another is part of that event: "Yes" has happened when "Yes,
-    sir" has.
-    Counting both would count it twice.
+    A spelling that begins with all tokens of another is part of that event: "Yes" has happened when
+    "Yes, sir" has, and counting both would count it twice.
     """
-    cut = [(role, form, _cut(tokens, first_tokens), ends) for role, form, tokens, ends in spellings]
+    cut = [(role, form, _cut(tokens, first_tokens), *rest) for role, form, tokens, *rest in spellings]
     kept = []
-    for i, (role, form, tokens, ends) in enumerate(cut):
+    for i, (role, form, tokens, lead, ends) in enumerate(cut):
         inside = False
-        for j, (other_role, other_form, other, _) in enumerate(cut):
+        for j, (other_role, other_form, other, *_) in enumerate(cut):
             if i == j or tokens[: len(other)] != other:
                 continue
             if role != other_role:
                 raise InputError(
                     f"answers {form!r} and {other_form!r} start with the same tokens and cannot be told"
-                    " apart; score more"
-                    " of their tokens (--first-tokens), or leave the competing answer out"
+                    " apart; score more of their tokens (--first-tokens), or leave the competing answer out"
                 )
             inside |= len(other) < len(tokens) or j < i
         if not inside:
-            kept.append((role, form, tokens, ends[len(tokens) - 1] if ends else len(form)))
+            kept.append((role, form, tokens, lead, ends[len(tokens) - 1] if ends else len(form)))
     return kept

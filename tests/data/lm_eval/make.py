@@ -4,10 +4,13 @@
     python tests/data/lm_eval/make.py
 
 A randomly initialised GPT-2 with a tokenizer trained on the spot answers 24 questions of each of two local
-tasks after 0, 1, 2 and 4 shots: `lm_eval run --model hf --model_args pretrained=model --tasks colours,sizes
---include_path . --num_fewshot N --device cpu --batch_size 8 --log_samples --output_path sweep/N`. Descriptions
-of the machine are taken out of the results, and the samples of one of the two tasks are left out; nothing
-else is changed.
+tasks after N = 0, 1, 2 and 4 shots:
+
+    lm_eval run --model hf --model_args pretrained=model --tasks colours,sizes --include_path . \\
+        --num_fewshot N --device cpu --batch_size 8 --log_samples --output_path sweep/N
+
+Descriptions of the machine are taken out of the results, and the samples of one of the two tasks are left
+out; nothing else is changed.
 """
 
 import json
