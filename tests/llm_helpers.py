@@ -51,17 +51,22 @@ def write_jsonl(path: Path, records) -> Path:
 
 
 def make_tokenizer(kind="bytes", template=CHATML, adds_bos=False):
-    """A fast tokenizer trained here: byte-level BPE (`bytes`), the same with trimmed offsets (`trimmed`), or
-    sentencepiece-like with a metaspace (`metaspace`)."""
+    """A fast tokenizer trained here.
+
+    Kinds: byte-level BPE (`bytes`), the same with trimmed offsets (`trimmed`), one with a metaspace as
+    sentencepiece's (`metaspace`), and one whose tokens reach over spaces and line ends (`glued`).
+    """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
     texts = [f"User: {row['question']}\nAssistant: {row['answer']}" for row in rows(60)]
     texts += ["system user assistant model [INST] [/INST] Yes, indeed. Paris London green blue"] * 3
-    tokenizer = Tokenizer(models.BPE(unk_token="<unk>" if kind == "metaspace" else None))
-    if kind == "metaspace":
-        tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
-        tokenizer.decoder = decoders.Metaspace(prepend_scheme="first", split=False)
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>" if kind in ("metaspace", "glued") else None))
+    if kind in ("metaspace", "glued"):
+        spaces = pre_tokenizers.Metaspace(prepend_scheme="first", split=kind == "metaspace")
+        lines = pre_tokenizers.Split("\n", "isolated")
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence([lines, spaces]) if kind == "metaspace" else spaces
+        tokenizer.decoder = decoders.Metaspace(prepend_scheme="first", split=kind == "metaspace")
         alphabet = sorted({letter for text in texts for letter in text} | set("\n:.,()é{}\"'"))
         special = ["<unk>", *SPECIAL]
     else:
