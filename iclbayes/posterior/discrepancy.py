@@ -1,0 +1,71 @@
+"""What a law gets wrong: a random walk of the log odds in log shots.
+
+    logit p(n) = logit law(n) + δ(u),   u = ln(1 + n),   δ a Wiener process with scale σ per √(unit of u), δ(u_first) = 0
+
+No law is exactly true of a real model. Inside the range of the fitted shots, [u_first, u_last], δ is resolved by `pieces`
+straight pieces, whose increments are inferred with the law's parameters; outside, it goes on as the walk that it is, so that
+its variance grows by σ² for every factor e in 1 + n, on either side. σ is the parameter `discrepancy` of a group; its default
+prior is ln σ ~ Normal(−1.6, 0.7): 0.2 log odds per factor e in shots (90 %: 0.06 to 0.64).
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpyro.distributions as dist
+from jax import Array
+
+from .priors import normal
+
+
+@dataclasses.dataclass(frozen=True)
+class RandomWalk:
+    """Discrepancy that wanders in log shots.
+
+    Attributes:
+      pieces: straight pieces within the fitted range.
+      centre, scale: of the normal prior of ln σ.
+    """
+
+    pieces: int = 4
+    centre: float = -1.6
+    scale: float = 0.7
+
+    def priors(self) -> dict[str, dist.Distribution]:
+        return {"discrepancy": normal(self.centre, self.scale)}
+
+    def inside(self, sigma: Array, steps: Array, first: Array, last: Array, shots: Array) -> Array:
+        """δ at shots within the range; constant beyond it.
+
+        Args:
+          sigma: [...] scale.
+          steps: [..., J, pieces] standard normal increments.
+          first, last: [..., J] fewest and most fitted shots.
+          shots: [..., J, n].
+
+        Returns:
+          [..., J, n].
+        """
+        lo, hi = jnp.log1p(first)[..., None], jnp.log1p(last)[..., None]
+        width = jnp.maximum(hi - lo, 1e-6) / self.pieces
+        position = (jnp.log1p(shots) - lo) / width  # in pieces
+        ramps = jnp.clip(position[..., None] - jnp.arange(self.pieces), 0.0, 1.0)
+        walk = jnp.sum(ramps * steps[..., None, :], -1)
+        return sigma[..., None, None] * jnp.sqrt(width) * walk
+
+    def outside(self, key: Array, sigma: Array, first: Array, last: Array, shots: Array) -> Array:
+        """A draw of what the walk adds beyond the fitted range, at shots [..., J, n] in any order; 0 inside it."""
+        u = jnp.log1p(shots)
+        after = jnp.maximum(u - jnp.log1p(last)[..., None], 0.0)
+        before = jnp.maximum(jnp.log1p(first)[..., None] - u, 0.0)
+        key_after, key_before = jax.random.split(key)
+        return sigma[..., None, None] * (wiener(key_after, after) + wiener(key_before, before))
+
+
+def wiener(key: Array, t: Array) -> Array:
+    """A draw of standard Brownian motion (variance t) along the last axis, at times t ≥ 0 in any order; 0 where t = 0."""
+    order = jnp.argsort(t, axis=-1)
+    sorted_t = jnp.take_along_axis(t, order, -1)
+    gaps = jnp.diff(sorted_t, axis=-1, prepend=jnp.zeros_like(sorted_t[..., :1]))
+    path = jnp.cumsum(jnp.sqrt(gaps) * jax.random.normal(key, t.shape, t.dtype), -1)
+    return jnp.take_along_axis(path, jnp.argsort(order, axis=-1), -1)

@@ -1,0 +1,189 @@
+"""Likelihoods of one observed point given the expected probability p of the right answer.
+
+    binomial        k ~ Binomial(n, p)
+    beta_binomial   k ~ BetaBinomial(n, p φ, (1 − p) φ), φ = 1/s² − 1: the share of right answers has standard deviation
+                    s √(p (1 − p)) beyond binomial sampling (prompts, shuffles and runs differ); s is `overdispersion`
+    normal          y ~ N(p, stderr² + noise²), stderr known (0 where the file has none), `noise` the extra scale
+    logit_normal    logit y ~ N(logit p, noise²)
+    beta            y ~ Beta(p φ, (1 − p) φ), φ = 1/s² − 1, s is `overdispersion`
+
+y is a probability, k a count, n the number of test examples. Each has defaults for its noise parameter on the log scale.
+"""
+
+import dataclasses
+from typing import ClassVar
+
+import jax.numpy as jnp
+import numpy as np
+import numpyro.distributions as dist
+from jax import Array
+
+from ..curves import Curves
+from ..files import InputError
+from .priors import normal
+
+EDGE = 1e-9  # probabilities are kept this far from 0 and 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Likelihood:
+    """Shared by all; hashable, so that it can be part of what is compiled.
+
+    Attributes:
+      name: as on the command line.
+    """
+
+    name: ClassVar[str] = ""
+    counts: ClassVar[bool] = False  # observes k out of n rather than a probability
+    noise: ClassVar[tuple[tuple[str, float, float], ...]] = ()  # (name, centre, scale) of the normal prior of the log
+
+    def priors(self) -> dict[str, dist.Distribution]:
+        """Default priors of the logarithms of the noise parameters."""
+        return {name: normal(centre, scale) for name, centre, scale in self.noise}
+
+    def distribution(self, p: Array, noise: dict[str, Array], n_test: Array, stderr: Array) -> dist.Distribution:
+        """Distribution of the observation, for p, n_test, stderr of one shape and noise parameters that broadcast."""
+        raise NotImplementedError
+
+    def sample(self, rng: np.random.Generator, p, noise, n_test, stderr) -> np.ndarray:
+        """Draws of the observation as a probability (counts over n_test), in NumPy; shapes as in `distribution`."""
+        raise NotImplementedError
+
+    def log_prob(self, p, noise, n_test, stderr, y) -> Array:
+        """ln of the density or mass of the observation y."""
+        return self.distribution(p, noise, n_test, stderr).log_prob(y)
+
+
+@dataclasses.dataclass(frozen=True)
+class Binomial(Likelihood):
+    name: ClassVar[str] = "binomial"
+    counts: ClassVar[bool] = True
+
+    def distribution(self, p, noise, n_test, stderr):
+        del noise, stderr
+        return dist.BinomialProbs(p, n_test)
+
+    def sample(self, rng, p, noise, n_test, stderr):
+        return rng.binomial(n_test.astype(int), p) / n_test
+
+
+@dataclasses.dataclass(frozen=True)
+class BetaBinomial(Likelihood):
+    name: ClassVar[str] = "beta_binomial"
+    counts: ClassVar[bool] = True
+    noise: ClassVar = (("overdispersion", -3.5, 0.7),)  # s about 0.03 (0.01 to 0.1)
+
+    def distribution(self, p, noise, n_test, stderr):
+        del stderr
+        a, b = _beta(p, noise["overdispersion"])
+        return dist.BetaBinomial(a, b, n_test)
+
+    def sample(self, rng, p, noise, n_test, stderr):
+        share = rng.beta(*_beta(p, noise["overdispersion"], np))
+        return rng.binomial(n_test.astype(int), np.clip(share, 0.0, 1.0)) / n_test
+
+
+@dataclasses.dataclass(frozen=True)
+class Normal(Likelihood):
+    name: ClassVar[str] = "normal"
+    noise: ClassVar = (("noise", -4.0, 1.0),)  # 0.018 (0.0035 to 0.095)
+
+    def distribution(self, p, noise, n_test, stderr):
+        del n_test
+        return dist.Normal(p, jnp.sqrt(stderr**2 + noise["noise"] ** 2))
+
+    def sample(self, rng, p, noise, n_test, stderr):
+        scale = np.sqrt(stderr**2 + noise["noise"] ** 2)
+        return np.clip(p + scale * rng.standard_normal(p.shape), 0.0, 1.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class LogitNormal(Likelihood):
+    name: ClassVar[str] = "logit_normal"
+    noise: ClassVar = (("noise", -2.0, 1.0),)  # 0.14 log odds (0.026 to 0.7)
+
+    def distribution(self, p, noise, n_test, stderr):
+        del n_test, stderr
+        base = dist.Normal(jnp.log(p) - jnp.log1p(-p), jnp.broadcast_to(noise["noise"], p.shape))
+        return dist.TransformedDistribution(base, dist.transforms.SigmoidTransform())
+
+    def sample(self, rng, p, noise, n_test, stderr):
+        z = np.log(p) - np.log1p(-p) + noise["noise"] * rng.standard_normal(p.shape)
+        return 1.0 / (1.0 + np.exp(-z))
+
+
+@dataclasses.dataclass(frozen=True)
+class Beta(Likelihood):
+    name: ClassVar[str] = "beta"
+    noise: ClassVar = (("overdispersion", -3.0, 1.0),)
+
+    def distribution(self, p, noise, n_test, stderr):
+        del n_test, stderr
+        return dist.Beta(*_beta(p, noise["overdispersion"]))
+
+    def sample(self, rng, p, noise, n_test, stderr):
+        return rng.beta(*_beta(p, noise["overdispersion"], np))
+
+
+def _beta(p, spread, xp=jnp):
+    phi = xp.maximum(1.0 / spread**2 - 1.0, 1e-3)
+    return p * phi, (1.0 - p) * phi
+
+
+LIKELIHOODS: dict[str, Likelihood] = {
+    kind.name: kind() for kind in (Binomial, BetaBinomial, Normal, LogitNormal, Beta)
+}
+
+
+def choose(name: "str | Likelihood", curves: Curves, used: np.ndarray) -> Likelihood:
+    """The likelihood by name, checked against the data; "auto" takes counts first, then standard errors, then shape.
+
+    Auto: beta_binomial where every point has counts; normal where every point has a standard error, or a probability is
+    exactly 0 or 1; else logit_normal.
+
+    Args:
+      used: [N] mask of the points to be fitted.
+
+    Raises:
+      InputError: an unknown name, or data that the likelihood cannot take.
+    """
+    if isinstance(name, Likelihood):
+        chosen = name
+    elif name == "auto":
+        chosen = LIKELIHOODS[_auto(curves, used)]
+    elif name in LIKELIHOODS:
+        chosen = LIKELIHOODS[name]
+    else:
+        raise InputError(f"unknown likelihood {name!r}: choose auto or one of {', '.join(LIKELIHOODS)}")
+    if chosen.counts:
+        known = ~np.isnan(curves.n_test) & ~np.isnan(curves.n_correct)
+        _refuse(curves, used & ~known, f"has no counts, which {chosen.name} needs (n_correct and n_test)")
+        bad = known & ((curves.n_correct > curves.n_test) | (curves.n_correct < 0))
+        _refuse(curves, used & bad, "has n_correct outside 0 to n_test; mend the counts")
+    if chosen.name == "normal":
+        _refuse(curves, used & (curves.stderr == 0), "has a stderr of 0; leave it empty (unknown) or give counts")
+    if chosen.name in ("logit_normal", "beta"):
+        edge = (curves.prob <= 0) | (curves.prob >= 1)
+        _refuse(curves, used & edge, f"has a probability of 0 or 1, where {chosen.name} is undefined; use normal or counts")
+    return chosen
+
+
+def _auto(curves, used):
+    if not np.isnan(curves.n_test[used]).any() and not np.isnan(curves.n_correct[used]).any():
+        return "beta_binomial"
+    edge = (curves.prob[used] <= 0) | (curves.prob[used] >= 1)
+    return "normal" if edge.any() or not np.isnan(curves.stderr[used]).any() else "logit_normal"
+
+
+def _refuse(curves, bad, problem):
+    where = np.flatnonzero(bad)
+    if len(where):
+        curve = curves.point_curve()[where[0]]
+        key = "".join(f"{c}={v}, " for c, v in curves.keys.iloc[curves.group[curve]].items())
+        more = f" (and {len(where) - 1} more points)" if len(where) > 1 else ""
+        raise InputError(
+            f"{key}source={curves.source[curve]}, shots={curves.shots[where[0]]:g}: the point {problem}{more}"
+        )
+
+
+__all__ = ["LIKELIHOODS", "Likelihood", "choose"]

@@ -1,0 +1,282 @@
+"""`posterior`: one law, every group of curves, full uncertainty."""
+
+import dataclasses
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro.distributions as dist
+
+from .. import fits as fitting
+from ..curves import Curves
+from ..files import InputError
+from ..fits import Fits
+from ..laws import Law, get
+from . import batching, laplace, nuts, psis
+from .discrepancy import RandomWalk
+from .likelihoods import Likelihood, choose
+from .model import Spec, make_spec, potential, start_vector
+from .result import Block, Posterior
+from .units import Layout, layouts
+
+METHODS = ("nuts", "psis", "laplace")
+CHUNK_NUTS, CHUNK_LAPLACE = 16, 64
+
+
+class PosteriorWarning(UserWarning):
+    """Something about a posterior that its reader must know."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Sampling:
+    """How to sample.
+
+    Attributes:
+      n_chains, n_warmup, n_draws: chains of a unit, adaptation steps, draws kept of each chain.
+      target_accept, max_tree_depth: of NUTS.
+      n_importance: proposals of a unit for PSIS.
+      retries: times that units with poor diagnostics are sampled again, each with smaller steps and twice the warm-up.
+    """
+
+    n_chains: int = 4
+    n_warmup: int = 300
+    n_draws: int = 500
+    target_accept: float = 0.9
+    max_tree_depth: int = 8
+    n_importance: int = 2000
+    retries: int = 2
+
+    def __post_init__(self):
+        if min(self.n_chains, self.n_warmup, self.n_draws, self.max_tree_depth, self.n_importance) < 1:
+            raise InputError("n_chains, n_warmup, n_draws, max_tree_depth and n_importance must be at least 1")
+        if not 0 < self.target_accept < 1:
+            raise InputError(f"target_accept {self.target_accept} is not between 0 and 1")
+
+
+def posterior(
+    curves: Curves,
+    law: str | Law = "bayesian_heterogeneous",
+    *,
+    fraction: float | None = None,
+    likelihood: str | Likelihood = "auto",
+    priors: Mapping[str, dist.Distribution] | None = None,
+    discrepancy: RandomWalk | None | Literal["walk"] = "walk",
+    hierarchy: Sequence[str] = (),
+    method: Literal["nuts", "psis", "laplace"] = "nuts",
+    background: bool | None = None,
+    seed: int = 0,
+    sampling: Sampling | None = None,
+    fits: Fits | None = None,
+    on_done: Callable[[int], None] = lambda n: None,
+    **options,
+) -> Posterior:
+    """The posterior of a law's parameters for every group of curves at once.
+
+    Args:
+      curves: from `iclbayes.read_curves` or `Curves.from_arrays`. A weight of 0 leaves a point out; other weights do not count.
+      law: a name (see `iclbayes.laws.LAWS`) or a law. Laws that are not joint get a posterior per curve.
+      fraction: use only shots ≤ fraction × the curve's largest number of shots, and forecast the rest.
+      likelihood: "auto", "binomial", "beta_binomial", "normal", "logit_normal" or "beta", see `posterior.likelihoods`.
+      priors: distributions that replace the defaults, by parameter name, see `posterior.priors`.
+      discrepancy: "walk" (the default), a `RandomWalk`, or None to take the law as exactly true.
+      hierarchy: names of the law's parameters that groups draw from a common distribution, which is inferred too.
+      method: "nuts"; "psis", importance-resampled Laplace, with NUTS for the units whose k̂ is above 0.7; or "laplace".
+      background: add a task that owns no curve; default: only for groups of a single curve.
+      seed: of all random numbers.
+      sampling: chains, draws and the like; `options` (n_chains=…, n_draws=…) replace its fields.
+      fits: point fits to start from; made here if absent.
+      on_done: called with the number of units after each finished chunk, for progress bars.
+
+    Returns:
+      `Posterior`.
+
+    Raises:
+      InputError: an unknown law, likelihood, method, prior or parameter; data that the likelihood cannot take.
+
+    Warns:
+      PosteriorWarning: groups with fewer points than parameters (the prior then speaks), and groups whose diagnostics are
+        poor, by name.
+    """
+    law = get(law)
+    if method not in METHODS:
+        raise InputError(f"unknown method {method!r}: choose one of {', '.join(METHODS)}")
+    known = {field.name for field in dataclasses.fields(Sampling)}
+    if set(options) - known:
+        raise InputError(f"unknown option {sorted(set(options) - known)[0]!r}: choose from {', '.join(sorted(known))}")
+    sampling = dataclasses.replace(sampling or Sampling(), **options)
+    discrepancy = RandomWalk() if discrepancy == "walk" else discrepancy
+    hierarchy = (hierarchy,) if isinstance(hierarchy, str) else tuple(hierarchy)
+    unknown = [name for name in hierarchy if name not in law.param_names]
+    if unknown:
+        raise InputError(f"hierarchy: unknown parameter {unknown[0]!r}; the law {law.name} has {', '.join(law.param_names)}")
+    used = curves.weight > 0
+    if fraction is not None:
+        if not 0 < fraction <= 1:
+            raise InputError(f"fraction {fraction} is not in (0, 1]")
+        used &= curves.within(fraction)
+    chosen = choose(likelihood, curves, used)
+    fits = fits or _fit(curves.with_weight(used.astype(float)), law, background, seed)
+    blocks = []
+    for number, layout in enumerate(layouts(curves, law, chosen, used, bool(hierarchy))):
+        n_curves = layout.curves.shape[2]
+        extra_task = law.joint and ((n_curves == 1) if background is None else background)
+        spec = make_spec(law, chosen, n_curves, bool(extra_task), discrepancy, priors, hierarchy)
+        raw = _start_raw(fits, spec, layout)
+        blocks.append(_infer(spec, layout, raw, method, sampling, seed + 1000 * number, on_done))
+    result = Posterior(law=law, curves=curves, used=used, blocks=tuple(blocks), seed=seed)
+    _warn(result)
+    return result
+
+
+def _fit(curves, law, background, seed) -> Fits:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return fitting.fit(curves, law, background=background, n_starts=6, max_steps=60, seed=seed)
+
+
+def _start_raw(fits: Fits, spec: Spec, layout: Layout) -> dict[str, np.ndarray]:
+    """Raw parameters [U, G, …] of the point fits, kept within 2.5 scales of the prior's centre."""
+    table = {}
+    for block in fits.blocks:
+        raw = block.result.raw
+        for row, chosen in enumerate(block.curves):
+            table[int(chosen[0])] = {name: np.asarray(value)[row] for name, value in raw.items()}
+    out = {}
+    priors = dict(spec.priors)
+    for name, shape in spec.shapes.items():
+        value = np.array([[table[int(c[0])][name].reshape(shape) for c in unit] for unit in layout.curves])
+        prior = priors[name]
+        if isinstance(prior, dist.Normal):
+            value = np.clip(value, prior.loc - 2.5 * prior.scale, prior.loc + 2.5 * prior.scale)
+        out[name] = value
+    return out
+
+
+def _infer(spec, layout, raw, method, sampling, seed, on_done) -> Block:
+    data = layout.data
+
+    def mode_of(data, raw):
+        fitted = start_vector(spec, raw, data)
+        plain = start_vector(spec, {n: _prior_centre(spec, n, v) for n, v in raw.items()}, data)
+        starts = jnp.stack([fitted, 0.5 * (fitted + plain), plain])
+        return laplace.best_mode(lambda theta: potential(spec, theta, data), starts)
+
+    mode = batching.over_units(("mode", spec), mode_of, (data, raw), CHUNK_LAPLACE)
+    n_units = len(data.shots)
+    total = sampling.n_chains * sampling.n_draws
+    k_hat = np.full(n_units, np.nan)
+    draw_keys = batching.keys(seed, n_units)
+
+    if method == "laplace":
+
+        def draw(key, mode):
+            return laplace.normal_draws(jax.random.wrap_key_data(key), mode, total)
+
+        draws = batching.over_units(("laplace", spec, total), draw, (draw_keys, mode), CHUNK_LAPLACE)
+    else:
+
+        def propose(key, mode, data):
+            key = jax.random.wrap_key_data(key)
+            energy = lambda theta: potential(spec, theta, data)  # noqa: E731
+            return laplace.importance_draws(key, energy, mode, sampling.n_importance)
+
+        name = ("psis", spec, sampling.n_importance)
+        proposals, ratios = batching.over_units(name, propose, (draw_keys, mode, data), CHUNK_LAPLACE)
+        weights, k_hat = psis.smooth(ratios)
+        picked = psis.resample(np.random.default_rng(seed), weights, total)
+        draws = np.take_along_axis(proposals, picked[..., None], 1)
+    shape = (n_units, sampling.n_chains, sampling.n_draws)
+    block = Block(
+        spec=spec,
+        layout=layout,
+        mode=mode,
+        theta=draws.reshape(*shape, -1),
+        energy=np.full(shape, np.nan),
+        diverging=np.zeros(shape, bool),
+        n_steps=np.zeros(shape, int),
+        k_hat=k_hat,
+        method=np.full(n_units, method, dtype=object),
+    )
+    if method == "laplace":
+        on_done(n_units)
+        return block
+    todo = np.arange(n_units) if method == "nuts" else np.flatnonzero(~(k_hat <= psis.GOOD))
+    on_done(n_units - len(todo))
+    # Independent draws of the importance sampler are dispersed starts near the typical set.
+    starts = block.theta[:, :, 0]
+    for attempt in range(sampling.retries + 1):
+        if len(todo) == 0:
+            break
+        step = dataclasses.replace(
+            sampling,
+            n_warmup=sampling.n_warmup * 2**attempt,
+            target_accept=1 - (1 - sampling.target_accept) * 0.25**attempt,
+            max_tree_depth=sampling.max_tree_depth + attempt,
+        )
+        block = _nuts(block, todo, starts, step, seed + attempt + 1, on_done if attempt == 0 else lambda n: None)
+        healthy = block.healthy()
+        todo = todo[~healthy[todo]]
+    return block
+
+
+def _nuts(block: Block, todo, starts, sampling: Sampling, seed: int, on_done) -> Block:
+    spec = block.spec
+
+    def run(key, mode, starts, data):
+        return nuts.run_unit(
+            jax.random.wrap_key_data(key),
+            lambda theta: potential(spec, theta, data),
+            mode,
+            starts,
+            n_warmup=sampling.n_warmup,
+            n_draws=sampling.n_draws,
+            target_accept=sampling.target_accept,
+            max_tree_depth=sampling.max_tree_depth,
+        )
+
+    rows = lambda tree: jax.tree.map(lambda a: np.asarray(a)[todo], tree)  # noqa: E731
+    name = ("nuts", spec, sampling)
+    inputs = (batching.keys(seed, len(block.theta), 7)[todo], rows(block.mode), starts[todo], rows(block.layout.data))
+    chains = batching.over_units(name, run, inputs, CHUNK_NUTS, on_done)
+    new = {f: getattr(block, f).copy() for f in ("theta", "energy", "diverging", "n_steps", "method")}
+    for field in ("theta", "energy", "diverging", "n_steps"):
+        new[field][todo] = getattr(chains, field)
+    new["method"][todo] = "nuts"
+    return dataclasses.replace(block, **new)
+
+
+def _prior_centre(spec, name, like):
+    prior = dict(spec.priors)[name]
+    return jnp.full_like(like, prior.loc) if isinstance(prior, dist.Normal) else jnp.zeros_like(like)
+
+
+def _warn(result: Posterior) -> None:
+    table = result.diagnostics()
+    few = table[table["n_points"] < table["n_params"]]
+    if len(few):
+        warnings.warn(
+            f"{len(few)} of {len(table)} posteriors have fewer points than parameters, so the prior speaks: "
+            f"{_names(few, table)}",
+            PosteriorWarning,
+            stacklevel=3,
+        )
+    bad = table[~table["ok"]]
+    if len(bad):
+        warnings.warn(
+            f"{len(bad)} of {len(table)} posteriors have poor diagnostics (see diagnostics()): "
+            f"{_names(bad, table, reason=True)}",
+            PosteriorWarning,
+            stacklevel=3,
+        )
+
+
+def _names(rows, table, most: int = 20, reason: bool = False) -> str:
+    known = [c for c in table.columns[: list(table.columns).index("method")]]
+    names = []
+    for _, row in rows.head(most).iterrows():
+        label = ", ".join(f"{c}={row[c]}" for c in known) or "the only group"
+        names.append(f"({label}{': ' + row['problem'] if reason else ''})")
+    return " ".join(names) + (f" and {len(rows) - most} more" if len(rows) > most else "")

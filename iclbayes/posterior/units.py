@@ -1,0 +1,98 @@
+"""From `Curves` to the padded arrays of the model: units of inference, by shape.
+
+A unit is what has a posterior of its own: a group for a law fitted jointly, a curve for the others, all of them together for a
+hierarchy.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from ..curves import Curves
+from ..files import InputError
+from ..laws import Law
+from .likelihoods import Likelihood
+from .model import Data
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """Units of equal shape: U units of G groups of J curves.
+
+    Attributes:
+      groups: [U, G] index of each group.
+      curves: [U, G, J] indices of their curves.
+      data: leaves [U, G, …] in NumPy.
+      points: [U, G, J, n] index of each point in the flat arrays.
+    """
+
+    groups: np.ndarray
+    curves: np.ndarray
+    data: Data
+    points: np.ndarray
+
+
+def layouts(curves: Curves, law: Law, likelihood: Likelihood, used: np.ndarray, joint: bool) -> list[Layout]:
+    """Arrays of all units.
+
+    Args:
+      used: [N] mask of the points to fit.
+      joint: put all groups in one unit (hierarchy).
+
+    Raises:
+      InputError: a hierarchy over groups of different numbers of curves.
+    """
+    kept = _keep(curves, used)
+    found = []
+    buckets = kept.buckets()
+    if joint:
+        if len({b.curves.shape[1] for b in buckets}) > 1 and law.joint:
+            raise InputError("hierarchy: groups must have the same number of sources; some have more than others")
+        found.append(_one(kept, likelihood, _joint_rows(kept, buckets, law)))
+    else:
+        for b in buckets:
+            if law.joint:
+                rows = b.curves[:, None], b.groups[:, None]
+            else:
+                n = b.curves.size
+                rows = b.curves.reshape(n, 1, 1), np.repeat(b.groups, b.curves.shape[1])[:, None]
+            found.append(_one(kept, likelihood, rows))
+    original = np.flatnonzero(used)
+    return [dataclasses.replace(layout, points=original[layout.points]) for layout in found]
+
+
+def _joint_rows(kept, buckets, law):
+    del buckets
+    if not law.joint:
+        return np.arange(kept.n_curves)[None, :, None], kept.group[None]
+    per_group = kept.n_curves // kept.n_groups
+    return np.arange(kept.n_curves).reshape(1, -1, per_group), np.arange(kept.n_groups)[None]
+
+
+def _keep(curves: Curves, used: np.ndarray) -> Curves:
+    """The curves with only the used points; a curve without any keeps its place, with no point."""
+    counts = np.zeros(curves.n_curves, int)
+    np.add.at(counts, curves.point_curve(), used)
+    fields = ("shots", "prob", "weight", "stderr", "n_correct", "n_test")
+    points = {f: getattr(curves, f)[used] for f in fields}
+    return dataclasses.replace(curves, start=np.concatenate([[0], np.cumsum(counts)]), **points)
+
+
+def _one(kept: Curves, likelihood: Likelihood, rows) -> Layout:
+    from ..curves import bucket_length
+
+    index, groups = rows
+    sizes = np.diff(kept.start)[index]
+    length = int(bucket_length(sizes.max()))
+    offset = np.arange(length)
+    real = offset < sizes[..., None]
+    at = np.where(real, kept.start[:-1][index][..., None] + offset, 0)
+    at = np.where(real, at, np.minimum(kept.start[:-1][index], len(kept.shots) - 1)[..., None])
+    shots, prob = kept.shots[at], kept.prob[at]
+    n_test = np.nan_to_num(kept.n_test[at], nan=1.0)
+    obs = np.nan_to_num(kept.n_correct[at]) if likelihood.counts else prob
+    some = sizes > 0
+    first = np.where(some, np.min(np.where(real, shots, np.inf), -1), 0.0)
+    last = np.where(some, np.max(np.where(real, shots, -np.inf), -1), 0.0)
+    data = Data(shots, obs, real, n_test, np.nan_to_num(kept.stderr[at]), first, last)
+    return Layout(groups=groups, curves=index, data=data, points=at)
