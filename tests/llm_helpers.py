@@ -123,34 +123,34 @@ def save_model(folder: Path, kind="bytes", template=CHATML, adds_bos=False, posi
 
 def load_model(folder: Path):
     """(model, tokenizer) of such a folder."""
+    import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    torch.set_num_threads(1)  # more threads only get in each other's way on models this small
     return AutoModelForCausalLM.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
 
 
 def one_pass_per_shot(model, tokenizer, shots, first_tokens=None) -> np.ndarray:
     """ln p(answer | n shots), nats, by a forward pass of its own for each n: the reference.
 
-    The context is rendered with the generation prompt, as a user of the model would, and the answer's tokens
-    are those that the answer adds to it.
+    Each context is rendered by itself and ends with the answer; what stands before the answer, less a space,
+    is tokenised by itself, and the answer's tokens are those that come after.
     """
     import torch
 
     found = []
-    for n in range(len(shots)):
+    for n, last in enumerate(shots):
         messages = []
-        for shot in shots[:n]:
-            messages += [
-                {"role": "user", "content": shot.question},
-                {"role": "assistant", "content": shot.shown},
-            ]
-        messages.append({"role": "user", "content": shots[n].question})
-        before = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        start = tokenizer(before, add_special_tokens=False).input_ids
-        answer = tokenizer(before + shots[n].shown, add_special_tokens=False).input_ids[len(start) :]
-        answer = answer[:first_tokens]
+        for shot in shots[: n + 1]:
+            messages.append({"role": "user", "content": shot.question})
+            messages.append({"role": "assistant", "content": shot.shown})
+        text = tokenizer.apply_chat_template(messages, tokenize=False)
+        place = text.rindex(last.shown, text.rindex(last.question) + len(last.question))
+        start = tokenizer(text[:place].rstrip(" "), add_special_tokens=False).input_ids
+        whole = tokenizer(text[: place + len(last.shown)], add_special_tokens=False).input_ids
+        assert whole[: len(start)] == start
         with torch.inference_mode():
-            logits = model(torch.tensor([start + answer])).logits[0].double()
-        values = torch.log_softmax(logits, -1)
-        found.append(sum(values[len(start) + i - 1, token].item() for i, token in enumerate(answer)))
+            values = torch.log_softmax(model(torch.tensor([whole])).logits[0].double(), -1)
+        answer = range(len(start), len(whole))[:first_tokens]
+        found.append(sum(values[i - 1, whole[i]].item() for i in answer))
     return np.array(found)

@@ -10,6 +10,8 @@ import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+import pandas as pd
+
 from iclbayes.files import InputError
 
 MATCHING, NOT_MATCHING = "matching", "not_matching"
@@ -248,17 +250,22 @@ def _read_file(path: Path) -> tuple[list[dict], list[str]]:
         raise InputError(
             f"{path}: cannot read {path.suffix or 'a file without suffix'}; use {', '.join(_READERS)}"
         )
-    # Labels such as "true" and "1" are text: without this they would come back as True and 1.0.
-    options = {"dtype": str, "keep_default_na": False} if reader == "csv" else {}
-    if path.suffix.lower() == ".tsv":
-        options["sep"] = "\t"
     import datasets
 
     try:
+        options = {}
+        if reader == "csv":
+            # Labels such as "true" and "1" are text: without this they would come back as True and 1.0.
+            sep = "\t" if path.suffix.lower() == ".tsv" else ","
+            names = pd.read_csv(path, sep=sep, nrows=0).columns
+            features = datasets.Features({name: datasets.Value("string") for name in names})
+            options = {"sep": sep, "features": features, "keep_default_na": False}
         with _quiet():
             rows = datasets.load_dataset(reader, data_files=str(path), split="train", **options)
             return rows.to_list(), rows.column_names
     except Exception as error:
+        if "corresponds to no data" in str(error):  # what `datasets` says of a header alone
+            raise InputError(f"{path}: the file has no rows; it needs at least one") from None
         # `datasets` wraps the parser's message, which names the line, in one that does not.
         raise InputError(
             f"{path}: cannot be read as {reader}: {_one_line(error.__cause__ or error)}"
@@ -281,14 +288,16 @@ def _read_hub(task: str, name: str, options: dict, split: str) -> tuple[list[dic
 
 @contextlib.contextmanager
 def _quiet():
-    """Hides the progress bars of `datasets`, which would break ours."""
+    """Hides the progress bars of `datasets`, which would break ours, and its log: our errors say it."""
     import datasets
 
-    shown = datasets.is_progress_bar_enabled()
+    shown, level = datasets.is_progress_bar_enabled(), datasets.logging.get_verbosity()
     datasets.disable_progress_bars()
+    datasets.logging.set_verbosity(datasets.logging.CRITICAL)
     try:
         yield
     finally:
+        datasets.logging.set_verbosity(level)
         if shown:
             datasets.enable_progress_bars()
 
