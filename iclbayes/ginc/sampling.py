@@ -237,23 +237,33 @@ def _given_hmm(world, hmm, count: int):
     return jnp.broadcast_to(hmm, (count,))
 
 
-def _draw_hmm(key, logits, hmm, count):
-    return jax.random.categorical(key, logits, shape=(count,)).astype(jnp.int32) if hmm is None else hmm
+def _draw_hmm(bits, logits, hmm):
+    """The given HMMs, or else one for each of the random uint32 `bits` [count]."""
+    return _choose(bits, jnp.exp(logits)) if hmm is None else hmm
 
 
-def _draw_index(key, thresholds, shape):
-    """Indices of the given shape with cumulative probabilities `thresholds` [..., n], which broadcast against
-    it."""
-    bits = jax.random.bits(key, shape, jnp.uint32)
+def _choose(bits, probabilities):
+    """Indices with `probabilities` [..., n], float32 up to a constant, one for each of the uint32 `bits`
+    [...].
+
+    u lies in (0, 1] and counts the sums strictly below it, so what has probability 0 is never drawn.
+    """
+    total = jnp.cumsum(probabilities, axis=-1)
+    u = ((bits >> 8) + 1).astype(total.dtype) * 2.0**-24
+    return jnp.sum(total[..., :-1] < u[..., None] * total[..., -1:], axis=-1, dtype=jnp.int32)
+
+
+def _index(bits, thresholds):
+    """Indices with cumulative probabilities `thresholds` [..., n], one for each of the random uint32 `bits`
+    [...]."""
     return jnp.sum(bits[..., None] >= thresholds[..., :-1], axis=-1, dtype=jnp.int32)
 
 
-def _draw_moves(world, key, hmm, shape):
-    """Random maps of entities [*shape, E] and of slots [*shape, S]; the HMMs `hmm` broadcast against
-    `shape`."""
-    key_entity, key_slot = jax.random.split(key)
-    entity = world.entity_permutations[_draw_index(key_entity, world.entity_thresholds, shape)]
-    slot = world.slot_permutations[hmm, _draw_index(key_slot, world.slot_thresholds[hmm], shape)]
+def _moves(world, bits, hmm):
+    """Random maps of entities [..., E] and of slots [..., S] from random uint32 `bits` [2, ...]; the HMMs
+    `hmm` broadcast against [...]."""
+    entity = world.entity_permutations[_index(bits[0], world.entity_thresholds)]
+    slot = world.slot_permutations[hmm, _index(bits[1], world.slot_thresholds[hmm])]
     return entity, slot
 
 
@@ -281,12 +291,19 @@ def _walk(moves, first):
     return _look_up(composed, begins)[..., 0].swapaxes(0, 1).reshape(-1, first.shape[0])
 
 
-def _run(world, key, hmm, state, steps):
-    """Symbols [B, 1 + steps] emitted from the hidden state [B] on."""
-    entity, slot = state // world.config.slots, state % world.config.slots
+def _bits(key, count, draws, steps):
+    """Random uint32 [draws, count] for single draws, and [2, c, C, count] for the moves of C stretches of c
+    steps, together at least `steps`. One call, for a generator is what XLA compiles longest."""
     stretch = max(1, math.isqrt(steps))
     stretches = -(-steps // stretch)
-    entity_moves, slot_moves = _draw_moves(world, key, hmm, (stretch, stretches, state.shape[0]))
+    bits = jax.random.bits(key, (draws + 2 * stretch * stretches, count), jnp.uint32)
+    return bits[:draws], bits[draws:].reshape(2, stretch, stretches, count)
+
+
+def _run(world, bits, hmm, state, steps):
+    """Symbols [B, 1 + steps] emitted from the hidden state [B] on; `bits` for the moves."""
+    entity, slot = state // world.config.slots, state % world.config.slots
+    entity_moves, slot_moves = _moves(world, bits, hmm)
     entities = jnp.concatenate([entity[None], _walk(entity_moves, entity)])
     slots = jnp.concatenate([slot[None], _walk(slot_moves, slot)])
     return world.emission[entities, slots].T[:, : 1 + steps]
@@ -294,22 +311,22 @@ def _run(world, key, hmm, state, steps):
 
 @functools.partial(jax.jit, static_argnames=("count", "length"))
 def _documents(world, key, logits, hmm, count, length):
-    key_hmm, key_start, key_run = jax.random.split(key, 3)
-    hmm = _draw_hmm(key_hmm, logits, hmm, count)
-    state = jax.random.categorical(key_start, jnp.log(world.start)[hmm]).astype(jnp.int32)
-    symbols = _run(world, key_run, hmm, state, length - 2)
+    draws, bits = _bits(key, count, 2, length - 2)
+    hmm = _draw_hmm(draws[0], logits, hmm)
+    state = _choose(draws[1], world.start[hmm])
+    symbols = _run(world, bits, hmm, state, length - 2)
     bos = jnp.full((count, 1), world.config.bos, jnp.int32)
     return Documents(jnp.concatenate([bos, symbols], axis=1), hmm)
 
 
 @functools.partial(jax.jit, static_argnames=("count", "block", "blocks"))
 def _blocks(world, key, logits, hmm, count, block, blocks):
-    key_hmm, key_place, key_start, key_run = jax.random.split(key, 4)
-    hmm = _draw_hmm(key_hmm, logits, hmm, count)
-    place = jax.random.randint(key_place, (count,), 0, blocks)
-    opening = jnp.log(opening_states(world, block, blocks)).reshape(blocks, world.config.hmms, -1)
-    state = jax.random.categorical(key_start, opening[place, hmm]).astype(jnp.int32)
-    symbols = _run(world, key_run, hmm, state, block - 1)
+    draws, bits = _bits(key, count, 3, block - 1)
+    hmm = _draw_hmm(draws[0], logits, hmm)
+    place = (draws[1] % blocks).astype(jnp.int32)
+    opening = opening_states(world, block, blocks).reshape(blocks, world.config.hmms, -1)
+    state = _choose(draws[2], opening[place, hmm])
+    symbols = _run(world, bits, hmm, state, block - 1)
     # A block that opens a document has BOS and one symbol less.
     opened = jnp.concatenate([jnp.full((count, 1), world.config.bos, jnp.int32), symbols[:, :-1]], axis=1)
     return Documents(jnp.where((place == 0)[:, None], opened, symbols), hmm)
@@ -319,12 +336,15 @@ def _blocks(world, key, logits, hmm, count, block, blocks):
 def _prompts(world, key, logits, hmm, count, k, context, bos):
     config = world.config
     number = shots_per_prompt(k, context, bos)
-    key_hmm, key_slot, key_entity, key_run = jax.random.split(key, 4)
-    hmm = _draw_hmm(key_hmm, logits, hmm, count)
-    start_slot = jax.random.randint(key_slot, (count,), 1, config.slots)
-    entity = jax.random.randint(key_entity, (count, number), 0, config.entities)
+    # Two columns for HMM and start slot, then a row for the first entities and two for every move.
+    bits = jax.random.bits(key, (count, 2 + (2 * k - 1) * number), jnp.uint32)
+    hmm = _draw_hmm(bits[:, 0], logits, hmm)
+    # Remainders of 32 bits are uniform up to a relative 1e-8.
+    start_slot = 1 + (bits[:, 1] % (config.slots - 1)).astype(jnp.int32)
+    bits = jnp.moveaxis(bits[:, 2:].reshape(count, 2 * k - 1, number), 1, 0)
+    entity = (bits[0] % config.entities).astype(jnp.int32)
     slot = jnp.broadcast_to(start_slot[:, None], entity.shape)
-    moves = _draw_moves(world, key_run, hmm[:, None], (k - 1, count, number))
+    moves = _moves(world, bits[1:].reshape(2, k - 1, count, number), hmm[:, None])
 
     def move(state, step):
         entity, slot = (_look_up(table, now[..., None])[..., 0] for table, now in zip(step, state))
