@@ -107,7 +107,7 @@ def cut_prompts(prompts: Prompts, context: int) -> Prompts:
 
 
 def score_model(
-    model: GPT2 | tuple[nnx.GraphDef, nnx.State], prompts: Sequence[Prompts], *, batch: int = 64
+    model: GPT2 | tuple[nnx.GraphDef, nnx.State], prompts: Sequence[Prompts], *, batch: int | None = None
 ) -> tuple[PromptScores, ...]:
     """Scores prompts with a GPT-2.
 
@@ -118,7 +118,8 @@ def score_model(
       model: the model, or its `nnx.split`, which saves splitting it at every call.
       prompts: one element a k, all with rows of the same length. Rows longer than the model's context are cut
         at a whole example.
-      batch: rows scored at once. The last batch is filled up with rows that are thrown away.
+      batch: rows scored at once, by default 16 on CPUs, whose caches hold no more, and 64 elsewhere. The last
+        batch is filled up with rows that are thrown away.
 
     Returns:
       One `PromptScores` for each element, in order. Probabilities are over the model's whole vocabulary.
@@ -135,6 +136,8 @@ def score_model(
             f"ICL curves: prompts contain token {tokens.max()} but the model's vocabulary has "
             f"{config.vocab_size}; give a model of this world"
         )
+    if batch is None:
+        batch = 16 if jax.default_backend() == "cpu" else 64
     score = functools.partial(_score_model, graphdef, state)
     log_prob, correct = _in_batches(score, (tokens, positions, answers), batch)
     return _unstack(prompts, log_prob, correct)

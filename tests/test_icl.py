@@ -1,6 +1,9 @@
 """ICL curves against full logits in NumPy, against SciPy's averages, and against the exact learners."""
 
 import dataclasses
+import importlib.util
+import sys
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -151,6 +154,18 @@ def test_exact_learners_learn_in_context(world, prompts):
     even = icl.icl_curves(icl.score_exact(world, drawn, batch=40))
     change = (skewed["prob"] - even["prob"])[even["shots"] == 0].to_numpy()
     assert change[0] > 0 and change[1:].mean() < 0
+
+
+def test_the_benchmark_measures_the_same_curves_in_every_row(capsys):
+    path = Path(__file__).resolve().parent.parent / "experiments" / "bench_icl.py"
+    spec = importlib.util.spec_from_file_location("bench_icl", path)
+    bench = importlib.util.module_from_spec(spec)
+    sys.modules["bench_icl"] = bench  # dataclasses look themselves up there
+    spec.loader.exec_module(bench)
+    tiny = bench.Settings(ks=(3,), count=9, context=16, layers=1, heads=1, width=8, batch=4, repeats=1)
+    seconds = bench.main(tiny)  # raises where the rows differ
+    assert list(seconds) == ["iclbayes", "batch loop", "prompt loop", "eager loop"]
+    assert min(seconds.values()) > 0 and "4 curves" in capsys.readouterr().out
 
 
 def test_no_prompts_of_a_source_and_single_prompts():
