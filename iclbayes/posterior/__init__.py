@@ -2,9 +2,9 @@
 
 from .discrepancy import RandomWalk as RandomWalk
 from .likelihoods import LIKELIHOODS as LIKELIHOODS
-from .model import MODELS as MODELS
-from .model import Spec as Spec
-from .model import model as model
+from .models import MODELS as MODELS
+from .models import Spec as Spec
+from .models import model as model
 from .result import Posterior as Posterior
 from .sample import PosteriorWarning as PosteriorWarning
 from .sample import Sampling as Sampling

@@ -46,12 +46,29 @@ class RandomWalk:
         Returns:
           [..., J, n].
         """
+        walk = jnp.sum(self.ramps(first, last, shots) * steps[..., None, :], -1)
+        return sigma[..., None, None] * walk
+
+    def ramps(self, first: Array, last: Array, shots: Array) -> Array:
+        """[..., J, n, pieces]: how far each piece has come at these shots, times the standard deviation of its increment."""
         lo, hi = jnp.log1p(first)[..., None], jnp.log1p(last)[..., None]
         width = jnp.maximum(hi - lo, 1e-6) / self.pieces
         position = (jnp.log1p(shots) - lo) / width  # in pieces
         ramps = jnp.clip(position[..., None] - jnp.arange(self.pieces), 0.0, 1.0)
-        walk = jnp.sum(ramps * steps[..., None, :], -1)
-        return sigma[..., None, None] * jnp.sqrt(width) * walk
+        return jnp.sqrt(width)[..., None] * ramps
+
+    def conditional(self, sigma: Array, ramps: Array, residual: Array, precision: Array) -> tuple[Array, Array]:
+        """The increments given log odds residuals with normal noise: mean [..., pieces], Cholesky factor of the precision.
+
+        Args:
+          sigma: [...]; ramps: [..., n, pieces]; residual, precision: [..., n].
+        """
+        design = sigma[..., None, None] * ramps
+        weighted = precision[..., None] * design
+        gram = jnp.einsum("...nk,...nl->...kl", weighted, design) + jnp.eye(self.pieces, dtype=design.dtype)
+        chol = jnp.linalg.cholesky(gram)
+        right = jnp.einsum("...nk,...n->...k", weighted, residual)
+        return jax.scipy.linalg.cho_solve((chol, True), right[..., None])[..., 0], chol
 
     def outside(self, key: Array, sigma: Array, first: Array, last: Array, shots: Array) -> Array:
         """A draw of what the walk adds beyond the fitted range, at shots [..., J, n] in any order; 0 inside it."""

@@ -49,7 +49,7 @@ def find_mode(potential: Callable[[Array], Array], theta: Array, max_steps: int 
         return jnp.where(ok, g, 0.0), factor
 
     def step(carry):
-        i, theta, value, _, _ = carry
+        i, theta, value, _, _, _ = carry
         g, factor = look(theta)
         scaled = factor.T @ g
         # No step is longer than 5 standard deviations: far from the mode the curvature says little.
@@ -59,21 +59,19 @@ def find_mode(potential: Callable[[Array], Array], theta: Array, max_steps: int 
         values = jax.vmap(potential)(tried)
         values = jnp.where(jnp.isfinite(values), values, jnp.inf)
         best = jnp.argmin(values)
-        better = values[best] < value
         norm = jnp.max(jnp.abs(scaled))
-        return i + 1, jnp.where(better, tried[best], theta), jnp.where(better, values[best], value), norm, ~better
-
-    def going(carry):
-        i, _, _, norm, stuck = carry
-        return (i < max_steps) & (norm > gtol) & ~stuck
+        # The last step only looks, so that the factor returned is the one at theta.
+        move = (values[best] < value) & (norm > gtol) & (i < max_steps)
+        theta, value = jnp.where(move, tried[best], theta), jnp.where(move, values[best], value)
+        return i + 1, theta, value, factor, norm, ~move
 
     start = potential(theta)
     start = jnp.where(jnp.isfinite(start), start, jnp.inf)
-    first = (jnp.zeros((), jnp.int32), theta, start, jnp.full((), jnp.inf, theta.dtype), jnp.zeros((), bool))
-    i, theta, value, _, _ = jax.lax.while_loop(going, step, first)
-    g, factor = look(theta)
-    log_det = 0.5 * jnp.linalg.slogdet(factor @ factor.T)[1]
-    return Mode(theta, value, factor, log_det, jnp.max(jnp.abs(factor.T @ g)), i)
+    unknown = jnp.full((), jnp.inf, theta.dtype)
+    nothing = jnp.eye(theta.size, dtype=theta.dtype)
+    first = (jnp.zeros((), jnp.int32), theta, start, nothing, unknown, jnp.zeros((), bool))
+    steps, theta, value, factor, norm, _ = jax.lax.while_loop(lambda carry: ~carry[-1], step, first)
+    return Mode(theta, value, factor, jnp.linalg.slogdet(factor)[1], norm, steps)
 
 
 def best_mode(potential: Callable[[Array], Array], starts: Array, **options) -> Mode:

@@ -7,13 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
-from jax.flatten_util import ravel_pytree
 
 from ..curves import Curves
 from ..files import InputError
 from ..laws import Law, task_weights
 from . import batching, diagnostics, psis
-from .model import Data, Spec, latent_sites, probability, shift, split_sites, unraveler
+from .models import Data, Spec, probability, shift, split_sites, unravel
 from .units import Layout
 
 CHUNK = 16
@@ -143,10 +142,8 @@ class Posterior:
             spec = block.spec
 
             def per_unit(theta, data, *rest, spec=spec):
-                unravel = unraveler(spec, data)
-
                 def one(vector):
-                    return function(spec, unravel(vector), data, *rest)
+                    return function(spec, unravel(spec, vector, data.shots.shape[0]), data, *rest)
 
                 return jax.vmap(jax.vmap(one))(theta)
 
@@ -274,11 +271,15 @@ class Posterior:
         flat = block.theta.reshape(len(block.theta), -1, block.theta.shape[-1])[:, take]
 
         def per_unit(key, theta, data, at):
-            unravel = unraveler(spec, data)
+            n_groups = data.shots.shape[0]
             blank = jnp.zeros(at.shape, at.dtype)
             there = data._replace(shots=at, n_test=blank, stderr=blank, obs=blank, mask=blank > 0)
             keys = jax.random.split(jax.random.wrap_key_data(key), len(theta))
-            return jax.vmap(lambda key, t: _probability_beyond(spec, unravel(t), there, key))(keys, theta)
+
+            def one(key, theta):
+                return _probability_beyond(spec, split_sites(spec, unravel(spec, theta, n_groups), data), there, key)
+
+            return jax.vmap(one)(keys, theta)
 
         inputs = (batching.keys(seed, len(flat), 3), flat, block.layout.data, at)
         return batching.over_units(("along", spec, len(take)), per_unit, inputs, CHUNK)
@@ -348,7 +349,7 @@ class Posterior:
         shots = np.asarray(shots, float)
 
         def weights(spec, sites, data, at):
-            raw, _ = split_sites(spec, sites, data.shots.shape[0])
+            raw, _ = split_sites(spec, sites, data)
             return jax.vmap(lambda r: task_weights(spec.law, spec.law.constrain(r), at))(raw)
 
         grids = [np.broadcast_to(shots, (len(b.theta), len(shots))) for b in self.blocks]
@@ -443,7 +444,7 @@ def _median(values):
 
 
 def _constrained(spec, sites, data):
-    raw, extra = split_sites(spec, sites, data.shots.shape[0])
+    raw, extra = split_sites(spec, sites, data)
     values = dict(jax.vmap(spec.law.constrain)(raw))
     named = {k.removeprefix("raw_"): jnp.exp(v) for k, v in extra.items() if k.startswith("raw_")}
     if not spec.law.joint:
@@ -451,8 +452,8 @@ def _constrained(spec, sites, data):
     return values | named
 
 
-def _probability_beyond(spec, sites, data: Data, key):
-    raw, extra = split_sites(spec, sites, data.shots.shape[0])
+def _probability_beyond(spec, parts, data: Data, key):
+    raw, extra = parts
     p = probability(spec, raw, extra, data)
     if spec.discrepancy:
         sigma = jnp.exp(extra["raw_discrepancy"])
@@ -461,7 +462,7 @@ def _probability_beyond(spec, sites, data: Data, key):
 
 
 def _reach(spec, sites, data, level):
-    raw, _ = split_sites(spec, sites, data.shots.shape[0])
+    raw, _ = split_sites(spec, sites, data)
     n_curves = data.shots.shape[1]
 
     def one(raw):
@@ -480,5 +481,3 @@ def _log_score(likelihood, p, noise, n_test, stderr, truth, where, own, block):
         )
         return np.asarray(jax.scipy.special.logsumexp(value, axis=1) - np.log(p.shape[1]))
 
-
-__all__ = ["LEVELS", "Block", "Posterior", "frame_of", "latent_sites", "ravel_pytree"]

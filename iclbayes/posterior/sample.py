@@ -18,7 +18,7 @@ from ..laws import Law, get
 from . import batching, laplace, nuts, psis
 from .discrepancy import RandomWalk
 from .likelihoods import Likelihood, choose
-from .model import Spec, make_spec, potential, start_vector
+from .models import Spec, make_spec, potential, start_vector
 from .result import Block, Posterior
 from .units import Layout, layouts
 
@@ -118,7 +118,7 @@ def posterior(
             raise InputError(f"fraction {fraction} is not in (0, 1]")
         used &= curves.within(fraction)
     chosen = choose(likelihood, curves, used)
-    fits = fits or _fit(curves.with_weight(used.astype(float)), law, background, seed)
+    fits = fits or _fit(curves.with_weight(used.astype(float)), law, background)
     blocks = []
     for number, layout in enumerate(layouts(curves, law, chosen, used, bool(hierarchy))):
         n_curves = layout.curves.shape[2]
@@ -131,10 +131,10 @@ def posterior(
     return result
 
 
-def _fit(curves, law, background, seed) -> Fits:
+def _fit(curves, law, background) -> Fits:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return fitting.fit(curves, law, background=background, n_starts=6, max_steps=60, seed=seed)
+        return fitting.fit(curves, law, background=background)
 
 
 def _start_raw(fits: Fits, spec: Spec, layout: Layout) -> dict[str, np.ndarray]:

@@ -12,7 +12,7 @@ from ..curves import Curves
 from ..files import InputError
 from ..laws import Law
 from .likelihoods import Likelihood
-from .model import Data
+from .models import Data
 
 
 @dataclasses.dataclass(frozen=True)

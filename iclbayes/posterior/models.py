@@ -11,6 +11,8 @@ whole real line as support, so that a dictionary of them is a point of the space
 """
 
 import dataclasses
+import functools
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -19,7 +21,6 @@ import jax.numpy as jnp
 import numpyro
 import numpyro.distributions as dist
 from jax import Array
-from jax.flatten_util import ravel_pytree
 from numpyro.infer.util import log_density
 
 from ..laws import Law
@@ -108,10 +109,7 @@ def model(spec: Spec, data: Data, obs: Array | None = None) -> Array:
     priors = dict(spec.priors)
     raw = {}
     for name, shape in spec.shapes.items():
-        size = 1
-        for s in shape:
-            size *= s
-        if size == 0:  # one task and no background: ρ = 1
+        if math.prod(shape) == 0:  # one task and no background: ρ = 1
             raw[name] = jnp.zeros((n_groups, *shape))
             continue
         raw[name] = _sample_raw(spec, name, shape, priors[name], n_groups)
@@ -125,10 +123,39 @@ def model(spec: Spec, data: Data, obs: Array | None = None) -> Array:
         extra["steps"] = numpyro.sample("steps", dist.Normal(0.0, 1.0).expand(shape).to_event(3))
     for name, value in jax.vmap(spec.law.constrain)(raw).items():
         numpyro.deterministic(name, value)
+    if spec.discrepancy and obs is not None:
+        # Same prior of the increments, other coordinates: see `_steps`.
+        steps, log_volume = _steps(spec, raw, extra, data)
+        old, extra["steps"] = extra["steps"], steps
+        numpyro.factor("coordinates", 0.5 * jnp.sum(old**2) - 0.5 * jnp.sum(steps**2) + log_volume)
     p = probability(spec, raw, extra, data)
     # Padding repeats a curve's own first point, so every term is finite before the mask.
     obs_dist = _point_distribution(spec, extra, p, data)
     return numpyro.sample("obs", obs_dist.mask(data.mask).to_event(3), obs=obs)
+
+
+def _steps(spec: Spec, raw: Sites, extra: Sites, data: Data) -> tuple[Array, Array]:
+    """The walk's increments from their coordinates, and ln of the volume factor of that change of variables.
+
+    Given law and noise, the data pin the increments almost as a normal regression would; in the coordinates in which that normal is
+    standard they hardly depend on the law's parameters any more, and the posterior is no longer a thin curved sheet.
+    """
+    walk = spec.discrepancy
+    total = data.n_test
+    y = (data.obs + 0.5) / (total + 1) if spec.likelihood.counts else data.obs
+    y = jnp.clip(y, 0.02, 0.98)
+    law = jnp.clip(jax.vmap(spec.law.mean_raw)(raw, data.shots), 1e-4, 1 - 1e-4)
+    residual = jnp.log(y) - jnp.log1p(-y) - jnp.log(law) + jnp.log1p(-law)
+    variance = spec.likelihood.logit_variance(y, _noise(spec, extra), total, data.stderr)
+    precision = jnp.where(data.mask, 1 / (variance + 1e-6), 0.0)
+    sigma = jnp.exp(extra["raw_discrepancy"])[:, None]
+    mean, chol = walk.conditional(sigma, walk.ramps(data.first, data.last, data.shots), residual, precision)
+    moved = jax.scipy.linalg.solve_triangular(chol, extra["steps"][..., None], lower=True, trans=1)[..., 0]
+    return mean + moved, -jnp.sum(jnp.log(jnp.diagonal(chol, axis1=-2, axis2=-1)))
+
+
+def _noise(spec, extra):
+    return {name: jnp.exp(extra[f"raw_{name}"])[:, None, None] for name, _, _ in spec.likelihood.noise}
 
 
 def _sample_raw(spec, name, shape, prior, n_groups):
@@ -166,8 +193,7 @@ def shift(p: Array, delta: Array) -> Array:
 
 
 def _point_distribution(spec, extra, p, data):
-    noise = {name: jnp.exp(extra[f"raw_{name}"])[:, None, None] for name, _, _ in spec.likelihood.noise}
-    return spec.likelihood.distribution(p, noise, data.n_test, data.stderr)
+    return spec.likelihood.distribution(p, _noise(spec, extra), data.n_test, data.stderr)
 
 
 def _named(kind: Likelihood) -> Callable:
@@ -184,28 +210,45 @@ MODELS: dict[str, Callable] = {name: _named(kind) for name, kind in LIKELIHOODS.
 # --- the space in which samplers move -----------------------------------------------------------------------------------
 
 
-def latent_sites(spec: Spec, data: Data) -> Sites:
-    """One draw from the prior: fixes names, shapes and order of the coordinates."""
-    with numpyro.handlers.block(), numpyro.handlers.seed(rng_seed=0):
-        trace = numpyro.handlers.trace(model).get_trace(spec, data, data.obs)
-    return {
-        name: site["value"] for name, site in trace.items() if site["type"] == "sample" and not site["is_observed"]
-    }
+@functools.lru_cache(maxsize=None)
+def latent_shapes(spec: Spec, n_groups: int) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    """(name, shape) of the latent sites in the order of the latent vector."""
+
+    def draw():
+        blank = jnp.zeros((n_groups, spec.n_curves, 1))
+        data = Data(blank, blank, blank > 0, blank + 1, blank, blank[..., 0], blank[..., 0])
+        with numpyro.handlers.seed(rng_seed=0):
+            trace = numpyro.handlers.trace(model).get_trace(spec, data, data.obs)
+        sites = trace.values()
+        return {s["name"]: s["value"] for s in sites if s["type"] == "sample" and not s["is_observed"]}
+
+    return tuple((name, leaf.shape) for name, leaf in sorted(jax.eval_shape(draw).items()))
 
 
-def unraveler(spec: Spec, data: Data) -> Callable[[Array], Sites]:
-    """Vector [P] → latent sites, for data of these shapes."""
-    return ravel_pytree(latent_sites(spec, data))[1]
+def unravel(spec: Spec, theta: Array, n_groups: int) -> Sites:
+    """Vector [P] → latent sites."""
+    sites, at = {}, 0
+    for name, shape in latent_shapes(spec, n_groups):
+        size = math.prod(shape)
+        sites[name] = theta[at : at + size].reshape(shape)
+        at += size
+    return sites
+
+
+def ravel(spec: Spec, sites: Sites, n_groups: int) -> Array:
+    """Latent sites → vector [P]."""
+    return jnp.concatenate([jnp.ravel(sites[name]) for name, _ in latent_shapes(spec, n_groups)])
 
 
 def potential(spec: Spec, theta: Array, data: Data) -> Array:
     """−ln of the joint density of the latent vector [P] and the observations."""
-    sites = unraveler(spec, data)(theta)
+    sites = unravel(spec, theta, data.shots.shape[0])
     return -log_density(model, (spec, data, data.obs), {}, sites)[0]
 
 
-def split_sites(spec: Spec, sites: Sites, n_groups: int) -> tuple[Sites, Sites]:
-    """Latent sites → (raw parameters of the law, noise and discrepancy sites), leading axis [G]."""
+def split_sites(spec: Spec, sites: Sites, data: Data) -> tuple[Sites, Sites]:
+    """Latent sites → (raw parameters of the law, noise and discrepancy sites), leading axis [G], for the data of the posterior."""
+    n_groups = data.shots.shape[0]
     raw, extra = {}, {}
     for name, shape in spec.shapes.items():
         if name in spec.hierarchy:
@@ -218,28 +261,31 @@ def split_sites(spec: Spec, sites: Sites, n_groups: int) -> tuple[Sites, Sites]:
     for name, value in sites.items():
         if name == "steps" or (name.startswith("raw_") and name.removeprefix("raw_") not in spec.shapes):
             extra[name] = value
+    if spec.discrepancy:
+        extra["steps"] = _steps(spec, raw, extra, data)[0]
     return raw, extra
 
 
 def start_vector(spec: Spec, raw: Sites, data: Data) -> Array:
     """Latent vector [P] at given raw parameters [G, …]; noise at its prior centre, no discrepancy, no deviation from the mean."""
     sites = {}
-    for name, value in latent_sites(spec, data).items():
+    n_groups = data.shots.shape[0]
+    for name, shape in latent_shapes(spec, n_groups):
         kind, _, rest = name.partition("_")
         if name.startswith("location_"):
             sites[name] = jnp.mean(raw[rest], 0, keepdims=True)
         elif name.startswith("log_scale_"):
-            sites[name] = jnp.full_like(value, jnp.log(spec.hierarchy_scale))
+            sites[name] = jnp.full(shape, jnp.log(spec.hierarchy_scale))
         elif name.startswith("deviation_"):
             parameter = raw[rest]
             sites[name] = jnp.clip((parameter - jnp.mean(parameter, 0)) / spec.hierarchy_scale, -2.0, 2.0)
         elif kind == "raw" and rest in raw:
             sites[name] = raw[rest]
         elif kind == "raw":
-            sites[name] = jnp.full_like(value, _centre(dict(spec.priors)[rest]))
+            sites[name] = jnp.broadcast_to(_centre(dict(spec.priors)[rest]), shape)
         else:
-            sites[name] = jnp.zeros_like(value)
-    return ravel_pytree(sites)[0]
+            sites[name] = jnp.zeros(shape)
+    return ravel(spec, sites, n_groups)
 
 
 def _centre(prior):
