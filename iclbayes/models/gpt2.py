@@ -87,7 +87,10 @@ class Linear(nnx.Module):
         self.dtype = dtype
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        return x.astype(self.dtype) @ self.kernel[...].astype(self.dtype) + self.bias[...].astype(self.dtype)
+        # In two dimensions, because XLA's CPU back end then transposes nothing to make the kernel's gradient.
+        rows = x.reshape(-1, x.shape[-1]).astype(self.dtype)
+        out = rows @ self.kernel[...].astype(self.dtype) + self.bias[...].astype(self.dtype)
+        return out.reshape(*x.shape[:-1], -1)
 
 
 class Block(nnx.Module):

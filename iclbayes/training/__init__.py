@@ -18,3 +18,4 @@ from .losses import token_nll as token_nll
 from .step import Trainer as Trainer
 from .step import TrainState as TrainState
 from .step import init_params as init_params
+from .step import read_totals as read_totals

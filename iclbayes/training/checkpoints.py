@@ -27,14 +27,14 @@ class Checkpoints:
 
     def __init__(self, run_dir: str | os.PathLike, keep: int = 2, read_only: bool = False):
         self.folder = Path(run_dir).absolute() / CHECKPOINT_FOLDER
-        options = ocp.CheckpointManagerOptions(
-            max_to_keep=None if read_only else keep,
-            create=not read_only,
-            read_only=read_only,
-            cleanup_tmp_directories=not read_only,
-            enable_async_checkpointing=False,
-        )
         with _quiet():
+            options = ocp.CheckpointManagerOptions(
+                max_to_keep=None if read_only else keep,
+                create=not read_only,
+                read_only=read_only,
+                cleanup_tmp_directories=not read_only,
+                enable_async_checkpointing=False,
+            )
             self._manager = ocp.CheckpointManager(self.folder, options=options)
 
     def steps(self) -> list[int]:
