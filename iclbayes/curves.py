@@ -73,7 +73,9 @@ class Curves:
         return f"Curves({self.n_groups} groups by {by}; {self.n_curves} curves, {len(self.shots)} points)"
 
     @classmethod
-    def from_arrays(cls, shots, prob, weight=None, *, n_test=None, source: Sequence | None = None) -> "Curves":
+    def from_arrays(
+        cls, shots, prob, weight=None, *, n_test=None, source: Sequence | None = None
+    ) -> "Curves":
         """Curves from dense arrays.
 
         Args:
@@ -92,13 +94,17 @@ class Curves:
             shots, weight, n_test = (a if np.ndim(a) < 2 else expand(a) for a in (shots, weight, n_test))
             prob = prob[:, None]
         if prob.ndim != 3:
-            raise InputError(f"prob has shape {prob.shape}: give [groups, sources, points] or [groups, points]")
+            raise InputError(
+                f"prob has shape {prob.shape}: give [groups, sources, points] or [groups, points]"
+            )
         try:
             shots = np.broadcast_to(np.asarray(shots, np.float64), prob.shape)
             weight = np.broadcast_to(np.asarray(1.0 if weight is None else weight, np.float64), prob.shape)
             tests = np.broadcast_to(np.asarray(np.nan if n_test is None else n_test, np.float64), prob.shape)
         except ValueError:
-            raise InputError(f"shots, weight or n_test do not broadcast to the shape of prob, {prob.shape}") from None
+            raise InputError(
+                f"shots, weight or n_test do not broadcast to the shape of prob, {prob.shape}"
+            ) from None
         n_groups, n_curves, _ = prob.shape
         keep = weight.reshape(n_groups * n_curves, -1) > 0
         counts = keep.sum(1)
@@ -147,7 +153,9 @@ class Curves:
         curve = chosen[self.group]
         point = curve[self.point_curve()]
         renumber = np.cumsum(chosen) - 1
-        points = {f: getattr(self, f)[point] for f in ("shots", "prob", "weight", "stderr", "n_correct", "n_test")}
+        points = {
+            f: getattr(self, f)[point] for f in ("shots", "prob", "weight", "stderr", "n_correct", "n_test")
+        }
         return Curves(
             keys=self.keys[chosen].reset_index(drop=True),
             group=renumber[self.group[curve]],
@@ -169,8 +177,26 @@ class Curves:
         sizes = np.diff(self.start)[order]
         start = np.concatenate([[0], np.cumsum(sizes)])
         take = np.repeat(self.start[:-1][order] - start[:-1], sizes) + np.arange(len(self.shots))
-        points = {f: getattr(self, f)[take] for f in ("shots", "prob", "weight", "stderr", "n_correct", "n_test")}
+        points = {
+            f: getattr(self, f)[take] for f in ("shots", "prob", "weight", "stderr", "n_correct", "n_test")
+        }
         return Curves(keys=keys, group=new[order], source=self.source[order], start=start, **points), code
+
+    def repeat(self, copies: int) -> "Curves":
+        """The same groups `copies` times, one block of groups after the other; keys repeat."""
+        tile = lambda a: np.tile(a, copies)  # noqa: E731
+        shift = np.repeat(np.arange(copies), self.n_curves) * self.n_groups
+        offsets = (np.arange(copies)[:, None] * len(self.shots) + self.start[:-1]).reshape(-1)
+        points = {
+            f: tile(getattr(self, f)) for f in ("shots", "prob", "weight", "stderr", "n_correct", "n_test")
+        }
+        return Curves(
+            keys=pd.concat([self.keys] * copies, ignore_index=True),
+            group=tile(self.group) + shift,
+            source=tile(self.source),
+            start=np.append(offsets, copies * len(self.shots)),
+            **points,
+        )
 
     def to_frame(self) -> pd.DataFrame:
         """Long format: the group columns, source, shots, prob, weight, stderr, n_correct, n_test; one row per point."""
@@ -193,6 +219,7 @@ class Curves:
         lengths = bucket_length(longest)
         found = []
         for j in np.unique(n_curves):
+            lengths[n_curves == j] = _merge_short(lengths[n_curves == j], j)
             for length in np.unique(lengths[n_curves == j]):
                 groups = np.flatnonzero((n_curves == j) & (lengths == length))
                 curves = group_start[groups][:, None] + np.arange(j)
@@ -214,6 +241,15 @@ class Curves:
                     )
                 )
         return found
+
+
+def _merge_short(lengths: np.ndarray, n_curves: int, budget: int = 2**17) -> np.ndarray:
+    """Lengthens short groups to the next bucket while that adds fewer points than are worth a compilation of their own."""
+    lengths = lengths.copy()
+    for short, long in zip(*(lambda u: (u[:-1], u[1:]))(np.unique(lengths)), strict=True):
+        if (lengths == short).sum() * n_curves * (long - short) <= budget:
+            lengths[lengths == short] = long
+    return lengths
 
 
 def bucket_length(n: np.ndarray) -> np.ndarray:

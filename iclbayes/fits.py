@@ -85,7 +85,10 @@ class Fits:
     def params(self) -> dict[str, np.ndarray]:
         """Constrained parameters by name: [G, …] for joint laws (prior [G, M], efficiency [G], gamma [G, J], …), [G, J] for
         baselines."""
-        return {name: self._per_group(lambda b, n=name: _condition_axis(b, b.result.params[n])) for name in self._names}
+        return {
+            name: self._per_group(lambda b, n=name: _condition_axis(b, b.result.params[n]))
+            for name in self._names
+        }
 
     @property
     def _names(self):
@@ -135,12 +138,16 @@ class Fits:
     def _along(self, shots, function):
         if isinstance(shots, Curves):
             if shots.n_curves != self.curves.n_curves:
-                raise InputError(f"these fits are of {self.curves.n_curves} curves, the ones given are {shots.n_curves}")
+                raise InputError(
+                    f"these fits are of {self.curves.n_curves} curves, the ones given are {shots.n_curves}"
+                )
             out = np.full(len(shots.shots), np.nan)
             sizes = np.diff(shots.start)
             for block in self.blocks:
                 length = max(int(sizes[block.curves].max()), 1)
-                at = np.minimum(shots.start[:-1][block.curves][..., None] + np.arange(length), len(shots.shots) - 1)
+                at = np.minimum(
+                    shots.start[:-1][block.curves][..., None] + np.arange(length), len(shots.shots) - 1
+                )
                 real = np.arange(length) < sizes[block.curves][..., None]
                 value = self._call(function, block, shots.shots[at])
                 out[at[real]] = value[real]
@@ -221,7 +228,11 @@ class Fits:
                     frame[name + suffix] = value[curve_group]
                 elif value.ndim == 2:
                     frame[name + suffix] = value[curve_group, rank]
-                    if self.blocks[0].problem.background and name in ("prior", "beta") and value.shape[1] > rank.max() + 1:
+                    if (
+                        self.blocks[0].problem.background
+                        and name in ("prior", "beta")
+                        and value.shape[1] > rank.max() + 1
+                    ):
                         frame[f"{name}_background{suffix}"] = value[curve_group, -1]
                 else:
                     for m in range(value.shape[2]):
@@ -324,7 +335,7 @@ def fit(
       optimizer: any optax optimizer; default Levenberg–Marquardt. Pass the same object again to reuse its compilation.
       n_starts, max_steps, seed: number of starts, step limit of each, seed of the random ones.
       ridge: noise scale σ of the weak normal priors on the raw parameters, see `iclbayes.fitting.Problem`; 0 for none. The
-        default is the law's own: 0, but 0.02 for the heterogeneous law, which little data does not identify.
+        default is the law's own: 0, but 0.005 for the heterogeneous law, which little data does not identify.
       dtype: float64 (default) or float32; the user's own JAX settings are not changed.
       on_done: called with the number of fits after each finished chunk, for progress bars.
 
@@ -374,7 +385,9 @@ def _check_points(curves: Curves, fraction: float | None) -> None:
         key = ", ".join(f"{c}={v}" for c, v in curves.keys.iloc[empty[0]].items()) or "the only group"
         asked = f" at fraction {fraction}" if fraction is not None else ""
         more = f" (and {len(empty) - 1} more groups)" if len(empty) > 1 else ""
-        raise InputError(f"group {key}: no point to fit{asked}{more}; give it more shots or a larger fraction")
+        raise InputError(
+            f"group {key}: no point to fit{asked}{more}; give it more shots or a larger fraction"
+        )
 
 
 def _layout(curves: Curves, law: Law, share: tuple[str, ...], across: tuple[str, ...]):
@@ -403,7 +416,9 @@ def _layout(curves: Curves, law: Law, share: tuple[str, ...], across: tuple[str,
     for name in share:
         missing = [other for other in law.needs.get(name, ()) if other not in share]
         if missing:
-            raise InputError(f"sharing {name!r} needs sharing {missing[0]!r} too: it is fitted as a ratio to it")
+            raise InputError(
+                f"sharing {name!r} needs sharing {missing[0]!r} too: it is fitted as a ratio to it"
+            )
     absent = [c for c in across if c not in curves.keys]
     if absent or not across:
         raise InputError(
@@ -419,12 +434,16 @@ def _layout(curves: Curves, law: Law, share: tuple[str, ...], across: tuple[str,
             rows = np.flatnonzero(conditions[b.groups] == c)
             members = np.stack([np.flatnonzero(family == g) for g in b.groups[rows]])  # [B, C]
             if len(np.unique(per_group[members])) != 1:
-                raise InputError("conditions that share parameters must have the same sources; some have more than others")
+                raise InputError(
+                    "conditions that share parameters must have the same sources; some have more than others"
+                )
             n_curves = int(per_group[members[0, 0]])
             chosen = old_curves[b.curves[rows]]
             labels = curves.source[chosen].reshape(len(rows), c, n_curves)
             if not (labels == labels[:, :1]).all():
-                raise InputError("conditions that share parameters must have the same sources in the same order")
+                raise InputError(
+                    "conditions that share parameters must have the same sources in the same order"
+                )
             picked = {f: getattr(b, f)[rows] for f in ("shots", "prob", "weight", "n_test")}
             yield _factory(law, n_curves, int(c), tuple(share)), members, chosen, picked
 

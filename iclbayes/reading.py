@@ -66,8 +66,13 @@ def curves_from_frame(
     source: str | None = None,
     value: str | None = None,
     name: str = "data frame",
+    first_row: int = 2,
 ) -> Curves:
-    """`Curves` from a long-format data frame; see `read_curves`, whose checks and averaging these are."""
+    """`Curves` from a long-format data frame; see `read_curves`, whose checks and averaging these are.
+
+    `name` and `first_row` (row 1 is a CSV file's header) say in messages where a mistake stands.
+    """
+    frame = frame.set_axis(pd.RangeIndex(first_row, first_row + len(frame)), axis=0)
     group_by = list(group_by)
     if len(frame) == 0:
         raise InputError(f"{name}: no rows; it needs at least one")
@@ -80,7 +85,9 @@ def curves_from_frame(
         _check(frame, column, frame[column].notna().to_numpy(), "is empty; fill it in or drop the row", name)
 
     shots = _number(frame, "shots", name)
-    _check(frame, "shots", (shots >= 0) & (shots == np.round(shots)), "is not a whole number of shots ≥ 0", name)
+    _check(
+        frame, "shots", (shots >= 0) & (shots == np.round(shots)), "is not a whole number of shots ≥ 0", name
+    )
     prob, n_correct, n_test = _values(frame, value, name)
     stderr = np.full(len(frame), np.nan)
     if "stderr" in frame:
@@ -115,7 +122,9 @@ def curves_from_frame(
     mass = total(share)
     safe = np.where(mass > 0, mass, 1.0)
     mean = np.where(mass > 0, total(share * prob) / safe, total(prob) / repeats)
-    spread = total(share * (prob - mean[np.cumsum(new_point) - 1][np.argsort(order, kind="stable")]) ** 2) / safe
+    spread = (
+        total(share * (prob - mean[np.cumsum(new_point) - 1][np.argsort(order, kind="stable")]) ** 2) / safe
+    )
     known = total(np.isfinite(stderr) * 1.0) == repeats
     combined = np.sqrt(total(share**2 * np.nan_to_num(stderr) ** 2)) / safe
     between = np.sqrt(spread / np.maximum(repeats - 1, 1))
@@ -149,7 +158,9 @@ def _values(frame, value, name):
     """(prob, n_correct, n_test), each [rows]; counts NaN where unknown."""
     if value is not None and value not in VALUE_COLUMNS:
         raise InputError(f"{name}: value {value!r} is unknown; choose one of {', '.join(VALUE_COLUMNS)}")
-    present = [c for c in VALUE_COLUMNS if c in frame and (c != "n_correct" or "n_test" in frame or value == c)]
+    present = [
+        c for c in VALUE_COLUMNS if c in frame and (c != "n_correct" or "n_test" in frame or value == c)
+    ]
     chosen = value or (present[0] if present else None)
     if chosen is None:
         raise InputError(
@@ -197,7 +208,6 @@ def _number(frame, column, name, missing=False):
 def _check(frame, column, good, problem, name):
     bad = np.flatnonzero(~np.asarray(good))
     if len(bad):
-        # Row 1 is the header of a CSV file, so the first row of data is row 2.
         shown = frame[column].iloc[bad[0]]
         more = f" (and {len(bad) - 1} more rows)" if len(bad) > 1 else ""
-        raise InputError(f"{name}: column {column!r}, row {bad[0] + 2}: {shown} {problem}{more}")
+        raise InputError(f"{name}: column {column!r}, row {frame.index[bad[0]]}: {shown} {problem}{more}")

@@ -86,7 +86,9 @@ def fit_batch(
 
     theta0 = jnp.clip(_guesses(problem, data, n_starts, key), -29.0, 29.0)  # [B, n_starts, P]
     owner = jnp.repeat(jnp.arange(batch), n_starts)
-    found = minimise(problem, optimizer, data, owner, theta0.reshape(batch * n_starts, -1), max_steps=max_steps)
+    found = minimise(
+        problem, optimizer, data, owner, theta0.reshape(batch * n_starts, -1), max_steps=max_steps
+    )
 
     value = found.value.reshape(batch, n_starts)
     best = jnp.argmin(value, axis=1)
@@ -135,7 +137,8 @@ def _guesses(problem: Problem, data: Data, n_starts: int, key: Array) -> Array:
         if conditions == 1:
             return problem.ravel({name: r[0] for name, r in raws.items()})
         merged = {
-            name: jnp.mean(r, axis=0) if name in problem.shared else jnp.moveaxis(r, 0, 1) for name, r in raws.items()
+            name: jnp.mean(r, axis=0) if name in problem.shared else jnp.moveaxis(r, 0, 1)
+            for name, r in raws.items()
         }
         return problem.ravel(merged)
 
@@ -153,12 +156,18 @@ def _curvature(gram: Array, loss: Array, n_points: Array) -> tuple[Array, Array]
     eps = jnp.finfo(gram.dtype).eps
     floor = jnp.maximum(values, eps * jnp.maximum(values[:, -1:], eps))
     condition = floor[:, -1] / floor[:, 0]
-    inverse = jnp.einsum("bij,bj,bkj->bik", vectors, 1.0 / floor, vectors) * root[:, :, None] * root[:, None, :]
+    inverse = (
+        jnp.einsum("bij,bj,bkj->bik", vectors, 1.0 / floor, vectors) * root[:, :, None] * root[:, None, :]
+    )
     # value = Σ w r² with Σ w = 1, gram = 2 JᵀWJ:  s² (JᵀWJ)⁻¹ = 2 gram⁻¹ · value / (N − P)
     spare = n_points - size
-    scale = jnp.where(spare > 0, 2 * jnp.where(jnp.isfinite(loss), loss, 0.0) / jnp.maximum(spare, 1), jnp.inf)
+    scale = jnp.where(
+        spare > 0, 2 * jnp.where(jnp.isfinite(loss), loss, 0.0) / jnp.maximum(spare, 1), jnp.inf
+    )
     covariance = jnp.where(
-        jnp.isfinite(scale)[:, None, None], inverse * jnp.where(jnp.isfinite(scale), scale, 0.0)[:, None, None], jnp.inf
+        jnp.isfinite(scale)[:, None, None],
+        inverse * jnp.where(jnp.isfinite(scale), scale, 0.0)[:, None, None],
+        jnp.inf,
     )
     return condition, jnp.nan_to_num(covariance, nan=jnp.inf, posinf=jnp.inf, neginf=-jnp.inf)
 
@@ -200,11 +209,17 @@ def fit_group(
     if not jnp.issubdtype(prob.dtype, jnp.floating):
         raise ValueError(f"prob must be floating point, is {prob.dtype}")
     if prob.ndim != 2:
-        raise ValueError(f"prob must have shape [curves, points], has {prob.shape}; map over more axes with jax.vmap")
+        raise ValueError(
+            f"prob must have shape [curves, points], has {prob.shape}; map over more axes with jax.vmap"
+        )
     if not law.joint and prob.shape[0] != 1:
         raise ValueError(f"the law {law.name!r} is fitted curve by curve: use fit_curve under jax.vmap")
     shots = jnp.broadcast_to(jnp.asarray(shots, prob.dtype), prob.shape)
-    weight = jnp.ones_like(prob) if weight is None else jnp.broadcast_to(jnp.asarray(weight, prob.dtype), prob.shape)
+    weight = (
+        jnp.ones_like(prob)
+        if weight is None
+        else jnp.broadcast_to(jnp.asarray(weight, prob.dtype), prob.shape)
+    )
     background = (prob.shape[0] == 1) if background is None else background
     ridge = law.ridge if ridge is None else float(ridge)
     problem = Problem(law, get_loss(loss), prob.shape[0], bool(background and law.joint), ridge=ridge)

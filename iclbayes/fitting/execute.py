@@ -69,8 +69,8 @@ def run(
         stop = min(start + size, batch)
         chunk = [_pad(a[start:stop], size) for a in arrays]
         with precision(dtype):
-            program = _program(problem, chunk, n_starts, max_steps, optimizer, seed, tuple(devices))
-            result = jax.device_get(program(*chunk))
+            program = _program(problem, chunk, n_starts, max_steps, optimizer, tuple(devices))
+            result = jax.device_get(program(*chunk, np.asarray(jax.random.key_data(jax.random.key(seed)))))
         on_done(stop - start)
         return jax.tree.map(lambda a: np.asarray(a)[: stop - start], result)
 
@@ -88,7 +88,9 @@ def run(
 def _chunk_size(batch: int, n_devices: int) -> int:
     """The largest chunk of which there are at least two, so that two cores have work; a multiple of the devices."""
     if n_devices > 1:
-        return max(n_devices * CHUNKS[0], min(CHUNKS[-1] * n_devices, _round_up(batch, n_devices * CHUNKS[0])))
+        return max(
+            n_devices * CHUNKS[0], min(CHUNKS[-1] * n_devices, _round_up(batch, n_devices * CHUNKS[0]))
+        )
     for size in reversed(CHUNKS):
         if batch >= 2 * size * jax.process_count():
             return size
@@ -111,31 +113,31 @@ def _pad(a: np.ndarray, size: int) -> np.ndarray:
     return out
 
 
-def _program(problem, chunk, n_starts, max_steps, optimizer, seed, devices):
+def _program(problem, chunk, n_starts, max_steps, optimizer, devices):
     """The compiled program for these shapes, built once even if several threads ask at the same time."""
     shapes = tuple((a.shape, str(a.dtype)) for a in chunk)
-    name = (problem, shapes, n_starts, max_steps, optimizer, seed, devices)
+    name = (problem, shapes, n_starts, max_steps, optimizer, devices)
     with _lock:
         if name in _compiled:
             return _compiled[name]
         gate = _building.setdefault(name, threading.Lock())
     with gate:
         if name not in _compiled:
-            _compiled[name] = _build(problem, chunk, n_starts, max_steps, optimizer, seed, devices)
+            _compiled[name] = _build(problem, chunk, n_starts, max_steps, optimizer, devices)
     return _compiled[name]
 
 
-def _build(problem, chunk, n_starts, max_steps, optimizer, seed, devices):
+def _build(problem, chunk, n_starts, max_steps, optimizer, devices):
     global compilations
     compilations += 1
 
-    def fits(shots, prob, weight):
+    def fits(shots, prob, weight, key_data):
         return fit_batch(
             problem,
             shots,
             prob,
             weight,
-            key=jax.random.key(seed),
+            key=jax.random.wrap_key_data(key_data),
             n_starts=n_starts,
             max_steps=max_steps,
             optimizer=optimizer,
@@ -145,11 +147,15 @@ def _build(problem, chunk, n_starts, max_steps, optimizer, seed, devices):
         # shard_map, not sharded jit: each device then loops until its own fits are done, without talking to the others.
         mesh = Mesh(np.array(devices), ("fit",))
         split = NamedSharding(mesh, P("fit"))
-        mapped = jax.shard_map(fits, mesh=mesh, in_specs=P("fit"), out_specs=P("fit"), check_vma=False)
-        jitted = jax.jit(mapped, in_shardings=split, out_shardings=split)
+        specs = (P("fit"), P("fit"), P("fit"), P())
+        mapped = jax.shard_map(fits, mesh=mesh, in_specs=specs, out_specs=P("fit"), check_vma=False)
+        same = NamedSharding(mesh, P())
+        jitted = jax.jit(mapped, in_shardings=(split, split, split, same), out_shardings=split)
     else:
         jitted = jax.jit(fits)
-    return jitted.lower(*(jax.ShapeDtypeStruct(a.shape, a.dtype) for a in chunk)).compile()
+    arguments = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in chunk]
+    key_data = jax.eval_shape(lambda: jax.random.key_data(jax.random.key(0)))
+    return jitted.lower(*arguments, key_data).compile()
 
 
 def _gather(parts, starts, mine, size, batch, dtype):
@@ -169,5 +175,3 @@ def _gather(parts, starts, mine, size, batch, dtype):
         return gathered[np.repeat(owner, size), np.arange(full)][:batch]
 
     return jax.tree.map(one, *parts)
-
-

@@ -66,7 +66,9 @@ def solve_positive_definite(a: Array, b: Array) -> Array:
         y.append(b[i] - sum((lower[i][k] * y[k] for k in range(i)), start=jnp.zeros((), a.dtype)))
     x = [None] * n
     for i in reversed(range(n)):
-        x[i] = y[i] / pivots[i] - sum((lower[k][i] * x[k] for k in range(i + 1, n)), start=jnp.zeros((), a.dtype))
+        x[i] = y[i] / pivots[i] - sum(
+            (lower[k][i] * x[k] for k in range(i + 1, n)), start=jnp.zeros((), a.dtype)
+        )
     return jnp.stack(x)
 
 
@@ -118,7 +120,9 @@ def levenberg_marquardt(
     def update(updates, state, params=None, *, value, gram, **extra):
         del extra
         if params is None:
-            raise ValueError("levenberg_marquardt needs the current params in update(grads, state, params, ...)")
+            raise ValueError(
+                "levenberg_marquardt needs the current params in update(grads, state, params, ...)"
+            )
         theta, unravel = ravel_pytree(params)
         grad, _ = ravel_pytree(updates)
         dtype = theta.dtype

@@ -75,7 +75,9 @@ def minimise(
         finite = jnp.isfinite(value)
         better = finite & (value < run.best_value) & ~run.done
         best_value = jnp.where(better, value, run.best_value)
-        updates, state = jax.vmap(update, in_axes=(0, 0, 0, 0, 0, -1))(grad, run.state, run.theta, value, gram, points)
+        updates, state = jax.vmap(update, in_axes=(0, 0, 0, 0, 0, -1))(
+            grad, run.state, run.theta, value, gram, points
+        )
         moved = optax.apply_updates(run.theta, updates)
         lost = ~jnp.all(jnp.isfinite(moved), axis=1)
         steps = run.steps + ~run.done

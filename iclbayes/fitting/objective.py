@@ -125,7 +125,9 @@ def evaluate(problem: Problem, theta: Array, data: Data) -> tuple[Array, Array, 
     Returns:
       value [B] = Σ_points w ℓ(p, y) + ridge, gradient [B, P], gram [B, P, P] ≈ ∂²value.
     """
-    q, chain = jax.vmap(lambda t: (problem.local(t), jax.jacfwd(problem.local)(t)))(theta)  # [B, d, S], [B, d, S, P]
+    q, chain = jax.vmap(lambda t: (problem.local(t), jax.jacfwd(problem.local)(t)))(
+        theta
+    )  # [B, d, S], [B, d, S, P]
     q_last = jnp.moveaxis(q, 0, -1)[:, :, None, :]  # [d, S, 1, B]
     p, rows = problem.law.point_and_jacobian(q_last, data.x)
     loss, slope, curvature = problem.loss(p, data.y)

@@ -27,7 +27,8 @@ BAYESIAN = (bayesian_original, bayesian_sampling, bayesian_scoring)
 BASELINES = (power, bounded_power, logistic)
 SIX = BAYESIAN + BASELINES  # the laws of the paper
 _LOG = tuple(
-    dataclasses.replace(law, name=law.name + "_log", log_shots=True) for law in (*BAYESIAN, bayesian_heterogeneous)
+    dataclasses.replace(law, name=law.name + "_log", log_shots=True)
+    for law in (*BAYESIAN, bayesian_heterogeneous)
 )
 LAWS: dict[str, Law] = {law.name: law for law in (*SIX, bayesian_heterogeneous, *_LOG)}
 

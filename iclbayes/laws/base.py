@@ -40,8 +40,12 @@ class Law:
     param_names: ClassVar[tuple[str, ...]] = ()
     per_source: ClassVar[tuple[str, ...]] = ()  # parameters whose leading axis is the source
     ridge: ClassVar[float] = 0.0  # default noise σ of the ridge, see `fitting.Problem`; 0 for none
-    ridge_at: ClassVar[dict[str, tuple[float, float]]] = {}  # (centre, scale) of raw parameters under the ridge
-    needs: ClassVar[dict[str, tuple[str, ...]]] = {}  # sharing the key across conditions needs these shared too
+    ridge_at: ClassVar[
+        dict[str, tuple[float, float]]
+    ] = {}  # (centre, scale) of raw parameters under the ridge
+    needs: ClassVar[
+        dict[str, tuple[str, ...]]
+    ] = {}  # sharing the key across conditions needs these shared too
 
     def raw_shapes(self, n_curves: int, background: bool) -> dict[str, tuple[int, ...]]:
         """Shapes of the raw parameters for a group of `n_curves` curves; `background` adds a task that owns no curve."""

@@ -57,7 +57,9 @@ class Baseline(Law):
 
     def _starts(self, nll_first, nll_last, half, n_starts, key):
         """Amplitude, floor and position [S, J] of the starts: different shares of the last value are floor."""
-        share = jnp.resize(jnp.array([0.9, 0.3, 0.99, 0.05, 0.6, 0.97]), (n_starts,))[:, None].astype(half.dtype)
+        share = jnp.resize(jnp.array([0.9, 0.3, 0.99, 0.05, 0.6, 0.97]), (n_starts,))[:, None].astype(
+            half.dtype
+        )
         floor = jnp.maximum(nll_last * share, 1e-6)
         amplitude = jnp.maximum(nll_first - floor, 1e-3 + 0.02 * nll_first)
         jitter = jax.random.normal(key, (4, n_starts, half.shape[0]), half.dtype)
@@ -163,4 +165,6 @@ class Logistic(Baseline):
         # L/(1+(t/t0)^κ) = gap  ⇒  (t/t0)^κ = L/gap − 1
         odds = jnp.expm1(jnp.maximum(amplitude, 0.0))
         positive = odds > 0
-        return jnp.where(positive, params["t_0"] * jnp.where(positive, odds, 1.0) ** (1.0 / params["kappa"]), 0.0)
+        return jnp.where(
+            positive, params["t_0"] * jnp.where(positive, odds, 1.0) ** (1.0 / params["kappa"]), 0.0
+        )

@@ -43,7 +43,9 @@ class TaskMixture(Law):
         log_p = self.log_probs(raw).T  # [M, J]
         log_prior = jnp.concatenate([raw["prior"], jnp.zeros((1,), log_p.dtype)])
         rows = jnp.broadcast_to(log_prior[:, None], log_p.shape)
-        return jnp.concatenate([rows, log_p, jnp.broadcast_to(jnp.exp(raw["efficiency"]), (1, log_p.shape[1]))])
+        return jnp.concatenate(
+            [rows, log_p, jnp.broadcast_to(jnp.exp(raw["efficiency"]), (1, log_p.shape[1]))]
+        )
 
     def point_and_jacobian(self, q, x):
         tasks = (q.shape[0] - 1) // 2
@@ -143,7 +145,9 @@ class Sampling(TaskMixture):
         raw = Scoring().guess(x, y, w, n_starts, key, background)
         if background:
             beta = logit(jax.nn.sigmoid(raw["gamma"]) * jax.nn.sigmoid(raw["beta"]))
-            raw = raw | {"beta": jnp.concatenate([raw["beta"], jnp.mean(beta, axis=1, keepdims=True)], axis=1)}
+            raw = raw | {
+                "beta": jnp.concatenate([raw["beta"], jnp.mean(beta, axis=1, keepdims=True)], axis=1)
+            }
         return raw
 
 
@@ -160,7 +164,9 @@ class Mixed(Law):
 
     def __post_init__(self):
         if isinstance(self.base, Heterogeneous) or not isinstance(self.base, (Scoring, TaskMixture)):
-            raise ValueError(f"no mixed-context reading of the law {self.base.name!r}: use original, sampling or scoring")
+            raise ValueError(
+                f"no mixed-context reading of the law {self.base.name!r}: use original, sampling or scoring"
+            )
 
     def raw_shapes(self, n_curves, background):
         return self.base.raw_shapes(n_curves, background)

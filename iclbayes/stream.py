@@ -1,0 +1,233 @@
+"""Fitting files that are larger than memory: chunk by chunk, flat memory, and on from where it stopped.
+
+The rows of one group must stand together in the file. Finished chunks lie in the folder `OUT.parts`, each renamed into place
+when complete, together with a note of what was asked; the same command continues after them, and the end joins them to OUT.
+"""
+
+import dataclasses
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from .files import InputError, atomic_path
+from .fits import fit
+from .reading import curves_from_frame
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """What a streamed fit tells while it runs: rows read and fits done so far, rows of the file (None if unknown)."""
+
+    rows: int
+    fits: int
+    total_rows: int | None
+
+
+def fit_stream(
+    path: str | os.PathLike,
+    out: str | os.PathLike,
+    laws: Sequence[str] = ("bayesian_scoring",),
+    *,
+    group_by: Sequence[str],
+    source: str | None = None,
+    chunk_rows: int = 1_000_000,
+    stderr: bool = False,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+    **options,
+) -> None:
+    """Fits every group of a file of curves without reading it whole.
+
+    Args:
+      path: `.csv` or `.parquet`, see `iclbayes.read_curves`; rows of a group stand together.
+      out: `.csv` or `.parquet`; gets the rows of `Fits.to_frame`, law by law within each chunk.
+      laws: names of laws.
+      group_by, source: as in `read_curves`.
+      chunk_rows: rows that are in memory at a time (a group is never split, so a group larger than this is read whole).
+      stderr: add columns of standard errors.
+      on_progress: called after each chunk.
+      **options: of `iclbayes.fit`.
+
+    Raises:
+      InputError: no column to group by; a group whose rows do not stand together; parts left by another command; or any
+        error of `read_curves` or `fit`. What was finished stays, and the same command continues from it.
+    """
+    path, out = Path(path), Path(out)
+    if not group_by:
+        raise InputError(f"{path}: a file read in chunks needs columns to group by; name them")
+    for name in (path, out):
+        if name.suffix not in (".csv", ".parquet"):
+            raise InputError(f"{name}: only .csv and .parquet files can be read or written in chunks")
+    if not path.exists():
+        raise InputError(f"{path}: no such file; give the path of a CSV or Parquet file of curves")
+    parts = out.with_name(out.name + ".parts")
+    request = {
+        "file": str(path.resolve()),
+        "size": path.stat().st_size,
+        "modified": path.stat().st_mtime_ns,
+        "laws": list(laws),
+        "group_by": list(group_by),
+        "source": source,
+        "chunk_rows": chunk_rows,
+        "stderr": stderr,
+        "options": {name: str(value) for name, value in sorted(options.items())},
+    }
+    done = _open_parts(parts, request)
+    rows = sum(d["rows"] for d in done)
+    fitted = sum(d["fits"] for d in done)
+    seen = np.unique(np.concatenate([np.zeros(0, np.uint64), *(d.pop("groups") for d in done)]))
+    total = _count_rows(path)
+    for frame in _chunks(path, list(group_by), chunk_rows, skip=rows):
+        keys = _fingerprints(frame, list(group_by))
+        _check_together(seen, keys, frame, path, rows)
+        seen = np.union1d(seen, keys)
+        curves = curves_from_frame(
+            frame, group_by=group_by, source=source, name=str(path), first_row=rows + 2
+        )
+        tables = [fit(curves, law, **options).to_frame(stderr=stderr) for law in laws]
+        number = len(done)
+        with atomic_path(parts / f"{number:06d}.parquet") as temporary:
+            pd.concat(tables, ignore_index=True).to_parquet(temporary, index=False)
+        note = {"rows": len(frame), "fits": curves.n_groups * len(laws), "groups": keys.tolist()}
+        with atomic_path(parts / f"{number:06d}.json") as temporary:
+            temporary.write_text(json.dumps(note))
+        done.append({"rows": note["rows"], "fits": note["fits"]})
+        rows, fitted = rows + len(frame), fitted + note["fits"]
+        on_progress(Progress(rows, fitted, total))
+    if not done:
+        raise InputError(f"{path}: no rows after the header; it needs at least one")
+    _join([parts / f"{i:06d}.parquet" for i in range(len(done))], out)
+    shutil.rmtree(parts)
+
+
+def _open_parts(parts: Path, request: dict) -> list[dict]:
+    """Notes of the chunks that are done; makes the folder for a new request."""
+    note = parts / "request.json"
+    if not note.exists():
+        try:
+            parts.mkdir(exist_ok=True)
+        except OSError as error:
+            raise InputError(f"{parts}: cannot write there: {error.strerror}; choose another place") from None
+        with atomic_path(note) as temporary:
+            temporary.write_text(json.dumps(request))
+        return []
+    before = json.loads(note.read_text())
+    changed = [name for name in request if before.get(name) != request[name]]
+    if changed:
+        raise InputError(
+            f"{parts}: was left by another command ({changed[0]} was {before.get(changed[0])}, is {request[changed[0]]}); "
+            "repeat that one to continue it, or remove the folder"
+        )
+    done = []
+    while (parts / f"{len(done):06d}.json").exists():
+        note = json.loads((parts / f"{len(done):06d}.json").read_text())
+        done.append(note | {"groups": np.array(note["groups"], np.uint64)})
+    return done
+
+
+def _chunks(path: Path, group_by: list[str], chunk_rows: int, skip: int) -> Iterator[pd.DataFrame]:
+    """Data frames of about `chunk_rows` rows that end where a group ends, after the first `skip` rows."""
+    held: list[pd.DataFrame] = []
+    for frame in _batches(path, chunk_rows, skip):
+        missing = [c for c in group_by if c not in frame]
+        if missing:
+            raise InputError(f"{path}: no column {missing[0]!r}; it has {', '.join(map(str, frame.columns))}")
+        held.append(frame)
+        if sum(map(len, held)) < chunk_rows:
+            continue
+        whole = pd.concat(held, ignore_index=True)
+        last = (whole[group_by] != whole[group_by].iloc[-1]).any(axis=1).to_numpy()
+        if not last.any():
+            held = [whole]
+            continue
+        cut = int(np.flatnonzero(last)[-1]) + 1
+        yield whole.iloc[:cut].reset_index(drop=True)
+        held = [whole.iloc[cut:]]
+    rest = pd.concat(held, ignore_index=True) if held else pd.DataFrame()
+    if len(rest):
+        yield rest
+
+
+def _batches(path: Path, size: int, skip: int) -> Iterator[pd.DataFrame]:
+    if path.suffix == ".csv":
+        try:
+            reader = pd.read_csv(path, chunksize=size, skiprows=range(1, skip + 1) if skip else None)
+            with reader:
+                yield from reader
+        except pd.errors.EmptyDataError:
+            raise InputError(f"{path}: the file is empty; it needs a header and at least one row") from None
+        return
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        file = pq.ParquetFile(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InputError(f"{path}: cannot be read as .parquet: {str(error).splitlines()[0]}") from None
+    with file:
+        left = skip
+        for batch in file.iter_batches(batch_size=min(size, 131_072)):
+            if left >= len(batch):
+                left -= len(batch)
+                continue
+            frame = batch.slice(left).to_pandas()
+            left = 0
+            if len(frame):
+                yield frame
+
+
+def _count_rows(path: Path) -> int | None:
+    if path.suffix != ".parquet":
+        return None
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.read_metadata(path).num_rows
+    except Exception:
+        return None  # the reader says what is wrong
+
+
+def _fingerprints(frame: pd.DataFrame, group_by: list[str]) -> np.ndarray:
+    """64-bit hash of each group, in order of appearance (runs of equal rows count once)."""
+    hashes = pd.util.hash_pandas_object(frame[group_by], index=False).to_numpy()
+    starts = np.r_[True, hashes[1:] != hashes[:-1]]
+    return hashes[starts]
+
+
+def _check_together(seen: np.ndarray, keys: np.ndarray, frame: pd.DataFrame, path: Path, rows: int) -> None:
+    if len(np.unique(keys)) < len(keys) or np.isin(keys, seen).any():
+        raise InputError(
+            f"{path}: the rows of a group do not stand together (between rows {rows + 2} and {rows + 1 + len(frame)}); "
+            "sort the file by the columns it is grouped by"
+        )
+
+
+def _join(parts: list[Path], out: Path) -> None:
+    """Joins the parts to one file, a part at a time."""
+    with atomic_path(out) as temporary:
+        if out.suffix == ".csv":
+            for i, part in enumerate(parts):
+                pd.read_parquet(part).to_csv(
+                    temporary, mode="w" if i == 0 else "a", header=i == 0, index=False
+                )
+            return
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        schema = pa.unify_schemas(
+            [pq.read_schema(part).remove_metadata() for part in parts], promote_options="permissive"
+        )
+        with pq.ParquetWriter(temporary, schema) as writer:
+            for part in parts:
+                table = pq.read_table(part)
+                columns = [
+                    table[name].cast(schema.field(name).type)
+                    if name in table.column_names
+                    else pa.nulls(len(table), schema.field(name).type)
+                    for name in schema.names
+                ]
+                writer.write_table(pa.table(columns, schema=schema))
