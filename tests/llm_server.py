@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import random
 import threading
 import time
 import urllib.error
@@ -120,20 +119,20 @@ class Server:
 
 
 class Proxy:
-    """Passes requests on, after misbehaving once or twice on most of them. `met` counts the faults."""
+    """Passes requests on, after misbehaving twice on each in different ways. `met` counts the faults."""
 
-    faults = ("drop", "429", "500", "truncated", "half", "slow", "fine")
+    faults = ("drop", "slow", "429", "truncated", "500", "half")
 
-    def __init__(self, target, patience, seed=0):
-        self.target, self.patience, self.rng = target, patience, random.Random(seed)
+    def __init__(self, target, patience):
+        self.target, self.patience = target, patience
         self.met, self.tries, self.lock = Counter(), Counter(), threading.Lock()
 
     def fault(self, body):
         with self.lock:
             key = json.dumps(body)
             self.tries[key] += 1
-            fault = self.rng.choice(self.faults) if self.tries[key] <= 2 else "fine"
-            if fault == "slow" and self.met["slow"] >= 2:
+            fault = self.faults[self.met.total() % 6] if self.tries[key] <= 2 else "fine"
+            if fault == "slow" and self.met["slow"] == 2:  # more would only take time
                 fault = "drop"
             self.met[fault] += 1
             return fault

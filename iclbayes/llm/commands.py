@@ -136,6 +136,7 @@ class Collect:
             "most_shots": int(curves["shots"].max()),
         }
         collect.write_curves(self.out, curves, about)
+        print(f"curves: {self.out} ({curves['source'].nunique()} sources, up to {about['most_shots']} shots)")
         return curves
 
     def _load(self) -> Backend:
@@ -222,4 +223,5 @@ class ImportLmEval:
         collect.write_curves(self.out, curves, about | {"versions": collect.versions()})
         for warning in about["skipped"]:
             print(f"iclbayes: skipped {warning}", file=sys.stderr)
+        print(f"curves: {self.out} ({len(curves.drop_duplicates(['model', 'task']))} curves)")
         return curves

@@ -1,5 +1,7 @@
 """Back end (a): models of `transformers`, on CPU or accelerator."""
 
+import contextlib
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -74,9 +76,10 @@ class HFBackend:
             raise InputError(f"unknown dtype {dtype!r}: known are auto, bfloat16, float16 and float32")
         loaded = load_tokenizer(tokenizer or name)
         try:
-            model = transformers.AutoModelForCausalLM.from_pretrained(
-                name, dtype=getattr(torch, dtype), trust_remote_code=False
-            )
+            with _bars_on_terminals_alone():
+                model = transformers.AutoModelForCausalLM.from_pretrained(
+                    name, dtype=getattr(torch, dtype), trust_remote_code=False
+                )
             model = model.to(device).eval()
         except Exception as error:
             reason = " ".join(str(error).split())[:160]
@@ -163,3 +166,17 @@ class HFBackend:
             values.append(picked.gather(1, tokens[part, None])[:, 0] - picked.logsumexp(1))
         values = torch.cat(values).double().cpu().numpy()
         return np.split(values, np.cumsum([len(positions) for positions, _ in reads])[:-1])
+
+
+@contextlib.contextmanager
+def _bars_on_terminals_alone() -> Iterator[None]:
+    """Keeps the progress bars of `transformers` out of logs and pipes."""
+    log = transformers.utils.logging
+    hide = log.is_progress_bar_enabled() and not sys.stderr.isatty()
+    if hide:
+        log.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if hide:
+            log.enable_progress_bar()
