@@ -17,8 +17,9 @@ are checked to give the same probabilities.
 curves/s = curves / seconds to measure them all. The last two loops run over the first prompts of each k only
 (`--loop-prompts`, `--eager-prompts`) and their time is scaled up to all of them.
 
-Expected on two CPU cores: about 10 times the eager loop, 2 to 5 times the prompt loop, and no more than the
-batch loop, because at this size the forward pass is nearly all of the work and these loops run the same one.
+Measured on two busy CPU cores: 33 times the eager loop, 4.8 times the prompt loop, 1.1 times the batch loop.
+More than 10 times is reached against a loop without jit alone: at this size the forward pass is nearly all of
+the work, logits are few (26 a token), and the loops under jit run the same forward pass.
 """
 
 import dataclasses
