@@ -1,8 +1,8 @@
 """iclbayes: Bayesian scaling laws for in-context learning."""
 
-from .files import InputError as InputError
 from . import laws as laws
 from .curves import Curves as Curves
+from .files import InputError as InputError
 from .fits import Fits as Fits
 from .fits import fit as fit
 from .fitting import FitResult as FitResult

@@ -19,7 +19,7 @@ STREAM_BYTES = 128 * 2**20  # files above this are fitted in chunks
 class Fit:
     """Fit laws to every group of curves in a file.
 
-    Files above 128 MB, or with --chunk-rows, are read and fitted in chunks with flat memory; the same command continues after
+    Files above 128 MB, or with --chunk-rows, are read and fitted in chunks with flat memory; the same command goes on after
     an interruption.
     """
 

@@ -87,6 +87,7 @@ def plot_lines(
     line: str,
     value: str = "prob",
     stderr: str | None = "stderr",
+    columns: int = 4,
     label: Callable[[object], str] = str,
     panel_label: Callable[[object], str] = str,
     ylabel: str = "probability of the right answer",
@@ -95,7 +96,7 @@ def plot_lines(
     by = [panel] if isinstance(panel, str) else list(panel)
     groups = list(frame.groupby(by, sort=True))
     lines = list(dict.fromkeys(frame[line]))
-    figure, axes = panels(len(groups), sharey=True)
+    figure, axes = panels(len(groups), columns=columns, sharey=True)
     for axis, (key, part) in zip(axes, groups, strict=True):
         for i, name in enumerate(lines):
             rows = part[part[line] == name].sort_values("shots")
@@ -110,7 +111,8 @@ def plot_lines(
         axis.set_title(panel_label(key if len(by) > 1 else key[0]), fontsize=9)
         axis.set_xlabel("shots")
         axis.set_xlim(left=0)
-    axes[0].set_ylabel(ylabel)
+    for axis in axes[:: min(len(groups), columns)]:
+        axis.set_ylabel(ylabel if columns * 3.2 < 8 else ylabel.replace(" of ", " of\n", 1))
     shared_legend(figure, axes)
     return figure
 

@@ -83,7 +83,7 @@ class Law:
         raise NotImplementedError
 
     def shots_to_reach(self, params: Params, level: Array) -> Array:
-        """Smallest number of shots [J] at which each curve is at `level`: 0 if it starts there, inf if it never gets there."""
+        """Smallest number of shots [J] at which each curve is at `level`: 0 if it starts there, inf if it never does."""
         raise NotImplementedError
 
     def abscissa(self, shots: Array) -> Array:

@@ -27,7 +27,7 @@ class Baseline(Law):
 
     def raw_shapes(self, n_curves, background):
         del background
-        return {name: (n_curves,) for name in self.param_names}
+        return dict.fromkeys(self.param_names, (n_curves,))
 
     def constrain(self, raw: Params) -> Params:
         return {name: jnp.exp(raw[name]) for name in self.param_names}

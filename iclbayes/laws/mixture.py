@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from .base import Law, Params, first_last_half, logit, safe_log
+from .base import Law, Params, logit, safe_log
 from .bayesian import Heterogeneous, Scoring, logits_from_simplex, simplex_from_logits
 
 
