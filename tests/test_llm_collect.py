@@ -53,10 +53,11 @@ def journal_rows(out):
     return [json.loads(line) for line in lines[1:]]
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_collect_equals_one_pass_for_each_shot_count(folder, tmp_path, name):
+@pytest.mark.parametrize("name, first_tokens", [*((name, None) for name in MODELS), ("turns", 1)])
+def test_collect_equals_one_pass_for_each_shot_count(folder, tmp_path, name, first_tokens):
     out = tmp_path / "curves.csv"
     settings = {"model": str(folder / name), "shuffles": 3, "seed": 5, "contrast": True}
+    settings["first_tokens"] = first_tokens
     curves = collect(folder, out, **settings).run()
     model, tokenizer = load_model(folder / name)
     contexts = make_contexts(load(str(folder / "task.jsonl"), contrast=True), 3, seed=5)
@@ -64,7 +65,7 @@ def test_collect_equals_one_pass_for_each_shot_count(folder, tmp_path, name):
     assert len(contexts) == len(scored) == 6
     expected = {}
     for context in contexts:
-        wanted = one_pass_per_shot(model, tokenizer, context.shots)
+        wanted = one_pass_per_shot(model, tokenizer, context.shots, first_tokens)
         np.testing.assert_allclose(np.array(scored[context.source, context.shuffle])[:, 0], wanted, atol=1e-4)
         expected.setdefault(context.source, []).append(wanted)
     for source, logs in expected.items():
@@ -160,6 +161,33 @@ def test_batches_change_nothing_and_logits_are_kept_for_answers_alone(folder):
     assert len(dict(small.score(prompts))) == 7
     handle.remove()
     assert len(heads) >= 3 and all(np.prod(shape) <= small.batch_logits for shape in heads)
+
+
+def test_model_that_gives_all_logits_all_the_same(folder):
+    model, tokenizer = load_model(folder / "chatml")
+    prompts = prepare(
+        make_contexts(load(str(folder / "task.jsonl")), 2),
+        choose_template(tokenizer)[0],
+        HFBackend(model, tokenizer),
+    )
+    prompts = [prompt for built in prompts for prompt in built]
+    expected = dict(HFBackend(model, tokenizer).score(prompts))
+    forward = model.forward
+    model.forward = lambda logits_to_keep=0, **given: forward(**given)
+    for i, scores in HFBackend(model, tokenizer).score(prompts):
+        np.testing.assert_allclose(scores, expected[i], atol=1e-5)
+
+
+def test_progress_shows_speed_and_time_left(folder, tmp_path, capsys):
+    model, tokenizer = load_model(folder / "chatml")
+    contexts = make_contexts(load(str(folder / "task.jsonl")), 3)
+    backend = HFBackend(model, tokenizer, batch_tokens=1)
+    built = prepare(contexts, choose_template(tokenizer)[0], backend)
+    with Journal.open(tmp_path / "x.jsonl", {}) as journal:
+        score_all(built, contexts, backend, journal, progress=True)
+    shown = capsys.readouterr().err
+    total = sum(len(prompt.ids) for [prompt] in built)
+    assert "token/s" in shown and "100%" in shown and f"/{total}" in shown
 
 
 def test_half_precision_and_unknown_precision(folder, tmp_path):

@@ -156,6 +156,8 @@ class HFBackend:
             logits_to_keep=torch.from_numpy(kept.astype(np.int64)).to(device),
             use_cache=False,
         ).logits
+        if logits.shape[1] != len(kept):  # a model that knows no `logits_to_keep` gives all of them
+            logits = logits[:, kept]
         rows, columns, tokens = (
             torch.from_numpy(x.astype(np.int64)).to(device) for x in (rows, columns, tokens)
         )
