@@ -9,5 +9,6 @@ from .fitting import FitResult as FitResult
 from .fitting import Status as Status
 from .fitting import fit_curve as fit_curve
 from .fitting import fit_group as fit_group
+from .mixed import fit_mixed as fit_mixed
 from .reading import curves_from_frame as curves_from_frame
 from .reading import read_curves as read_curves

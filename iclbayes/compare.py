@@ -12,6 +12,7 @@ from .files import InputError
 from .fits import fit
 from .fitting.execute import cores
 from .laws import SIX, Law, get
+from .layout import check_points
 from .metrics import score
 
 METRICS = ("nrmse", "rmse", "nrmse_nll")
@@ -64,7 +65,9 @@ def compare(
 
     many = curves.repeat(len(fractions))
     inside = np.concatenate([curves.within(f) for f in fractions])
-    check_points(curves, fractions)
+    for i, f in enumerate(fractions):
+        rows = slice(i * len(curves.shots), (i + 1) * len(curves.shots))
+        check_points(curves.with_weight(np.where(inside[rows], curves.weight, 0.0)), f)
     to_fit = many.with_weight(np.where(inside, many.weight, 0.0))
     n_points = len(curves.shots)
     n_fit = np.bincount(many.point_curve(), (to_fit.weight > 0).astype(float), many.n_curves).astype(int)
@@ -87,20 +90,6 @@ def compare(
             table.insert(0, "law", law.name)
             tables.append(table)
     return pd.concat(tables, ignore_index=True)
-
-
-def check_points(curves: Curves, fractions: Sequence[float]) -> None:
-    """Raises InputError if a group has no point to fit at one of the fractions."""
-    for f in fractions:
-        used = curves.within(f) & (curves.weight > 0)
-        count = np.bincount(curves.group[curves.point_curve()[used]], minlength=curves.n_groups)
-        empty = np.flatnonzero(count == 0)
-        if len(empty):
-            key = ", ".join(f"{c}={v}" for c, v in curves.keys.iloc[empty[0]].items()) or "the only group"
-            more = f" (and {len(empty) - 1} more groups)" if len(empty) > 1 else ""
-            raise InputError(
-                f"group {key}: no point to fit at fraction {f:g}{more}; give it more shots or a larger fraction"
-            )
 
 
 def mean_table(table: pd.DataFrame, metric: str = "nrmse") -> pd.DataFrame:

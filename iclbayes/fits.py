@@ -16,6 +16,7 @@ from .fitting.engine import DEFAULT_OPTIMIZER, FitResult, Status, constrain
 from .fitting.losses import PointLoss, get_loss
 from .fitting.objective import Problem
 from .laws import Law, get
+from .layout import check_points, layout
 
 
 @dataclasses.dataclass(frozen=True)
@@ -353,10 +354,10 @@ def fit(
         if not 0 < fraction <= 1:
             raise InputError(f"fraction {fraction} is not in (0, 1]")
         curves = curves.with_weight(np.where(curves.within(fraction), curves.weight, 0.0))
-    _check_points(curves, fraction)
+    check_points(curves, fraction)
     across = (across,) if isinstance(across, str) else tuple(across)
     blocks = []
-    for problem_of, groups, chosen, bucket in _layout(curves, law, tuple(share), across):
+    for problem_of, groups, chosen, bucket in layout(curves, law, tuple(share), across):
         problem = problem_of(point_loss, background, law.ridge if ridge is None else float(ridge))
         weight = bucket["weight"]
         if point_loss is get_loss("binomial"):
@@ -375,87 +376,3 @@ def fit(
         )
         blocks.append(Block(problem, groups, chosen, result))
     return Fits(law=law, curves=curves, blocks=tuple(blocks), dtype=np.dtype(dtype))
-
-
-def _check_points(curves: Curves, fraction: float | None) -> None:
-    count = np.zeros(curves.n_groups, int)
-    np.add.at(count, curves.group[curves.point_curve()], curves.weight > 0)
-    empty = np.flatnonzero(count == 0)
-    if len(empty):
-        key = ", ".join(f"{c}={v}" for c, v in curves.keys.iloc[empty[0]].items()) or "the only group"
-        asked = f" at fraction {fraction}" if fraction is not None else ""
-        more = f" (and {len(empty) - 1} more groups)" if len(empty) > 1 else ""
-        raise InputError(
-            f"group {key}: no point to fit{asked}{more}; give it more shots or a larger fraction"
-        )
-
-
-def _layout(curves: Curves, law: Law, share: tuple[str, ...], across: tuple[str, ...]):
-    """Yields (problem factory, groups [B, C], curves [B, C J], arrays [B, C J, n]) for every shape of fit."""
-
-    def arrays(bucket, shape):
-        fields = ("shots", "prob", "weight", "n_test")
-        return {f: getattr(bucket, f).reshape(*shape, bucket.shots.shape[-1]) for f in fields}
-
-    if not share and not across:
-        for b in curves.buckets():
-            n_groups, n_curves = b.curves.shape
-            if law.joint:
-                yield _factory(law, n_curves), b.groups[:, None], b.curves, arrays(b, b.curves.shape)
-            else:
-                groups = np.repeat(b.groups, n_curves)[:, None]
-                yield _factory(law, 1), groups, b.curves.reshape(-1, 1), arrays(b, (n_groups * n_curves, 1))
-        return
-    if not law.joint:
-        raise InputError(f"the law {law.name!r} is fitted curve by curve and cannot share parameters")
-    unknown = [name for name in share if name not in law.param_names]
-    if unknown or not share:
-        raise InputError(
-            f"share names {unknown or 'no parameter'}; the law {law.name!r} has {', '.join(law.param_names)}"
-        )
-    for name in share:
-        missing = [other for other in law.needs.get(name, ()) if other not in share]
-        if missing:
-            raise InputError(
-                f"sharing {name!r} needs sharing {missing[0]!r} too: it is fitted as a ratio to it"
-            )
-    absent = [c for c in across if c not in curves.keys]
-    if absent or not across:
-        raise InputError(
-            f"across names {absent or 'no column'}; the curves are grouped by {', '.join(map(str, curves.keys.columns))}"
-        )
-    rest = [c for c in curves.keys.columns if c not in across]
-    merged, family = curves.regroup(rest)
-    per_group = np.bincount(curves.group, minlength=curves.n_groups)
-    conditions = np.bincount(family, minlength=merged.n_groups)
-    old_curves = _curve_order(curves, family)
-    for b in merged.buckets():
-        for c in np.unique(conditions[b.groups]):
-            rows = np.flatnonzero(conditions[b.groups] == c)
-            members = np.stack([np.flatnonzero(family == g) for g in b.groups[rows]])  # [B, C]
-            if len(np.unique(per_group[members])) != 1:
-                raise InputError(
-                    "conditions that share parameters must have the same sources; some have more than others"
-                )
-            n_curves = int(per_group[members[0, 0]])
-            chosen = old_curves[b.curves[rows]]
-            labels = curves.source[chosen].reshape(len(rows), c, n_curves)
-            if not (labels == labels[:, :1]).all():
-                raise InputError(
-                    "conditions that share parameters must have the same sources in the same order"
-                )
-            picked = {f: getattr(b, f)[rows] for f in ("shots", "prob", "weight", "n_test")}
-            yield _factory(law, n_curves, int(c), tuple(share)), members, chosen, picked
-
-
-def _curve_order(curves: Curves, family: np.ndarray) -> np.ndarray:
-    """Old index of each curve of `Curves.regroup`."""
-    return np.argsort(family[curves.group], kind="stable")
-
-
-def _factory(law: Law, n_curves: int, n_conditions: int = 1, shared: tuple[str, ...] = ()):
-    def problem(loss, background, ridge):
-        extra = law.joint and ((n_curves == 1) if background is None else background)
-        return Problem(law, loss, n_curves, bool(extra), n_conditions, shared, ridge)
-
-    return problem

@@ -181,6 +181,14 @@ class Mixed(Law):
         half = shots.shape[0] // 2
         return jnp.concatenate([self.base.abscissa(shots[:half]), shots[half:]])
 
+    def guess(self, x, y, w, n_starts, key, background):
+        n_curves = x.shape[0] // 2
+        counts, query = x[:n_curves, 0], x[n_curves:, 0]  # [J, n]
+        # Read each source's points against the shots of that source alone.
+        return self.base.guess(
+            counts, jnp.broadcast_to(y, counts.shape), w * query, n_starts, key, background
+        )
+
     def local(self, raw):
         log_p = log_probs(self.base, raw)  # [J, M]
         log_prior = jnp.concatenate([raw["prior"], jnp.zeros((1,), log_p.dtype)])
