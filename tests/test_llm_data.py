@@ -86,6 +86,9 @@ def test_files_of_rows(tmp_path):
     first, second = load(str(csv))
     assert first == Example("One?", "true", ("True", "TRUE"), ("false",), "a")
     assert (second.answer, second.source) == ("1", "b") and not any(second.others) and not any(second.forms)
+    for answers in (["true", "false"], ["01", "2"], ["NA", "null"]):
+        csv.write_text("question,answer\n" + "".join(f"Q?,{answer}\n" for answer in answers))
+        assert [example.answer for example in load(str(csv))] == answers
     tsv = tmp_path / "rows.tsv"
     tsv.write_text("question\tanswer\nOne, two?\tNA\n")
     assert load(str(tsv)) == [Example("One, two?", "NA")]
