@@ -43,6 +43,7 @@ class Options:
     sizes: tuple[int, ...] = (0, 1)  # which of the two sizes
     turns: int = 7  # turns of each, of which the median counts
     seconds: float = 4.0  # about how long a turn is
+    cores: int = 0  # cores of each, 0 for all; 1 compares CPU time fairly on a busy machine
     worker: str = ""  # internal: "jax" or "torch", to be one of the two
     size: int = 0  # internal: the worker's size
 
@@ -161,6 +162,8 @@ def torch_steps(size: Size):
 
 def work(options: Options) -> None:
     """A worker: reads numbers of steps, answers with wall seconds, CPU seconds and the mean loss."""
+    if options.cores:  # before either library makes its threads
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-options.cores :])
     from iclbayes.runtime import use_compilation_cache
 
     use_compilation_cache()
@@ -177,8 +180,8 @@ def work(options: Options) -> None:
 class Worker:
     """One of the two processes."""
 
-    def __init__(self, name: str, size: int):
-        command = [sys.executable, __file__, "--worker", name, "--size", str(size)]
+    def __init__(self, name: str, size: int, cores: int):
+        command = [sys.executable, __file__, "--worker", name, "--size", str(size), "--cores", str(cores)]
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, stderr=subprocess.DEVNULL
         )
@@ -203,7 +206,7 @@ def measure(options: Options, index: int) -> None:
     """Alternates the two and prints their medians and the ratio."""
     size = SIZES[index]
     tokens = size.batch * size.context
-    workers = {name: Worker(name, index) for name in ("jax", "torch")}
+    workers = {name: Worker(name, index, options.cores) for name in ("jax", "torch")}
     # Whole rounds over the batches, so that the losses of both can be compared.
     round_seconds = workers["torch"].turn(DISTINCT_BATCHES)[0]
     workers["jax"].turn(DISTINCT_BATCHES)
@@ -242,7 +245,9 @@ def main() -> None:
     if options.worker:
         work(options)
         return
-    print(f"cores: {len(os.sched_getaffinity(0))}, load of the machine: {os.getloadavg()[0]:.1f}")
+    print(
+        f"cores: {options.cores or len(os.sched_getaffinity(0))}, load of the machine: {os.getloadavg()[0]:.1f}"
+    )
     for index in options.sizes:
         measure(options, index)
 

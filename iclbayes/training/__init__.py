@@ -15,6 +15,9 @@ from .losses import cross_entropy as cross_entropy
 from .losses import lm_loss as lm_loss
 from .losses import sequence_nll as sequence_nll
 from .losses import token_nll as token_nll
+from .preferences import Preferences as Preferences
+from .preferences import dpo_loss as dpo_loss
+from .preferences import preference_pairs as preference_pairs
 from .step import Trainer as Trainer
 from .step import TrainState as TrainState
 from .step import init_params as init_params
