@@ -351,5 +351,5 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path):
         loss, metrics = training.lm_loss(model, tokens)
         return loss / 0.0, metrics
 
-    with pytest.raises(InputError, match="the loss is (inf|nan) by step 4; lower the learning rate"):
+    with pytest.raises(InputError, match=r"the loss is (inf|nan) by step 4; lower the learning rate"):
         run(tmp_path / "run", loss_fn=broken)
