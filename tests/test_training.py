@@ -85,14 +85,14 @@ def test_learns_to_count_and_writes_what_it_did(whole):
 
 def test_a_run_that_was_interrupted_ends_with_the_same_bits(whole, tmp_path):
     def interrupt(step, model):
-        if step == 20:
+        if step == 30:  # the last checkpoint is that of step 24, the last row that of step 28
             raise KeyboardInterrupt
         return held_out_loss(step, model)
 
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "run", interrupt)
-    assert max(pd.read_csv(tmp_path / "run" / "metrics.csv")["step"]) == 16
-    (tmp_path / "run" / "checkpoints" / "24.orbax-checkpoint-tmp").mkdir()  # a checkpoint half written
+    assert max(pd.read_csv(tmp_path / "run" / "metrics.csv")["step"]) == 28
+    (tmp_path / "run" / "checkpoints" / "30.orbax-checkpoint-tmp").mkdir()  # a checkpoint half written
     result = run(tmp_path / "run", held_out_loss, resume=True)
     assert result.steps == CONFIG.steps
     same_bits(result.model, whole.model)
