@@ -1,0 +1,18 @@
+"""Suppression and return: fine-tuning that favours one task, what it changed, and when the others come back."""
+
+from .forecast import RECALL as RECALL
+from .forecast import Recall as Recall
+from .forecast import forecast as forecast
+from .forecast import forecast_summary as forecast_summary
+from .forecast import reach_draws as reach_draws
+from .forecast import shots_back as shots_back
+from .sharing import HYPOTHESES as HYPOTHESES
+from .sharing import amount_curves as amount_curves
+from .sharing import attribution as attribution
+from .sharing import compare_sharing as compare_sharing
+from .sharing import shifts as shifts
+from .tuning import Tuning as Tuning
+from .tuning import pretrained_curves as pretrained_curves
+from .tuning import tune as tune
+from .tuning import tune_amounts as tune_amounts
+from .tuning import tuning_data as tuning_data
