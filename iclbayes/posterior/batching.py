@@ -75,4 +75,6 @@ def _program(signature, function, arrays, chunk):
 
 def keys(seed: int, n: int, stream: int = 0) -> np.ndarray:
     """[n, 2] raw data of independent keys; `jax.random.wrap_key_data` makes keys of them."""
-    return np.asarray(jax.random.key_data(jax.random.split(jax.random.fold_in(jax.random.key(seed), stream), n)))
+    return np.asarray(
+        jax.random.key_data(jax.random.split(jax.random.fold_in(jax.random.key(seed), stream), n))
+    )

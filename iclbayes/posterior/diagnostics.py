@@ -62,7 +62,9 @@ def _ess(x: np.ndarray) -> np.ndarray:
     monotone = np.minimum.accumulate(np.where(positive, sums, 0.0), axis=-1)
     # The even lag after the last pair counts once when it is positive.
     last = positive.sum(-1)
-    even = np.take_along_axis(rho[..., ::2], np.minimum(last, rho[..., ::2].shape[-1] - 1)[..., None], -1)[..., 0]
+    even = np.take_along_axis(rho[..., ::2], np.minimum(last, rho[..., ::2].shape[-1] - 1)[..., None], -1)[
+        ..., 0
+    ]
     tau = -1 + 2 * monotone.sum(-1) + np.maximum(even, 0.0)
     tau = np.maximum(tau, 1 / np.log10(chains * n))
     return np.where(constant, float(chains * n), chains * n / tau)

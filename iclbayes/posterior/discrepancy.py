@@ -57,18 +57,44 @@ class RandomWalk:
         ramps = jnp.clip(position[..., None] - jnp.arange(self.pieces), 0.0, 1.0)
         return jnp.sqrt(width)[..., None] * ramps
 
-    def conditional(self, sigma: Array, ramps: Array, residual: Array, precision: Array) -> tuple[Array, Array]:
-        """The increments given log odds residuals with normal noise: mean [..., pieces], Cholesky factor of the precision.
+    def increments(
+        self, sigma: Array, ramps: Array, residual: Array, precision: Array, z: Array
+    ) -> tuple[Array, Array]:
+        """Increments from standard coordinates z, given log odds residuals with normal noise.
+
+        The increments s given the residuals r ~ N(A s, 1/precision), A = σ ramps, are normal with precision matrix
+        Q = I + Aᵀ W A = L Lᵀ and mean Q⁻¹ Aᵀ W r; s = mean + L⁻ᵀ z.
 
         Args:
-          sigma: [...]; ramps: [..., n, pieces]; residual, precision: [..., n].
+          sigma: [...]; ramps: [..., n, pieces]; residual, precision: [..., n]; z: [..., pieces].
+
+        Returns:
+          (s [..., pieces], ln |∂s/∂z| [...]).
         """
         design = sigma[..., None, None] * ramps
         weighted = precision[..., None] * design
-        gram = jnp.einsum("...nk,...nl->...kl", weighted, design) + jnp.eye(self.pieces, dtype=design.dtype)
-        chol = jnp.linalg.cholesky(gram)
-        right = jnp.einsum("...nk,...n->...k", weighted, residual)
-        return jax.scipy.linalg.cho_solve((chol, True), right[..., None])[..., 0], chol
+        columns = range(self.pieces)
+        gram = {
+            (i, j): jnp.sum(weighted[..., i] * design[..., j], -1) + (i == j)
+            for i in columns
+            for j in range(i + 1)
+        }
+        right = [jnp.sum(weighted[..., i] * residual, -1) for i in columns]
+        # Written out, since matrices are this small: elementwise over the batch, where LAPACK would take them one by one.
+        low: dict[tuple[int, int], Array] = {}
+        for j in columns:
+            low[j, j] = jnp.sqrt(gram[j, j] - sum(low[j, k] ** 2 for k in range(j)))
+            for i in range(j + 1, self.pieces):
+                low[i, j] = (gram[i, j] - sum(low[i, k] * low[j, k] for k in range(j))) / low[j, j]
+        half: list[Array] = []  # L⁻¹ Aᵀ W r
+        for i in columns:
+            half.append((right[i] - sum(low[i, k] * half[k] for k in range(i))) / low[i, i])
+        out: dict[int, Array] = {}
+        for i in reversed(columns):
+            rest = sum(low[k, i] * out[k] for k in range(i + 1, self.pieces))
+            out[i] = (half[i] + z[..., i] - rest) / low[i, i]
+        log_volume = -sum(jnp.log(low[i, i]) for i in columns)
+        return jnp.stack([out[i] for i in columns], -1), log_volume
 
     def outside(self, key: Array, sigma: Array, first: Array, last: Array, shots: Array) -> Array:
         """A draw of what the walk adds beyond the fitted range, at shots [..., J, n] in any order; 0 inside it."""

@@ -12,7 +12,10 @@ import jax.numpy as jnp
 from jax import Array
 
 FLOOR = 0.02  # smallest curvature believed: every prior here is at least that informative
-STUDENT = 6.0  # degrees of freedom of the proposals: tails heavier than those of posteriors with normal priors
+DIFFERENCE = 1e-4  # step of the central differences; raw coordinates are of order 1
+STUDENT = (
+    6.0  # degrees of freedom of the proposals: tails heavier than those of posteriors with normal priors
+)
 
 
 class Mode(NamedTuple):
@@ -35,13 +38,21 @@ class Mode(NamedTuple):
     steps: Array
 
 
-def find_mode(potential: Callable[[Array], Array], theta: Array, max_steps: int = 60, gtol: float = 1e-4) -> Mode:
+def find_mode(
+    potential: Callable[[Array], Array], theta: Array, max_steps: int = 60, gtol: float = 1e-4
+) -> Mode:
     """The mode near theta [P] of the density exp(−potential)."""
-    gradient, hessian = jax.grad(potential), jax.hessian(potential)
+    gradient = jax.grad(potential)
     lengths = 0.25 ** jnp.arange(6, dtype=theta.dtype)
 
+    steps = DIFFERENCE * jnp.eye(theta.size, dtype=theta.dtype)
+    around = jnp.concatenate([jnp.zeros_like(steps[:1]), steps, -steps])
+
     def look(theta):
-        g, h = gradient(theta), hessian(theta)
+        # Differences of the gradient: one small graph, where second derivatives take five times as long to compile.
+        slopes = jax.vmap(gradient)(theta + around)
+        g, plus, minus = slopes[0], slopes[1 : theta.size + 1], slopes[theta.size + 1 :]
+        h = (plus - minus) / (2 * DIFFERENCE)
         ok = jnp.all(jnp.isfinite(h)) & jnp.all(jnp.isfinite(g))
         h = jnp.where(ok, 0.5 * (h + h.T), jnp.eye(theta.size, dtype=theta.dtype))
         values, vectors = jnp.linalg.eigh(h)
@@ -70,8 +81,8 @@ def find_mode(potential: Callable[[Array], Array], theta: Array, max_steps: int 
     unknown = jnp.full((), jnp.inf, theta.dtype)
     nothing = jnp.eye(theta.size, dtype=theta.dtype)
     first = (jnp.zeros((), jnp.int32), theta, start, nothing, unknown, jnp.zeros((), bool))
-    steps, theta, value, factor, norm, _ = jax.lax.while_loop(lambda carry: ~carry[-1], step, first)
-    return Mode(theta, value, factor, jnp.linalg.slogdet(factor)[1], norm, steps)
+    taken, theta, value, factor, norm, _ = jax.lax.while_loop(lambda carry: ~carry[-1], step, first)
+    return Mode(theta, value, factor, jnp.linalg.slogdet(factor)[1], norm, taken)
 
 
 def best_mode(potential: Callable[[Array], Array], starts: Array, **options) -> Mode:
@@ -99,7 +110,7 @@ def student_draws(key: Array, centre: Array, factor: Array, n: int) -> tuple[Arr
 
 
 def importance_draws(
-    key: Array, potential: Callable[[Array], Array], mode: Mode, n: int, rounds: int = 2
+    key: Array, potential: Callable[[Array], Array], mode: Mode, n: int, rounds: int = 4
 ) -> tuple[Array, Array]:
     """Draws [n, P] of a t proposal and their log importance ratios [n].
 

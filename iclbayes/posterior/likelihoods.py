@@ -36,13 +36,17 @@ class Likelihood:
 
     name: ClassVar[str] = ""
     counts: ClassVar[bool] = False  # observes k out of n rather than a probability
-    noise: ClassVar[tuple[tuple[str, float, float], ...]] = ()  # (name, centre, scale) of the normal prior of the log
+    noise: ClassVar[
+        tuple[tuple[str, float, float], ...]
+    ] = ()  # (name, centre, scale) of the normal prior of the log
 
     def priors(self) -> dict[str, dist.Distribution]:
         """Default priors of the logarithms of the noise parameters."""
         return {name: normal(centre, scale) for name, centre, scale in self.noise}
 
-    def distribution(self, p: Array, noise: dict[str, Array], n_test: Array, stderr: Array) -> dist.Distribution:
+    def distribution(
+        self, p: Array, noise: dict[str, Array], n_test: Array, stderr: Array
+    ) -> dist.Distribution:
         """Distribution of the observation, for p, n_test, stderr of one shape and noise parameters that broadcast."""
         raise NotImplementedError
 
@@ -203,10 +207,16 @@ def choose(name: "str | Likelihood", curves: Curves, used: np.ndarray) -> Likeli
         bad = known & ((curves.n_correct > curves.n_test) | (curves.n_correct < 0))
         _refuse(curves, used & bad, "has n_correct outside 0 to n_test; mend the counts")
     if chosen.name == "normal":
-        _refuse(curves, used & (curves.stderr == 0), "has a stderr of 0; leave it empty (unknown) or give counts")
+        _refuse(
+            curves, used & (curves.stderr == 0), "has a stderr of 0; leave it empty (unknown) or give counts"
+        )
     if chosen.name in ("logit_normal", "beta"):
         edge = (curves.prob <= 0) | (curves.prob >= 1)
-        _refuse(curves, used & edge, f"has a probability of 0 or 1, where {chosen.name} is undefined; use normal or counts")
+        _refuse(
+            curves,
+            used & edge,
+            f"has a probability of 0 or 1, where {chosen.name} is undefined; use normal or counts",
+        )
     return chosen
 
 

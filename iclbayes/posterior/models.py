@@ -91,7 +91,9 @@ def make_spec(
     """A `Spec` with resolved priors; `priors` as in `iclbayes.posterior.posterior`."""
     likelihood = LIKELIHOODS[likelihood] if isinstance(likelihood, str) else likelihood
     extra = likelihood.priors() | (discrepancy.priors() if discrepancy else {})
-    return Spec(law, likelihood, discrepancy, resolve(law, extra, priors), n_curves, background, tuple(hierarchy))
+    return Spec(
+        law, likelihood, discrepancy, resolve(law, extra, priors), n_curves, background, tuple(hierarchy)
+    )
 
 
 def model(spec: Spec, data: Data, obs: Array | None = None) -> Array:
@@ -149,9 +151,9 @@ def _steps(spec: Spec, raw: Sites, extra: Sites, data: Data) -> tuple[Array, Arr
     variance = spec.likelihood.logit_variance(y, _noise(spec, extra), total, data.stderr)
     precision = jnp.where(data.mask, 1 / (variance + 1e-6), 0.0)
     sigma = jnp.exp(extra["raw_discrepancy"])[:, None]
-    mean, chol = walk.conditional(sigma, walk.ramps(data.first, data.last, data.shots), residual, precision)
-    moved = jax.scipy.linalg.solve_triangular(chol, extra["steps"][..., None], lower=True, trans=1)[..., 0]
-    return mean + moved, -jnp.sum(jnp.log(jnp.diagonal(chol, axis1=-2, axis2=-1)))
+    ramps = walk.ramps(data.first, data.last, data.shots)
+    steps, log_volume = walk.increments(sigma, ramps, residual, precision, extra["steps"])
+    return steps, jnp.sum(log_volume)
 
 
 def _noise(spec, extra):
@@ -205,12 +207,14 @@ def _named(kind: Likelihood) -> Callable:
     return of_one_likelihood
 
 
-MODELS: dict[str, Callable] = {name: _named(kind) for name, kind in LIKELIHOODS.items()}  # a model function per likelihood
+MODELS: dict[str, Callable] = {
+    name: _named(kind) for name, kind in LIKELIHOODS.items()
+}  # a model function per likelihood
 
 # --- the space in which samplers move -----------------------------------------------------------------------------------
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def latent_shapes(spec: Spec, n_groups: int) -> tuple[tuple[str, tuple[int, ...]], ...]:
     """(name, shape) of the latent sites in the order of the latent vector."""
 

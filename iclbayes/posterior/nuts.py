@@ -45,7 +45,7 @@ def run_unit(
     *,
     n_warmup: int,
     n_draws: int,
-    target_accept: float,
+    target_accept: Array | float,
     max_tree_depth: int,
 ) -> Chains:
     """Chains of one unit, from starts [C, P] (latent vectors). Traceable; batch with `jax.vmap`."""

@@ -78,8 +78,17 @@ class LogRatio(Transform):
         return (), ((), {})
 
 
-_INVERSES = {"exp": lambda: ExpTransform().inv, "sigmoid": lambda: SigmoidTransform().inv, "simplex": LogRatio}
-_NATURAL = {"exp": jnp.exp, "sigmoid": jax.nn.sigmoid, "simplex": simplex_from_logits, "identity": lambda x: x}
+_INVERSES = {
+    "exp": lambda: ExpTransform().inv,
+    "sigmoid": lambda: SigmoidTransform().inv,
+    "simplex": LogRatio,
+}
+_NATURAL = {
+    "exp": jnp.exp,
+    "sigmoid": jax.nn.sigmoid,
+    "simplex": simplex_from_logits,
+    "identity": lambda x: x,
+}
 Priors = tuple[tuple[str, dist.Distribution], ...]
 
 
@@ -92,7 +101,7 @@ def law_priors(law: Law) -> dict[str, dist.Distribution]:
     return found
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def normal(centre: float, scale: float) -> dist.Distribution:
     """Normal(centre, scale), the same object for the same numbers: distributions compare by identity, programs are cached."""
     return dist.Normal(centre, scale)
@@ -104,7 +113,9 @@ def _entry(law: Law, name: str) -> tuple[str, float, float]:
     return _TABLE.get(name, _UNKNOWN)
 
 
-def resolve(law: Law, extra: Mapping[str, dist.Distribution], given: Mapping[str, dist.Distribution] | None) -> Priors:
+def resolve(
+    law: Law, extra: Mapping[str, dist.Distribution], given: Mapping[str, dist.Distribution] | None
+) -> Priors:
     """The priors of all raw sites: the law's and the extra ones (raw scale, log), with those that the user gives.
 
     Args:
@@ -120,27 +131,37 @@ def resolve(law: Law, extra: Mapping[str, dist.Distribution], given: Mapping[str
         raw = key.startswith("raw_")
         name = key.removeprefix("raw_")
         if name not in priors:
-            raise InputError(f"priors: unknown parameter {key!r}; known are {', '.join(priors)}, each also as raw_NAME")
+            raise InputError(
+                f"priors: unknown parameter {key!r}; known are {', '.join(priors)}, each also as raw_NAME"
+            )
         if not isinstance(value, dist.Distribution):
             raise InputError(f"priors: {key!r} is {value!r}; give a numpyro distribution")
         kind = "exp" if name in extra else _entry(law, name)[0]
         priors[name] = value if raw or kind == "identity" else _to_raw(key, value, kind)
         if priors[name].support not in (constraints.real, constraints.real_vector):
-            raise InputError(f"priors: {key!r} is on a bounded support; raw parameters need one on the whole real line")
+            raise InputError(
+                f"priors: {key!r} is on a bounded support; raw parameters need one on the whole real line"
+            )
     return tuple(priors.items())
 
 
 @functools.lru_cache(maxsize=256)
 def _to_raw(key: str, value: dist.Distribution, kind: str) -> dist.Distribution:
-    wanted = {"exp": constraints.positive, "sigmoid": constraints.unit_interval, "simplex": constraints.simplex}[kind]
-    if value.support != wanted and not (kind == "sigmoid" and value.support == constraints.interval(0.0, 1.0)):
+    wanted = {
+        "exp": constraints.positive,
+        "sigmoid": constraints.unit_interval,
+        "simplex": constraints.simplex,
+    }[kind]
+    if value.support != wanted and not (
+        kind == "sigmoid" and value.support == constraints.interval(0.0, 1.0)
+    ):
         words = {"exp": "positive numbers", "sigmoid": "the unit interval", "simplex": "the simplex"}[kind]
-        raise InputError(f"priors: {key!r} needs a distribution on {words}; for the unconstrained value use raw_{key}")
+        raise InputError(
+            f"priors: {key!r} needs a distribution on {words}; for the unconstrained value use raw_{key}"
+        )
     return dist.TransformedDistribution(value, _INVERSES[kind]())
 
 
 def natural(law: Law, name: str, raw):
     """A raw value on the scale on which priors are given (for `beta` the ratio β/γ)."""
     return _NATURAL[_entry(law, name)[0]](raw)
-
-

@@ -183,12 +183,16 @@ class Posterior:
                 keys = keys.iloc[:, :0]
             elif not self.law.joint:
                 keys["source"] = self.curves.source[block.layout.curves[:, 0, 0]]
-            tables.append(pd.concat([keys, block.checks()], axis=1).assign(_order=block.layout.curves[:, 0, 0]))
+            tables.append(
+                pd.concat([keys, block.checks()], axis=1).assign(_order=block.layout.curves[:, 0, 0])
+            )
         return pd.concat(tables).sort_values("_order").drop(columns="_order").reset_index(drop=True)
 
     # --- along curves ---------------------------------------------------------------------------------------------------
 
-    def draws(self, shots, *, observation: bool = False, n_test=None, most: int = 1000, seed: int | None = None):
+    def draws(
+        self, shots, *, observation: bool = False, n_test=None, most: int = 1000, seed: int | None = None
+    ):
         """Draws of the expected probability, or of the next observation, with the discrepancy where there is one.
 
         Args:
@@ -204,13 +208,8 @@ class Posterior:
         Raises:
           InputError: other curves than those of this posterior.
         """
-        return self._along(shots, observation, n_test, most, seed)[0]
-
-    def _along(self, shots, observation, n_test, most, seed, score=None):
         seed = self.seed if seed is None else seed
         own = isinstance(shots, Curves)
-        if own and shots.n_curves != self.curves.n_curves:
-            raise InputError(f"this posterior is of {self.curves.n_curves} curves, the ones given are {shots.n_curves}")
         total = int(np.prod(self.blocks[0].theta.shape[1:3]))
         take = np.linspace(0, total - 1, min(most, total)).astype(int)
         if own:
@@ -220,32 +219,61 @@ class Posterior:
             if shots.ndim != 1 or not (shots >= 0).all():
                 raise InputError("shots must be one axis of numbers ≥ 0, or a Curves")
             out = np.full((len(take), self.curves.n_groups, int(self._rank.max()) + 1, len(shots)), np.nan)
-        logs = np.full(out.shape[1:], np.nan) if score is not None else None
         rng = np.random.default_rng(seed)
         for number, block in enumerate(self.blocks):
-            where, at, real, trials, error = self._targets(block, shots, n_test)
-            p, noise = self._probabilities(block, take, at, seed + 31 * number)
-            index = block.layout.curves
-            # [U, S, G, J, n] beside noise [U, S, G]
-            noise = {name: value[..., None, None] for name, value in noise.items()}
-            value = p
+            target = self._targets(block, shots, n_test)
+            value, noise = self._probabilities(block, take, target["shots"], seed + 31 * number)
             if observation:
-                trials_, error_ = (np.broadcast_to(a[:, None], p.shape) for a in (trials, error))
-                value = block.spec.likelihood.sample(rng, p, noise, trials_, error_)
-                if score is not None:
-                    logs_here = _log_score(block.spec.likelihood, p, noise, trials_, error_, score, where, own, block)
-                    if own:
-                        logs[where[real]] = logs_here[real]
+                trials, error = (
+                    np.broadcast_to(target[k][:, None], value.shape) for k in ("n_test", "stderr")
+                )
+                value = block.spec.likelihood.sample(rng, value, noise, trials, error)
             value = np.moveaxis(value, 1, 0)
             if own:
-                out[:, where[real]] = value[:, real]
+                out[:, target["where"][target["real"]]] = value[:, target["real"]]
             else:
+                index = block.layout.curves
                 out[:, self.curves.group[index], self._rank[index]] = value
-        return out, logs
+        return out
+
+    def log_score(self, curves: Curves, *, most: int = 1000, seed: int | None = None) -> np.ndarray:
+        """ln of the predictive density (mass, for counts) of each point [N] of a `Curves` with the same curves."""
+        seed = self.seed if seed is None else seed
+        total = int(np.prod(self.blocks[0].theta.shape[1:3]))
+        take = np.linspace(0, total - 1, min(most, total)).astype(int)
+        value = self._log_density(curves, take, seed)
+        return np.logaddexp.reduce(value, axis=0) - np.log(len(take))
+
+    def log_likelihood(self) -> np.ndarray:
+        """ln of the density of each point at each draw, [C, D, N] (also of the points that were not used)."""
+        chains, draws = self.blocks[0].theta.shape[1:3]
+        value = self._log_density(self.curves, np.arange(chains * draws), self.seed)
+        return value.reshape(chains, draws, -1)
+
+    def _log_density(self, curves, take, seed):
+        out = np.full((len(take), len(curves.shots)), np.nan)
+        for number, block in enumerate(self.blocks):
+            target = self._targets(block, curves, None)
+            likelihood = block.spec.likelihood
+            p, noise = self._probabilities(block, take, target["shots"], seed + 31 * number)
+            where, real = target["where"], target["real"]
+            y = curves.n_correct[where] if likelihood.counts else curves.prob[where]
+            y = np.where(real, np.nan_to_num(y), 0.5 if not likelihood.counts else 0.0)[:, None]
+            with jax.enable_x64(True):
+                trials, error = jnp.asarray(target["n_test"][:, None]), jnp.asarray(target["stderr"][:, None])
+                noise = {name: jnp.asarray(v) for name, v in noise.items()}
+                trials, error = jnp.broadcast_to(trials, p.shape), jnp.broadcast_to(error, p.shape)
+                value = np.asarray(likelihood.log_prob(jnp.asarray(p), noise, trials, error, jnp.asarray(y)))
+            out[:, where[real]] = np.moveaxis(value, 1, 0)[:, real]
+        return out
 
     def _targets(self, block, shots, n_test):
-        """(point index, shots, real, n_test, stderr), each [U, G, J, n]."""
+        """Where to predict: point index, shots, real, n_test, stderr, each [U, G, J, n]."""
         index = block.layout.curves
+        if isinstance(shots, Curves) and shots.n_curves != self.curves.n_curves:
+            raise InputError(
+                f"this posterior is of {self.curves.n_curves} curves, the ones given are {shots.n_curves}"
+            )
         data = block.layout.data
         if isinstance(shots, Curves):
             sizes = np.diff(shots.start)
@@ -263,10 +291,11 @@ class Posterior:
         error = np.where(np.isnan(error), _median(seen_error), error)
         if n_test is not None:
             trials = np.full(at.shape, float(n_test))
-        return where, at, real, np.nan_to_num(trials, nan=1.0), np.nan_to_num(error)
+        trials, error = np.broadcast_to(np.nan_to_num(trials, nan=1.0), at.shape), np.nan_to_num(error)
+        return dict(where=where, shots=at, real=real, n_test=trials, stderr=np.broadcast_to(error, at.shape))
 
     def _probabilities(self, block, take, at, seed):
-        """Draws of p [U, S, G, J, n], with the walk outside the fitted range, and of the noise parameters [U, S, G]."""
+        """Draws of p [U, S, G, J, n], with the walk outside the fitted range, and of the noise parameters [U, S, G, 1, 1]."""
         spec = block.spec
         flat = block.theta.reshape(len(block.theta), -1, block.theta.shape[-1])[:, take]
 
@@ -277,12 +306,15 @@ class Posterior:
             keys = jax.random.split(jax.random.wrap_key_data(key), len(theta))
 
             def one(key, theta):
-                return _probability_beyond(spec, split_sites(spec, unravel(spec, theta, n_groups), data), there, key)
+                return _probability_beyond(
+                    spec, split_sites(spec, unravel(spec, theta, n_groups), data), there, key
+                )
 
             return jax.vmap(one)(keys, theta)
 
         inputs = (batching.keys(seed, len(flat), 3), flat, block.layout.data, at)
-        return batching.over_units(("along", spec, len(take)), per_unit, inputs, CHUNK)
+        p, noise = batching.over_units(("along", spec, len(take)), per_unit, inputs, CHUNK)
+        return p, {name: value[..., None, None] for name, value in noise.items()}
 
     def forecast(self, shots=None, *, n_test=None, most: int = 1000) -> pd.DataFrame:
         """Predictive distribution of the next observation (its noise included), a row per group, source and shots.
@@ -316,7 +348,9 @@ class Posterior:
         if self.blocks[0].spec.discrepancy is None:
             found = [
                 piece.reshape(len(piece), *piece.shape[1:])
-                for piece in self._map(f"reach {level}", lambda spec, sites, data: _reach(spec, sites, data, level))
+                for piece in self._map(
+                    f"reach {level}", lambda spec, sites, data: _reach(spec, sites, data, level)
+                )
             ]
             value = self._assemble(found, not self.law.joint)
             return value.reshape(-1, *value.shape[2:])
@@ -406,7 +440,9 @@ class Posterior:
         keys = self.curves.keys
         absent = [c for c in which if c not in keys]
         if absent:
-            raise InputError(f"no group column {absent[0]!r}; the columns are {', '.join(map(str, keys.columns))}")
+            raise InputError(
+                f"no group column {absent[0]!r}; the columns are {', '.join(map(str, keys.columns))}"
+            )
         match = np.flatnonzero(np.logical_and.reduce([keys[c] == v for c, v in which.items()]))
         if len(match) != 1:
             raise InputError(f"{len(match)} groups are {which}; name exactly one")
@@ -422,7 +458,11 @@ def _stats(x: np.ndarray) -> dict[str, float]:
 def frame_of(curves: Curves, shots, values: np.ndarray) -> pd.DataFrame:
     """Group columns, source, shots, mean, median, lo50, hi50, lo90, hi90 of draws as `Posterior.draws` returns them."""
     if isinstance(shots, Curves):
-        curve, at, flat = curves.point_curve() if shots is curves else shots.point_curve(), shots.shots, values
+        curve, at, flat = (
+            curves.point_curve() if shots is curves else shots.point_curve(),
+            shots.shots,
+            values,
+        )
     else:
         shots = np.asarray(shots, float)
         rank = np.arange(curves.n_curves) - np.searchsorted(curves.group, curves.group)
@@ -466,18 +506,8 @@ def _reach(spec, sites, data, level):
     n_curves = data.shots.shape[1]
 
     def one(raw):
-        return jnp.broadcast_to(spec.law.shots_to_reach(spec.law.constrain(raw), jnp.asarray(level)), (n_curves,))
+        return jnp.broadcast_to(
+            spec.law.shots_to_reach(spec.law.constrain(raw), jnp.asarray(level)), (n_curves,)
+        )
 
     return jax.vmap(one)(raw)
-
-
-def _log_score(likelihood, p, noise, n_test, stderr, truth, where, own, block):
-    """ln of the predictive density [U, G, J, n] of the observed values: the mean over draws, in log space."""
-    del own, block
-    y = truth[where][:, None]
-    with jax.enable_x64(True):
-        value = likelihood.log_prob(
-            jnp.asarray(p), {k: jnp.asarray(v) for k, v in noise.items()}, jnp.asarray(n_test), jnp.asarray(stderr), y
-        )
-        return np.asarray(jax.scipy.special.logsumexp(value, axis=1) - np.log(p.shape[1]))
-

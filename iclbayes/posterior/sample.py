@@ -38,7 +38,7 @@ class Sampling:
       n_chains, n_warmup, n_draws: chains of a unit, adaptation steps, draws kept of each chain.
       target_accept, max_tree_depth: of NUTS.
       n_importance: proposals of a unit for PSIS.
-      retries: times that units with poor diagnostics are sampled again, each with smaller steps and twice the warm-up.
+      retries: times that units with poor diagnostics are sampled again, each with smaller steps (1 − target_accept over 4).
     """
 
     n_chains: int = 4
@@ -46,12 +46,14 @@ class Sampling:
     n_draws: int = 500
     target_accept: float = 0.9
     max_tree_depth: int = 8
-    n_importance: int = 2000
+    n_importance: int = 4000
     retries: int = 2
 
     def __post_init__(self):
         if min(self.n_chains, self.n_warmup, self.n_draws, self.max_tree_depth, self.n_importance) < 1:
-            raise InputError("n_chains, n_warmup, n_draws, max_tree_depth and n_importance must be at least 1")
+            raise InputError(
+                "n_chains, n_warmup, n_draws, max_tree_depth and n_importance must be at least 1"
+            )
         if not 0 < self.target_accept < 1:
             raise InputError(f"target_accept {self.target_accept} is not between 0 and 1")
 
@@ -105,13 +107,17 @@ def posterior(
         raise InputError(f"unknown method {method!r}: choose one of {', '.join(METHODS)}")
     known = {field.name for field in dataclasses.fields(Sampling)}
     if set(options) - known:
-        raise InputError(f"unknown option {sorted(set(options) - known)[0]!r}: choose from {', '.join(sorted(known))}")
+        raise InputError(
+            f"unknown option {sorted(set(options) - known)[0]!r}: choose from {', '.join(sorted(known))}"
+        )
     sampling = dataclasses.replace(sampling or Sampling(), **options)
     discrepancy = RandomWalk() if discrepancy == "walk" else discrepancy
     hierarchy = (hierarchy,) if isinstance(hierarchy, str) else tuple(hierarchy)
     unknown = [name for name in hierarchy if name not in law.param_names]
     if unknown:
-        raise InputError(f"hierarchy: unknown parameter {unknown[0]!r}; the law {law.name} has {', '.join(law.param_names)}")
+        raise InputError(
+            f"hierarchy: unknown parameter {unknown[0]!r}; the law {law.name} has {', '.join(law.param_names)}"
+        )
     used = curves.weight > 0
     if fraction is not None:
         if not 0 < fraction <= 1:
@@ -210,22 +216,18 @@ def _infer(spec, layout, raw, method, sampling, seed, on_done) -> Block:
     for attempt in range(sampling.retries + 1):
         if len(todo) == 0:
             break
-        step = dataclasses.replace(
-            sampling,
-            n_warmup=sampling.n_warmup * 2**attempt,
-            target_accept=1 - (1 - sampling.target_accept) * 0.25**attempt,
-            max_tree_depth=sampling.max_tree_depth + attempt,
-        )
-        block = _nuts(block, todo, starts, step, seed + attempt + 1, on_done if attempt == 0 else lambda n: None)
+        target = 1 - (1 - sampling.target_accept) * 0.25**attempt
+        report = on_done if attempt == 0 else lambda n: None
+        block = _nuts(block, todo, starts, sampling, target, seed + attempt + 1, report)
         healthy = block.healthy()
         todo = todo[~healthy[todo]]
     return block
 
 
-def _nuts(block: Block, todo, starts, sampling: Sampling, seed: int, on_done) -> Block:
+def _nuts(block: Block, todo, starts, sampling: Sampling, target: float, seed: int, on_done) -> Block:
     spec = block.spec
 
-    def run(key, mode, starts, data):
+    def run(key, mode, starts, data, target):
         return nuts.run_unit(
             jax.random.wrap_key_data(key),
             lambda theta: potential(spec, theta, data),
@@ -233,13 +235,19 @@ def _nuts(block: Block, todo, starts, sampling: Sampling, seed: int, on_done) ->
             starts,
             n_warmup=sampling.n_warmup,
             n_draws=sampling.n_draws,
-            target_accept=sampling.target_accept,
+            target_accept=target,
             max_tree_depth=sampling.max_tree_depth,
         )
 
     rows = lambda tree: jax.tree.map(lambda a: np.asarray(a)[todo], tree)  # noqa: E731
-    name = ("nuts", spec, sampling)
-    inputs = (batching.keys(seed, len(block.theta), 7)[todo], rows(block.mode), starts[todo], rows(block.layout.data))
+    name = ("nuts", spec, sampling.n_warmup, sampling.n_draws, sampling.max_tree_depth)
+    inputs = (
+        batching.keys(seed, len(block.theta), 7)[todo],
+        rows(block.mode),
+        starts[todo],
+        rows(block.layout.data),
+        np.full(len(todo), target),
+    )
     chains = batching.over_units(name, run, inputs, CHUNK_NUTS, on_done)
     new = {f: getattr(block, f).copy() for f in ("theta", "energy", "diverging", "n_steps", "method")}
     for field in ("theta", "energy", "diverging", "n_steps"):

@@ -47,16 +47,23 @@ def layouts(curves: Curves, law: Law, likelihood: Likelihood, used: np.ndarray, 
     buckets = kept.buckets()
     if joint:
         if len({b.curves.shape[1] for b in buckets}) > 1 and law.joint:
-            raise InputError("hierarchy: groups must have the same number of sources; some have more than others")
+            raise InputError(
+                "hierarchy: groups must have the same number of sources; some have more than others"
+            )
         found.append(_one(kept, likelihood, _joint_rows(kept, buckets, law)))
     else:
+        merged: dict[tuple[int, int], list] = {}
         for b in buckets:
             if law.joint:
                 rows = b.curves[:, None], b.groups[:, None]
             else:
                 n = b.curves.size
                 rows = b.curves.reshape(n, 1, 1), np.repeat(b.groups, b.curves.shape[1])[:, None]
-            found.append(_one(kept, likelihood, rows))
+            merged.setdefault((rows[0].shape[2], padded(b.shots.shape[2])), []).append(rows)
+        for parts in merged.values():
+            index, groups = (np.concatenate([p[i] for p in parts]) for i in (0, 1))
+            order = np.argsort(index[:, 0, 0])
+            found.append(_one(kept, likelihood, (index[order], groups[order])))
     original = np.flatnonzero(used)
     return [dataclasses.replace(layout, points=original[layout.points]) for layout in found]
 
@@ -79,11 +86,9 @@ def _keep(curves: Curves, used: np.ndarray) -> Curves:
 
 
 def _one(kept: Curves, likelihood: Likelihood, rows) -> Layout:
-    from ..curves import bucket_length
-
     index, groups = rows
     sizes = np.diff(kept.start)[index]
-    length = int(bucket_length(sizes.max()))
+    length = padded(sizes.max())
     offset = np.arange(length)
     real = offset < sizes[..., None]
     at = np.where(real, kept.start[:-1][index][..., None] + offset, 0)
@@ -96,3 +101,11 @@ def _one(kept: Curves, likelihood: Likelihood, rows) -> Layout:
     last = np.where(some, np.max(np.where(real, shots, -np.inf), -1), 0.0)
     data = Data(shots, obs, real, n_test, np.nan_to_num(kept.stderr[at]), first, last)
     return Layout(groups=groups, curves=index, data=data, points=at)
+
+
+def padded(n: int) -> int:
+    """24, 96, 384, …: the length to which curves of n points are padded. Few shapes, because each is compiled anew."""
+    length = 24
+    while length < n:
+        length *= 4
+    return length

@@ -1,0 +1,143 @@
+"""`iclbayes posterior`: curves in, posteriors, bands and forecasts out."""
+
+import dataclasses
+import warnings
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from ..files import InputError, atomic_path
+from ..reading import read_curves
+
+
+@dataclasses.dataclass(frozen=True)
+class PosteriorCommand:
+    """Posteriors of laws for every group of curves: how many shots, and how sure.
+
+    With several laws the forecast also has their stacked average, weighted by how well each forecasts the last part of the
+    fitted shots from the first.
+    """
+
+    curves: Path
+    """CSV or Parquet file of curves."""
+    law: tuple[str, ...] = ("bayesian_heterogeneous",)
+    """Names of laws."""
+    group_by: tuple[str, ...] = ()
+    """Columns that define the groups."""
+    source: str | None = None
+    """Column that names the source of each curve."""
+    fraction: float | None = None
+    """Fit only shots up to this fraction of each curve's largest number; forecast the rest."""
+    likelihood: Literal["auto", "binomial", "beta_binomial", "normal", "logit_normal", "beta"] = "auto"
+    """What noise the observations have; auto goes by the columns."""
+    discrepancy: bool = True
+    """Let the curve wander from the law, the more the farther outside the fitted shots."""
+    hierarchy: tuple[str, ...] = ()
+    """Parameters that the groups draw from a common distribution."""
+    method: Literal["nuts", "psis", "laplace"] = "nuts"
+    """Sampler; psis and laplace are for thousands of curves."""
+    chains: int = 4
+    """Chains."""
+    warmup: int = 300
+    """Adaptation steps of each chain."""
+    draws: int = 500
+    """Draws kept of each chain."""
+    seed: int = 0
+    """Seed of all random numbers."""
+    out: Path | None = None
+    """Where the draws go (netCDF, for ArviZ); with several laws one file each, the law's name added."""
+    plot: Path | None = None
+    """Where a figure of the bands goes."""
+    forecast: Path | None = None
+    """Where the forecast goes (CSV)."""
+    level: float | None = None
+    """Also write shots_to_reach.csv (beside the forecast) for this probability."""
+
+    def run(self) -> pd.DataFrame:
+        """Samples, writes what was asked for, prints the diagnostics; returns the forecast.
+
+        Raises:
+          InputError: anything that the user can mend.
+        """
+        from .exchange import write_netcdf
+        from .sample import PosteriorWarning, posterior
+        from .stacking import leave_future_out, stacked_forecast, stacking_weights
+
+        if self.level is not None and not 0 < self.level < 1:
+            raise InputError(f"--level {self.level} is not a probability between 0 and 1")
+        if self.out and self.out.suffix != ".nc":
+            raise InputError(f"{self.out}: draws are written as netCDF; let --out end with .nc")
+        if not self.law:
+            raise InputError("no law: give at least one with --law")
+        curves = read_curves(self.curves, group_by=self.group_by, source=self.source)
+        options = dict(
+            likelihood=self.likelihood,
+            discrepancy="walk" if self.discrepancy else None,
+            hierarchy=self.hierarchy,
+            method=self.method,
+            seed=self.seed,
+            n_chains=self.chains,
+            n_warmup=self.warmup,
+            n_draws=self.draws,
+        )
+        posteriors = []
+        for law in self.law:
+            with tqdm(desc=law, unit="posterior") as bar, warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always", PosteriorWarning)
+                posteriors.append(
+                    posterior(curves, law, fraction=self.fraction, on_done=bar.update, **options)
+                )
+            for warning in caught:
+                if issubclass(warning.category, PosteriorWarning):
+                    print(f"iclbayes: warning: {law}: {warning.message}")
+        shots = _grid(curves)
+        tables = [one.forecast(shots) for one in posteriors]
+        if len(posteriors) > 1:
+            scores = leave_future_out(
+                curves, self.law, fraction=self.fraction, **(options | {"method": "psis"})
+            )
+            weights = stacking_weights(scores[[one.law.name for one in posteriors]].to_numpy())
+            print(
+                "stacking weights:",
+                ", ".join(f"{o.law.name} {w:.2f}" for o, w in zip(posteriors, weights, strict=True)),
+            )
+            tables.append(stacked_forecast(posteriors, weights, shots))
+        table = pd.concat(tables, ignore_index=True)
+        for one in posteriors:
+            if self.out:
+                name = (
+                    self.out
+                    if len(posteriors) == 1
+                    else self.out.with_stem(f"{self.out.stem}_{one.law.name}")
+                )
+                write_netcdf(one, name)
+            print(one.law.name)
+            print(one.diagnostics().to_string(index=False))
+        if self.forecast:
+            _write_csv(table, self.forecast)
+        if self.level is not None:
+            reach = pd.concat([one.reach_table(self.level) for one in posteriors], ignore_index=True)
+            _write_csv(reach, (self.forecast or Path("forecast.csv")).with_name("shots_to_reach.csv"))
+        if self.plot:
+            from .figures import plot_bands
+
+            with atomic_path(self.plot) as temporary:
+                plot_bands(posteriors[0], table[table["law"] == table["law"].iloc[-1]]).savefig(
+                    temporary, dpi=120
+                )
+        return table
+
+
+def _write_csv(table: pd.DataFrame, path: Path) -> None:
+    with atomic_path(path) as temporary:
+        table.to_csv(temporary, index=False)
+
+
+def _grid(curves) -> np.ndarray:
+    """Shots of the forecast: those of the curves where they are few, else 60 even in ln(1 + n)."""
+    own = np.unique(curves.shots)
+    even = np.unique(np.round(np.expm1(np.linspace(0.0, np.log1p(own.max()), 60))))
+    return np.union1d(own, even) if len(own) <= 60 else even
