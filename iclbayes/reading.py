@@ -48,7 +48,7 @@ def read_table(path: Path) -> pd.DataFrame:
     if not path.exists():
         raise InputError(f"{path}: no such file; give the path of a CSV or Parquet file of curves")
     try:
-        frame = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+        frame = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, float_precision="round_trip")
     except pd.errors.EmptyDataError:
         raise InputError(f"{path}: the file is empty; it needs a header and at least one row") from None
     except Exception as error:

@@ -155,7 +155,8 @@ def _chunks(path: Path, group_by: list[str], chunk_rows: int, skip: int) -> Iter
 def _batches(path: Path, size: int, skip: int) -> Iterator[pd.DataFrame]:
     if path.suffix == ".csv":
         try:
-            reader = pd.read_csv(path, chunksize=size, skiprows=range(1, skip + 1) if skip else None)
+            skipped = range(1, skip + 1) if skip else None
+            reader = pd.read_csv(path, chunksize=size, skiprows=skipped, float_precision="round_trip")
             with reader:
                 yield from reader
         except pd.errors.EmptyDataError:

@@ -68,7 +68,9 @@ def minimise(
 
     def update(grad, state, theta, value, gram, own):
         value_fn = lambda t: evaluate_value(problem, t, own)  # noqa: E731
-        return optimizer.update(grad, state, theta, value=value, grad=grad, gram=gram, value_fn=value_fn)
+        # optax's line searches hand on what they do not know to value_fn, so only who keeps a `gram` gets one.
+        extra = {} if optax.tree.get(state, "gram", None) is None else {"gram": gram}
+        return optimizer.update(grad, state, theta, value=value, grad=grad, value_fn=value_fn, **extra)
 
     def step(points, run: _Run) -> _Run:
         value, grad, gram = evaluate(problem, run.theta, points)
