@@ -73,16 +73,16 @@ class PosteriorCommand:
         if not self.law:
             raise InputError("no law: give at least one with --law")
         curves = read_curves(self.curves, group_by=self.group_by, source=self.source)
-        options = dict(
-            likelihood=self.likelihood,
-            discrepancy="walk" if self.discrepancy else None,
-            hierarchy=self.hierarchy,
-            method=self.method,
-            seed=self.seed,
-            n_chains=self.chains,
-            n_warmup=self.warmup,
-            n_draws=self.draws,
-        )
+        options = {
+            "likelihood": self.likelihood,
+            "discrepancy": "walk" if self.discrepancy else None,
+            "hierarchy": self.hierarchy,
+            "method": self.method,
+            "seed": self.seed,
+            "n_chains": self.chains,
+            "n_warmup": self.warmup,
+            "n_draws": self.draws,
+        }
         posteriors = []
         for law in self.law:
             with tqdm(desc=law, unit="posterior") as bar, warnings.catch_warnings(record=True) as caught:

@@ -139,8 +139,8 @@ def model(spec: Spec, data: Data, obs: Array | None = None) -> Array:
 def _steps(spec: Spec, raw: Sites, extra: Sites, data: Data) -> tuple[Array, Array]:
     """The walk's increments from their coordinates, and ln of the volume factor of that change of variables.
 
-    Given law and noise, the data pin the increments almost as a normal regression would; in the coordinates in which that normal is
-    standard they hardly depend on the law's parameters any more, and the posterior is no longer a thin curved sheet.
+    Given law and noise, the data pin the increments almost as a normal regression would; in the coordinates in which that
+    normal is standard they hardly depend on the law's parameters any more, and the posterior is no longer a thin curved sheet.
     """
     walk = spec.discrepancy
     total = data.n_test
@@ -251,7 +251,7 @@ def potential(spec: Spec, theta: Array, data: Data) -> Array:
 
 
 def split_sites(spec: Spec, sites: Sites, data: Data) -> tuple[Sites, Sites]:
-    """Latent sites → (raw parameters of the law, noise and discrepancy sites), leading axis [G], for the data of the posterior."""
+    """Latent sites → (raw parameters of the law, noise and discrepancy sites), leading axis [G], for the data conditioned on."""
     n_groups = data.shots.shape[0]
     raw, extra = {}, {}
     for name, shape in spec.shapes.items():

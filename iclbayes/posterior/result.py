@@ -169,7 +169,7 @@ class Posterior:
                     continue
                 key = self.curves.keys.iloc[at[0]].to_dict()
                 low, middle, high = np.quantile(draws, [0.05, 0.5, 0.95])
-                stats = dict(mean=draws.mean(), sd=draws.std(), median=middle, lo90=low, hi90=high)
+                stats = {"mean": draws.mean(), "sd": draws.std(), "median": middle, "lo90": low, "hi90": high}
                 rows.append({**key, "parameter": name, "index": ",".join(map(str, at[1:])), **stats})
         return pd.DataFrame(rows)
 
@@ -292,7 +292,13 @@ class Posterior:
         if n_test is not None:
             trials = np.full(at.shape, float(n_test))
         trials, error = np.broadcast_to(np.nan_to_num(trials, nan=1.0), at.shape), np.nan_to_num(error)
-        return dict(where=where, shots=at, real=real, n_test=trials, stderr=np.broadcast_to(error, at.shape))
+        return {
+            "where": where,
+            "shots": at,
+            "real": real,
+            "n_test": trials,
+            "stderr": np.broadcast_to(error, at.shape),
+        }
 
     def _probabilities(self, block, take, at, seed):
         """Draws of p [U, S, G, J, n], with the walk outside the fitted range, and of the noise parameters [U, S, G, 1, 1]."""

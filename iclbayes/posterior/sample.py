@@ -38,6 +38,7 @@ class Sampling:
       n_chains, n_warmup, n_draws: chains of a unit, adaptation steps, draws kept of each chain.
       target_accept, max_tree_depth: of NUTS.
       n_importance: proposals of a unit for PSIS.
+      max_k_hat: with "psis", NUTS takes over the units whose k̂ is above this (inf: never).
       retries: times that units with poor diagnostics are sampled again, each with smaller steps (1 − target_accept over 4).
     """
 
@@ -47,6 +48,7 @@ class Sampling:
     target_accept: float = 0.9
     max_tree_depth: int = 8
     n_importance: int = 4000
+    max_k_hat: float = psis.GOOD
     retries: int = 2
 
     def __post_init__(self):
@@ -65,7 +67,7 @@ def posterior(
     fraction: float | None = None,
     likelihood: str | Likelihood = "auto",
     priors: Mapping[str, dist.Distribution] | None = None,
-    discrepancy: RandomWalk | None | Literal["walk"] = "walk",
+    discrepancy: RandomWalk | Literal["walk"] | None = "walk",
     hierarchy: Sequence[str] = (),
     method: Literal["nuts", "psis", "laplace"] = "nuts",
     background: bool | None = None,
@@ -209,7 +211,7 @@ def _infer(spec, layout, raw, method, sampling, seed, on_done) -> Block:
     if method == "laplace":
         on_done(n_units)
         return block
-    todo = np.arange(n_units) if method == "nuts" else np.flatnonzero(~(k_hat <= psis.GOOD))
+    todo = np.arange(n_units) if method == "nuts" else np.flatnonzero(~(k_hat <= sampling.max_k_hat))
     on_done(n_units - len(todo))
     # Independent draws of the importance sampler are dispersed starts near the typical set.
     starts = block.theta[:, :, 0]
@@ -282,7 +284,7 @@ def _warn(result: Posterior) -> None:
 
 
 def _names(rows, table, most: int = 20, reason: bool = False) -> str:
-    known = [c for c in table.columns[: list(table.columns).index("method")]]
+    known = list(table.columns[: list(table.columns).index("method")])
     names = []
     for _, row in rows.head(most).iterrows():
         label = ", ".join(f"{c}={row[c]}" for c in known) or "the only group"
