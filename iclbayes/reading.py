@@ -122,6 +122,7 @@ def curves_from_frame(
     mass = total(share)
     safe = np.where(mass > 0, mass, 1.0)
     mean = np.where(mass > 0, total(share * prob) / safe, total(prob) / repeats)
+    mean = np.where(repeats == 1, prob[order][first], mean)  # exactly, not up to rounding
     spread = (
         total(share * (prob - mean[np.cumsum(new_point) - 1][np.argsort(order, kind="stable")]) ** 2) / safe
     )
