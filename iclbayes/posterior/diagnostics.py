@@ -59,6 +59,7 @@ def _ess(x: np.ndarray) -> np.ndarray:
     pairs = rho[..., : 2 * ((n - 3) // 2 + 1)].reshape(*rho.shape[:-1], -1, 2)
     sums = pairs.sum(-1)
     positive = np.logical_and.accumulate(sums > 0, axis=-1)
+    positive[..., -1] = False
     monotone = np.minimum.accumulate(np.where(positive, sums, 0.0), axis=-1)
     # The even lag after the last pair counts once when it is positive.
     last = positive.sum(-1)
