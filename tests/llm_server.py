@@ -57,7 +57,7 @@ class Server:
             return 400, {"error": {"message": self.says or "this prompt is not welcome", "code": 400}}
         prompt, text_only = body["prompt"], self.style != "vllm"
         if not isinstance(prompt, str) and text_only:
-            return 422, {"detail": [{"msg": "Input should be a valid string"}]}
+            return 500, {"error": {"message": "validation errors", "type": "internal_server_error"}}
         if body.get("max_tokens") == 0:
             return 400, {"error": {"message": "max_tokens must be at least 1"}}
         ids = self.tokenizer(prompt).input_ids if isinstance(prompt, str) else prompt
@@ -69,13 +69,14 @@ class Server:
         tops = [None, *(self.top(row, body.get("logprobs") or 0, t) for row, t in zip(table, ids[1:]))]
         if self.style == "shifted":
             values, tops = [None, *values[:-2], values[-1]], [None, *tops[:-2], tops[-1]]
-        special = set(self.tokenizer.all_special_ids)
-        # Servers leave the text of the beginning of a text away, and keep its place.
-        words = ["" if i == 0 and t in special else self.tokenizer.decode([t]) for i, t in enumerate(ids)]
+        words = [self.word(t) for t in ids]
+        if text_only and ids[0] == self.tokenizer.bos_token_id:  # llama.cpp does not echo what it adds
+            words, values, tops = words[1:], [None, *values[2:]], [None, *tops[2:]]
         offsets = [sum(map(len, words[:i])) for i in range(len(words))]
         echo = body.get("echo") and self.style != "deaf"
         kept = slice(None) if echo else slice(-1, None)
-        choice = {"index": 0, "text": "".join(words[kept]), "finish_reason": "length", "logprobs": None}
+        said = prompt + words[-1] if echo and isinstance(prompt, str) else "".join(words[kept])
+        choice = {"index": 0, "text": said, "finish_reason": "length", "logprobs": None}
         if body.get("logprobs"):
             choice["logprobs"] = {
                 "tokens": words[kept],
@@ -100,10 +101,17 @@ class Server:
             "usage": usage,
         }
 
+    def word(self, token):
+        """Text of a token; llama.cpp's is empty for special tokens and parts of letters."""
+        if self.style != "vllm" and token in self.tokenizer.added_tokens_decoder:
+            return ""
+        word = self.tokenizer.decode([token])
+        return word if self.style == "vllm" else word.replace("\ufffd", "")
+
     def top(self, row, count, token):
         found = row.topk(count) if count else None
-        listed = {self.tokenizer.decode([int(t)]): v.item() for v, t in zip(*found)} if count else {}
-        return {self.tokenizer.decode([token]): row[token].item(), **listed}
+        listed = {self.word(int(t)): v.item() for v, t in zip(*found)} if count else {}
+        return {**listed, self.word(token): row[token].item()}
 
     def entry(self, row, count, token):
         listed = [token, *(int(t) for t in row.topk(count).indices)] if count else [token]

@@ -85,7 +85,8 @@ def test_self_check_names_servers_that_cannot_be_used(folder, models, tmp_path, 
     with serve(server) as url, pytest.raises(InputError, match=message) as caught:
         command(folder, url, tmp_path / "curves.csv").run()
     assert "\n" not in str(caught.value)
-    assert sum(server.asked.values()) <= 4  # two requests for each of the two forms, none for the data
+    # Two requests with text, and none for the data.
+    assert sum(count for prompt, count in server.asked.items() if prompt.startswith('"')) == 2
     assert not (tmp_path / "curves.csv").exists()
 
 
@@ -137,6 +138,22 @@ def test_recorded_echo_of_vllm():
         EchoForm().reader(echoed_prompt(recorded["prompt"], ["ling water"], [2]))(recorded["reply"])
     with pytest.raises(Torn, match="does not echo"):
         EchoForm().reader(echoed_prompt("Another text: step", ["step"], [1]))(recorded["reply"])
+
+
+def test_echoed_tokens_that_are_empty_find_their_places():
+    """llama.cpp echoes special tokens, and the bytes of a letter that is two tokens, as empty texts."""
+    text = "Q: a<|im_end|><|end|>né b\n"
+    tokens = ["Q", ":", " a", "", "", "n", "", "", " b", "\n", "x"]
+    values = [None, *(-0.5 * i for i in range(1, 11))]
+    said = {"tokens": tokens, "token_logprobs": values, "text_offset": [0] * 11}
+    reply = {"choices": [{"text": text + "x", "logprobs": said}]}
+    form = EchoForm(special=["<|im_end|>", "<|end|>"])
+    found = form.reader(echoed_prompt(text, ["a", "né", "b"], [1, 3, 1]))(reply)
+    np.testing.assert_allclose(found[:, 0], [-1.0, -2.5 - 3.0 - 3.5, -4.0])
+    for wrong in (["Q", ":", " c", *tokens[3:]], [*tokens[:8], " c", "\n", "x"], [*tokens[:-3], "", "", ""]):
+        said["tokens"] = wrong
+        with pytest.raises(Torn, match=r"join to the prompt|before the prompt does"):
+            form.reader(echoed_prompt(text, ["a", "né", "b"], [1, 3, 1]))(reply)
 
 
 def test_faults_lose_nothing_and_score_nothing_twice(folder, models, tmp_path):

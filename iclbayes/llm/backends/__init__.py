@@ -55,6 +55,12 @@ def load_tokenizer(name: str) -> Any:
         raise InputError(f"cannot load the tokenizer of {name}: {reason}") from None
 
 
+def special_texts(tokenizer: Any) -> list[str]:
+    """The texts of all tokens that the tokenizer takes for special ones."""
+    added = getattr(tokenizer, "added_tokens_decoder", {}).values()
+    return sorted({*tokenizer.all_special_tokens, *(token.content for token in added if token.special)})
+
+
 def context_window(config: Any) -> int | None:
     """Positions that a `transformers` configuration allows; those of the text part in a model of several
     kinds.

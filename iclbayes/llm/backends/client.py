@@ -71,12 +71,22 @@ class Client:
     async def get(self, path: str) -> dict:
         return await self._ask("GET", path, None, dict)
 
-    async def complete(self, body: dict, check: Callable[[dict], Any]) -> Any:
-        """Posts to `/completions`; returns `check(reply)`, whose `Torn` counts as a torn reply."""
-        return await self._ask("POST", "/completions", body, check)
+    async def complete(self, body: dict, check: Callable[[dict], Any], most_errors: int | None = None) -> Any:
+        """Posts to `/completions`; returns `check(reply)`, whose `Torn` counts as a torn reply.
 
-    async def _ask(self, method: str, path: str, body: dict | None, check: Callable[[dict], Any]) -> Any:
-        status = None
+        `most_errors` replies with status 500 are taken as a no: some servers crash over what they do not know.
+        """
+        return await self._ask("POST", "/completions", body, check, most_errors)
+
+    async def _ask(
+        self,
+        method: str,
+        path: str,
+        body: dict | None,
+        check: Callable[[dict], Any],
+        most_errors: int | None = None,
+    ) -> Any:
+        status, errors = None, 0
         for attempt in range(self._retries + 1):
             wait = min(self._backoff * 2**attempt, LONGEST_WAIT) * random.uniform(0.5, 1.0)
             try:
@@ -95,6 +105,9 @@ class Client:
             else:
                 self._answered = True
                 status = reply.status_code
+                errors += status == 500
+                if most_errors is not None and errors >= most_errors:
+                    raise Refused(self._refusal(reply, path), status)
                 if status in AGAIN:
                     problem = f"status {status}: {self._clean(_message(reply))}"
                     wait = max(wait, min(_retry_after(reply), LONGEST_WAIT))

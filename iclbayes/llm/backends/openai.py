@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from iclbayes.files import InputError
-from iclbayes.llm.backends import load_tokenizer, missing
+from iclbayes.llm.backends import load_tokenizer, missing, special_texts
 from iclbayes.llm.backends.client import Client, Refused
 from iclbayes.llm.backends.replies import Form, check_server
 from iclbayes.llm.prompts import Prompt
@@ -112,7 +112,10 @@ class OpenAIBackend:
             async with Client(*self._options, connections=self.concurrency) as client:
                 if self._form is None:
                     self._form = await check_server(
-                        client, self.model, max(prompts, key=lambda p: len(p.spans))
+                        client,
+                        self.model,
+                        max(prompts, key=lambda p: len(p.spans)),
+                        special_texts(self.tokenizer),
                     )
                 form, waiting = self._form, iter(enumerate(prompts))
 

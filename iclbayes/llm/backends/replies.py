@@ -3,7 +3,7 @@ they are right.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -58,10 +58,11 @@ class EchoForm:
     Args:
       keep_bos: send the text of the beginning-of-text token too, for servers that do not put it there
         themselves.
+      special: texts of the special tokens, which llama.cpp echoes as empty ones.
     """
 
-    def __init__(self, keep_bos: bool = False):
-        self.keep_bos = keep_bos
+    def __init__(self, keep_bos: bool = False, special: Sequence[str] = ()):
+        self.keep_bos, self.special = keep_bos, special
 
     def text(self, prompt: Prompt) -> str:
         return prompt.text if self.keep_bos else prompt.text[prompt.bos_chars :]
@@ -73,15 +74,16 @@ class EchoForm:
         text, shift = self.text(prompt), 0 if self.keep_bos else prompt.bos_chars
 
         def read(reply: dict) -> np.ndarray:
-            tokens, offsets, values, _ = _echoed(reply, text)
+            tokens, places, values, _ = _echoed(reply, text, self.special)
             found, at = [], 0
             for (a, b), (first, stop) in zip(prompt.chars - shift, prompt.spans):
-                while at < len(tokens) and offsets[at] + len(tokens[at]) <= a:
+                while at < len(tokens) and places[at][1] <= a:
                     at += 1
                 begin = at
-                while at < len(tokens) and offsets[at] < b:
+                while at < len(tokens) and places[at][0] < b:
                     at += 1
-                said, wanted = "".join(tokens[begin:at]).strip(), text[a:b].strip()
+                said = text[places[begin][0] : places[at - 1][1]].strip() if at > begin else ""
+                wanted = text[a:b].strip()
                 if said != wanted or at - begin != stop - first:
                     raise Refused(
                         f"the server tokenises the answer {wanted!r} as {tokens[begin:at]}, our tokenizer"
@@ -96,7 +98,7 @@ class EchoForm:
         return read
 
 
-async def check_server(client: Client, model: str, prompt: Prompt) -> Form:
+async def check_server(client: Client, model: str, prompt: Prompt, special: Sequence[str] = ()) -> Form:
     """Chooses the form that the server speaks and checks with two requests that its numbers sit where they
     belong.
 
@@ -110,7 +112,7 @@ async def check_server(client: Client, model: str, prompt: Prompt) -> Form:
     """
     cut = max(len(prompt.spans) // 2 - 1, 0)
     found = await _check_tokens(client, model, prompt, cut)
-    return found or await _check_echo(client, model, prompt, cut)
+    return found or await _check_echo(client, model, prompt, cut, special)
 
 
 async def _check_tokens(client: Client, model: str, prompt: Prompt, cut: int) -> Form | None:
@@ -119,7 +121,7 @@ async def _check_tokens(client: Client, model: str, prompt: Prompt, cut: int) ->
     whole = ids if len(ids) > len(begin) else begin + begin[-1:]
     try:
         reply = await client.complete(
-            _body(model, begin, logprobs=TOP, prompt_logprobs=0), check=_with_choice
+            _body(model, begin, logprobs=TOP, prompt_logprobs=0), check=_with_choice, most_errors=3
         )
         entries = _choice(reply).get("prompt_logprobs")
         if not isinstance(entries, list):
@@ -148,18 +150,18 @@ async def _check_tokens(client: Client, model: str, prompt: Prompt, cut: int) ->
     return TokenForm()
 
 
-async def _check_echo(client: Client, model: str, prompt: Prompt, cut: int) -> Form:
+async def _check_echo(client: Client, model: str, prompt: Prompt, cut: int, special: Sequence[str]) -> Form:
     cannot = f"{client.name} cannot return prompt log probabilities"
     end = int(prompt.chars[cut, 1])
     begin = prompt.text[:end]
     whole = prompt.text if len(prompt.text) > end else begin + "\n\n" + begin
-    form = EchoForm()
+    form = EchoForm(special=special)
     drop = prompt.bos_chars
     ask = {"echo": True, "logprobs": TOP}
     try:
         reply = await client.complete(_body(model, begin[drop:], logprobs=TOP), check=_with_choice)
         if drop and (reply.get("usage") or {}).get("prompt_tokens") == prompt.spans[cut, 1] - 1:
-            form, drop = EchoForm(keep_bos=True), 0
+            form, drop = EchoForm(True, special), 0
             reply = await client.complete(_body(model, begin, logprobs=TOP), check=_with_choice)
         longer = await client.complete(_body(model, whole[drop:], **ask), check=_with_choice)
     except Refused as error:
@@ -168,13 +170,13 @@ async def _check_echo(client: Client, model: str, prompt: Prompt, cut: int) -> F
         raise
     try:
         expected = _first_top(reply)
-        tokens, offsets, _, tops = _echoed(longer, whole[drop:])
+        _, places, _, tops = _echoed(longer, whole[drop:], special)
     except (Torn, KeyError, TypeError, ValueError, AttributeError, IndexError):
         raise InputError(
             f"{cannot}: it ignores echo or logprobs; use vLLM, or llama.cpp's with logits_all"
         ) from None
-    place = next((i for i, offset in enumerate(offsets) if offset >= len(begin) - drop and tokens[i]), None)
-    if place is None or offsets[place] != len(begin) - drop:
+    place = next((i for i, (start, _) in enumerate(places) if start >= len(begin) - drop), None)
+    if place is None or places[place][0] != len(begin) - drop:
         raise InputError(
             f"{client.name} returns tokens that do not join to the prompt; its log probabilities cannot be"
             " used"
@@ -184,7 +186,9 @@ async def _check_echo(client: Client, model: str, prompt: Prompt, cut: int) -> F
 
 
 def _compare(name: str, expected: dict[str, float], tops: list, place: int) -> None:
-    best = sorted(expected, key=expected.get, reverse=True)[:3]
+    # Special tokens and parts of a letter share one text, so that their numbers replace each other.
+    legible = [token for token in expected if token and "\ufffd" not in token]
+    best = sorted(legible, key=expected.get, reverse=True)[:3]
 
     def distance(at: int) -> float:
         listed = tops[at] if 0 <= at < len(tops) and tops[at] else {}
@@ -232,9 +236,10 @@ def _first_top(reply: dict) -> dict[str, float]:
     return {token: _number(value) for token, value in _choice(reply)["logprobs"]["top_logprobs"][0].items()}
 
 
-def _echoed(reply: dict, text: str) -> tuple[list[str], list[int], list, list]:
-    """(tokens, first characters, log probabilities, alternatives) of an echoed text, generated token
-    included.
+def _echoed(reply: dict, text: str, special: Sequence[str]) -> tuple[list[str], list, list, list]:
+    """(tokens, `(start, stop)` characters of each, log probabilities, alternatives) of an echoed text.
+
+    The generated token is included, behind the text.
 
     Raises:
       Torn: there is no echo of that text, or the lists differ in length.
@@ -243,15 +248,65 @@ def _echoed(reply: dict, text: str) -> tuple[list[str], list[int], list, list]:
     found = said.get("logprobs")
     if not isinstance(found, dict) or not str(said.get("text", "")).startswith(text):
         raise Torn("a reply that does not echo the prompt with log probabilities")
-    tokens, values, offsets = (found.get(name) for name in ("tokens", "token_logprobs", "text_offset"))
+    tokens, values = found.get("tokens"), found.get("token_logprobs")
     if not isinstance(tokens, list) or not isinstance(values, list) or len(values) != len(tokens):
         raise Torn("a reply with other numbers of tokens and log probabilities")
-    if not isinstance(offsets, list) or len(offsets) != len(tokens):
-        raise Torn("a reply without the offset of every token")
-    if not "".join(tokens).lstrip().startswith(text.lstrip()):
-        raise Torn("a reply whose tokens do not join to the prompt")
     tops = found.get("top_logprobs")
-    return tokens, [int(x) for x in offsets], values, tops if isinstance(tops, list) else []
+    return tokens, _align(tokens, text, special), values, tops if isinstance(tops, list) else []
+
+
+def _align(tokens: Sequence[str], text: str, special: Sequence[str]) -> list[tuple[int, int]]:
+    """Characters of each echoed token in the text.
+
+    The server's own offsets are of no use: llama.cpp counts them in a text without special tokens, which it
+    echoes as empty ones. Empty are also, or replaced by U+FFFD, tokens that are a part of a letter.
+
+    Raises:
+      Torn: the tokens do not join to the text.
+    """
+    places, waiting, at = [], 0, 0  # the last `waiting` tokens are parts of the letters from `at` on
+    names = sorted(special, key=len, reverse=True)
+    for token in tokens:
+        if at == len(text) and not waiting:
+            places.append((at, at))
+            continue
+        name = next((x for x in names if text.startswith(x, at)), "")
+        if not waiting and token in ("", name) and name:
+            places.append((at, at + len(name)))
+            at += len(name)
+        elif not waiting and token and text.startswith(token, at):
+            places.append((at, at + len(token)))
+            at += len(token)
+        elif at == 0 and token and token.strip() and text.lstrip().startswith(token.lstrip()):
+            # Some tokenizers put a space before the first word, and some take it away.
+            stop = text.index(token.lstrip()) + len(token.lstrip())
+            places.append((0, stop))
+            at = stop
+        elif not token or "\ufffd" in token:
+            places.append((at, at))
+            waiting += 1
+        elif waiting:
+            stop = _letters(text, at)
+            places[len(places) - waiting :] = [(at, stop)] * waiting
+            at, waiting = stop, 0
+            if at < len(text) and not text.startswith(token, at):
+                raise Torn("a reply whose tokens do not join to the prompt")
+            places.append((at, min(at + len(token), len(text))))
+            at = places[-1][1]
+        else:
+            raise Torn("a reply whose tokens do not join to the prompt")
+    if waiting:
+        stop = _letters(text, at)
+        places[len(places) - waiting :] = [(at, stop)] * waiting
+        at = stop
+    if at < len(text):
+        raise Torn("a reply whose tokens end before the prompt does")
+    return places
+
+
+def _letters(text: str, at: int) -> int:
+    """Where the letters from `at` on end that can be more than one token: those beyond ASCII."""
+    return next((i for i in range(at, len(text)) if text[i].isascii()), len(text))
 
 
 def _number(value: Any) -> float:
