@@ -1,0 +1,311 @@
+"""Posteriors end to end: a closed form, simulation-based calibration, answers, exchange, bad input."""
+
+import warnings
+
+import arviz as az
+import jax
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+import pandas as pd
+import pytest
+from posterior_helpers import Constant, count_curves
+from scipy import stats
+
+import iclbayes
+from iclbayes import InputError, posterior
+from iclbayes.posterior import batching, models, sample
+from iclbayes.posterior.discrepancy import RandomWalk
+from iclbayes.posterior.likelihoods import LIKELIHOODS
+
+LAW = Constant()
+COUNTS = np.array([[3, 5, 4, 2], [18, 16, 19, 20], [9, 11, 10, 8]])  # of 20
+PRIOR = {"gamma": dist.Beta(2.0, 3.0)}
+OPTIONS = {"likelihood": "binomial", "priors": PRIOR, "discrepancy": None}
+
+
+def exact(g):
+    return stats.beta(2 + COUNTS[g].sum(), 3 + 80 - COUNTS[g].sum())
+
+
+@pytest.fixture(scope="module")
+def constant():
+    return posterior.posterior(count_curves(COUNTS, 20), LAW, method="nuts", **OPTIONS)
+
+
+@pytest.mark.parametrize("method", ["nuts", "psis", "laplace"])
+def test_every_method_finds_the_beta_posterior(method, constant):
+    curves = count_curves(COUNTS, 20)
+    one = constant if method == "nuts" else posterior.posterior(curves, LAW, method=method, **OPTIONS)
+    gamma = one.params["gamma"]
+    assert gamma.shape == (4, 500, 3, 1)
+    # Laplace is normal on the logit scale; the others are exact up to Monte Carlo error.
+    for g in range(3):
+        draws = gamma[..., g, 0].ravel()
+        levels = [0.05, 0.25, 0.5, 0.75, 0.95]
+        wrong = (np.quantile(draws, levels) - exact(g).ppf(levels)) / exact(g).std()
+        assert np.abs(wrong).max() < (0.3 if method == "laplace" else 0.18)
+    table = one.diagnostics()
+    assert table["ok"].all() and (table["method"] == method).all()
+
+
+def test_observations_follow_the_beta_binomial_of_the_closed_form(constant):
+    draws = constant.draws(np.array([0.0, 50.0]), observation=True, most=2000)
+    assert draws.shape == (2000, 3, 1, 2)
+    for g in range(3):
+        a, b = exact(g).args
+        expected = stats.betabinom(20, a, b)
+        assert abs(draws[:, g].mean() * 20 - expected.mean()) < 0.3
+        assert abs(draws[:, g].std() * 20 / expected.std() - 1) < 0.1
+    table = constant.forecast(np.array([0.0, 9.0]))
+    columns = ["group", "source", "shots", "mean", "median", "lo50", "hi50", "lo90", "hi90", "law"]
+    assert list(table.columns) == columns and len(table) == 6
+    assert (table["lo90"] <= table["lo50"]).all() and (table["hi50"] <= table["hi90"]).all()
+    scores = constant.log_score(constant.curves, most=2000)
+    a, b = exact(1).args
+    np.testing.assert_allclose(scores[4:8], stats.betabinom(20, a, b).logpmf(COUNTS[1]), atol=0.1)
+
+
+def test_shots_to_reach_contrast_and_summary(constant):
+    table = constant.reach_table(0.5)
+    np.testing.assert_allclose(table["p_never"], [exact(g).cdf(0.5) for g in range(3)], atol=0.06)
+    assert np.isinf(table["q95"][0]) and table["q50"][1] == 0
+    contrast = constant.contrast(1, 0).iloc[0]
+    assert contrast["p_positive"] == 1 and abs(contrast["mean"] - exact(1).mean() + exact(0).mean()) < 0.01
+    assert constant.contrast({"group": 0}, 1, level=0.5)["p_positive"][0] > 0.9
+    assert (constant.contrast(0, 0, shots=[3])["mean"] == 0).all()
+    with pytest.raises(InputError, match="name exactly one"):
+        constant.contrast({"group": 7}, 0)
+    with pytest.raises(InputError, match="no tasks"):
+        constant.task_weights([1])
+    summary = constant.summary()
+    np.testing.assert_allclose(summary["mean"], [exact(g).mean() for g in range(3)], atol=0.01)
+
+
+def test_a_second_call_compiles_nothing_and_gives_the_same_draws(constant):
+    before = batching.compilations
+    again = posterior.posterior(count_curves(COUNTS, 20), LAW, method="nuts", **OPTIONS)
+    np.testing.assert_array_equal(again.params["gamma"], constant.params["gamma"])
+    assert batching.compilations == before
+    other = posterior.posterior(count_curves(COUNTS, 20), LAW, method="nuts", seed=1, **OPTIONS)
+    assert not np.array_equal(other.params["gamma"], constant.params["gamma"])
+
+
+def test_inference_data_serves_arviz_and_survives_netcdf(constant, tmp_path):
+    posterior.write_netcdf(constant, tmp_path / "draws.nc")
+    data = posterior.read_netcdf(tmp_path / "draws.nc")
+    summary = az.summary(data, var_names=["gamma"], round_to="none")
+    np.testing.assert_allclose(summary["mean"], constant.params["gamma"].mean((0, 1))[:, 0], rtol=1e-6)
+    with np.errstate(all="ignore"):
+        loo = az.loo(data, pointwise=True, reff=1.0)
+    ours = posterior.loo(constant)
+    np.testing.assert_allclose(ours["elpd"], loo.loo_i, atol=1e-6)
+    # Leaving out one count of a conjugate model is another beta-binomial.
+    a, b = exact(0).args
+    k = COUNTS[0, 1]
+    np.testing.assert_allclose(ours["elpd"][1], stats.betabinom(20, a - k, b - 20 + k).logpmf(k), atol=0.1)
+    with pytest.raises(InputError, match="no such file"):
+        posterior.read_netcdf(tmp_path / "none.nc")
+
+
+def test_groups_that_fail_are_named():
+    curves = count_curves(COUNTS, 20)
+    with pytest.warns(posterior.PosteriorWarning, match=r"3 of 3 .*group=0, source=0: .*ESS .*group=2"):
+        one = posterior.posterior(curves, LAW, n_draws=12, n_chains=2, retries=0, **OPTIONS)
+    assert not one.diagnostics()["ok"].any()
+
+
+def test_fewer_points_than_parameters_leave_the_prior_to_speak():
+    curves = iclbayes.Curves.from_arrays([0, 3], np.array([[0.5, 0.6]]), n_test=np.array([[20, 20]]))
+    with pytest.warns(posterior.PosteriorWarning, match="fewer points than parameters"):
+        one = posterior.posterior(
+            curves, "power", method="psis", max_k_hat=np.inf, **OPTIONS | {"priors": None}
+        )
+    assert one.diagnostics()["n_params"][0] == 3 and one.diagnostics()["k_hat"][0] < 0.7
+    alpha = np.log(one.params["alpha"]).std()
+    assert 0.3 < alpha < 0.8  # hardly narrower than its prior, 0.7
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"law": "cubic"}, "unknown law 'cubic'"),
+        ({"likelihood": "poisson"}, "unknown likelihood 'poisson': choose auto or one of binomial"),
+        ({"method": "gibbs"}, "unknown method 'gibbs'"),
+        ({"priors": {"delta": dist.Normal(0.0, 1.0)}}, "unknown parameter 'delta'; known are gamma"),
+        ({"hierarchy": "beta"}, "hierarchy: unknown parameter 'beta'"),
+        ({"fraction": 2.0}, "fraction 2.0"),
+        ({"n_walkers": 3}, "unknown option 'n_walkers'"),
+        ({"n_draws": 0}, "must be at least 1"),
+    ],
+)
+def test_mistakes_are_named(change, message):
+    arguments = {"law": LAW, **OPTIONS} | change
+    with pytest.raises(InputError, match=message):
+        posterior.posterior(count_curves(COUNTS, 20), **arguments)
+
+
+def test_data_that_a_likelihood_cannot_take_are_refused():
+    curves = count_curves(COUNTS, 20)
+    too_many = iclbayes.Curves(**{**vars(curves), "n_correct": curves.n_correct + 20})
+    with pytest.raises(
+        InputError, match="group=0, source=0, shots=0: the point has n_correct outside 0 to n_test"
+    ):
+        posterior.posterior(too_many, LAW, likelihood="binomial")
+    sure = iclbayes.Curves(**{**vars(curves), "stderr": np.zeros(12)})
+    with pytest.raises(InputError, match="has a stderr of 0"):
+        posterior.posterior(sure, LAW, likelihood="normal")
+    plain = iclbayes.Curves.from_arrays([0, 1], np.array([[0.0, 0.5]]))
+    with pytest.raises(InputError, match="has no counts"):
+        posterior.posterior(plain, LAW, likelihood="beta_binomial")
+    with pytest.raises(InputError, match="probability of 0 or 1"):
+        posterior.posterior(plain, LAW, likelihood="logit_normal")
+
+
+# --- simulation-based calibration ------------------------------------------------------------------------------------
+
+SHOTS = np.array([0.0, 1, 2, 4, 8, 16, 32, 64])
+
+
+def simulate(law, likelihood, discrepancy, n, seed=0):
+    """Parameters and curves from the model itself: draws of its prior, then of its observations."""
+    law = iclbayes.laws.get(law)
+    shape = (n, 1, len(SHOTS))
+    kind = LIKELIHOODS[likelihood]
+    shots = np.broadcast_to(SHOTS, shape)
+    data = models.Data(
+        shots=shots,
+        obs=np.zeros(shape),
+        mask=np.ones(shape, bool),
+        n_test=np.full(shape, 100.0),
+        stderr=np.full(shape, 0.02 if likelihood == "normal" else 0.0),
+        first=shots[..., 0],
+        last=shots[..., -1],
+    )
+    spec = models.make_spec(law, kind, 1, law.joint, discrepancy)
+    with jax.enable_x64(True):
+        seeded = numpyro.handlers.seed(models.model, seed)
+        trace = numpyro.handlers.trace(seeded).get_trace(spec, data)  # obs=None simulates
+    obs = np.asarray(trace["obs"]["value"])
+    prob = obs / 100 if kind.counts else obs
+    curves = iclbayes.Curves.from_arrays(SHOTS, prob, n_test=data.n_test if kind.counts else None)
+    if likelihood == "normal":
+        curves = iclbayes.Curves(**{**vars(curves), "stderr": np.full(len(curves.shots), 0.02)})
+    truth = {
+        name: np.asarray(site["value"]) for name, site in trace.items() if site["type"] == "deterministic"
+    }
+    return curves, truth
+
+
+def normal_scores(draws, truth):
+    """Φ⁻¹ of the rank of each truth [n] among its draws [S, n]: standard normal for a calibrated posterior."""
+    return stats.norm.ppf(((draws < truth).sum(0) + 0.5) / (len(draws) + 1))
+
+
+def p_value(scores) -> float:
+    """Smallest p-value, times their number, of three tests of standard normality: mean, variance, Kolmogorov–Smirnov."""
+    n = len(scores)
+    mean = 2 * stats.norm.sf(abs(scores.mean()) * np.sqrt(n))
+    spread = stats.chi2(n).cdf((scores**2).sum())
+    return 3 * min(mean, 2 * min(spread, 1 - spread), stats.kstest(scores, "norm").pvalue)
+
+
+def calibrate(law, likelihood, discrepancy, n=300):
+    """({quantity: p-value}, {quantity: p-value of the posterior squeezed by 20 %})."""
+    curves, truth = simulate(law, likelihood, discrepancy, n)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", posterior.PosteriorWarning)  # some simulated curves have poor k-hat
+        one = posterior.posterior(
+            curves,
+            law,
+            likelihood=likelihood,
+            discrepancy=discrepancy,
+            method="psis",
+            max_k_hat=np.inf,
+            n_draws=100,
+        )
+    found, narrow = {}, {}
+    for name, value in one.params.items():
+        draws = value.reshape(-1, n, *value.shape[3:]).reshape(400, n, -1)[..., 0]
+        true = truth[name].reshape(n, -1)[:, 0]
+        # Ranks do not change on another scale; squeezing is cleaner on the unbounded one.
+        scale = stats.logistic.ppf if name in ("prior", "gamma", "beta", "probs") else np.log
+        draws, true = scale(draws), scale(true)
+        found[name] = p_value(normal_scores(draws, true))
+        centre = draws.mean(0)
+        narrow[name] = p_value(normal_scores(centre + 0.8 * (draws - centre), true))
+    return found, narrow
+
+
+GRID = [("power", "binomial", None), ("bayesian_scoring_log", "beta_binomial", RandomWalk())]
+FULL = [
+    (law, likelihood, None)
+    for law in ("power", "bounded_power", "logistic", "bayesian_scoring", "bayesian_heterogeneous")
+    for likelihood in LIKELIHOODS
+    if (law, likelihood, None) not in GRID
+]
+
+
+@pytest.mark.parametrize(
+    ("law", "likelihood", "discrepancy"),
+    GRID + [pytest.param(*case, marks=pytest.mark.slow) for case in FULL],
+)
+def test_ranks_are_uniform_and_those_of_a_posterior_a_fifth_too_narrow_are_not(law, likelihood, discrepancy):
+    found, narrow = calibrate(law, likelihood, discrepancy)
+    assert min(found.values()) > 1e-3 / len(found), found
+    assert max(narrow.values()) < 1e-3, narrow
+
+
+def test_hierarchy_lends_strength_to_short_curves():
+    counts = np.array(
+        [[12, 15, 13, 14, 13, 15], [13, 14, 14, 12, 15, 13], [14, 13, 13, 15, 14, 12], [13, 0, 0, 0, 0, 0]]
+    )
+    curves = count_curves(counts, 20)
+    curves = curves.with_weight(np.r_[np.ones(19), np.zeros(5)])
+    options = {"likelihood": "binomial", "discrepancy": None}
+    alone = posterior.posterior(curves, LAW, method="psis", **options)
+    together = posterior.posterior(curves, LAW, hierarchy="gamma", method="nuts", **options)
+    width = [one.params["gamma"][..., 3, 0].std() for one in (alone, together)]
+    assert width[1] < 0.8 * width[0]
+    assert len(together.diagnostics()) == 1 and together.diagnostics()["ok"][0]
+
+
+def test_command_writes_what_it_promises(tmp_path):
+    from iclbayes.posterior.commands import PosteriorCommand
+
+    shots = np.array([0, 1, 2, 5, 10, 20, 50])
+    p = np.exp(-(1.2 * (shots + 1.0) ** -0.6 + 0.2))
+    table = pd.DataFrame({"shots": shots, "n_correct": np.round(200 * p), "n_test": 200, "model": "m"})
+    table.to_csv(tmp_path / "curves.csv", index=False)
+    forecast = PosteriorCommand(
+        curves=tmp_path / "curves.csv",
+        law=("power",),
+        group_by=("model",),
+        fraction=0.5,
+        likelihood="binomial",
+        discrepancy=False,
+        method="psis",
+        out=tmp_path / "posterior.nc",
+        plot=tmp_path / "bands.png",
+        forecast=tmp_path / "forecast.csv",
+        level=0.6,
+    ).run()
+    written = pd.read_csv(tmp_path / "forecast.csv")
+    assert list(written.columns) == [
+        "model",
+        "source",
+        *["shots", "mean", "median", "lo50", "hi50", "lo90", "hi90", "law"],
+    ]
+    assert len(written) == len(forecast) and (written["law"] == "power").all()
+    last = written[written["shots"] == 50].iloc[0]
+    assert last["lo90"] < p[-1] < last["hi90"]
+    reach = pd.read_csv(tmp_path / "shots_to_reach.csv").iloc[0]
+    exact_reach = ((-np.log(0.6) - 0.2) / 1.2) ** (-1 / 0.6) - 1
+    assert reach["q05"] < exact_reach < reach["q95"]
+    assert (tmp_path / "bands.png").read_bytes()[:4] == b"\x89PNG"
+    assert set(posterior.read_netcdf(tmp_path / "posterior.nc").groups()) >= {"posterior", "log_likelihood"}
+
+
+def test_sampling_settings_are_checked():
+    with pytest.raises(InputError, match="target_accept"):
+        sample.Sampling(target_accept=1.5)
