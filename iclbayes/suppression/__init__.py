@@ -6,6 +6,10 @@ from .forecast import forecast as forecast
 from .forecast import forecast_summary as forecast_summary
 from .forecast import reach_draws as reach_draws
 from .forecast import shots_back as shots_back
+from .report import analyse as analyse
+from .report import figures as figures
+from .report import plot_forecast as plot_forecast
+from .report import summaries as summaries
 from .sharing import HYPOTHESES as HYPOTHESES
 from .sharing import amount_curves as amount_curves
 from .sharing import attribution as attribution
