@@ -1,15 +1,15 @@
 """The mode of a posterior, its curvature there, and draws of the normal (Laplace) and Student-t approximations.
 
 Mode by Newton's method with the eigenvalues of the Hessian made positive, |λ| ≥ floor, and a backtracking line search: steps
-of 1, 1/4, … 1/4⁵ are tried at once. Everything is for one unit; batch with `jax.vmap`.
+of 1, 1/4, … 1/4⁵ are tried at once. Everything is batched over units. Densities and gradients are programs of JAX; the small
+matrices between them are NumPy's, whose LAPACK needs no compilation and cannot wait for the threads of two programs at once.
 """
 
+import dataclasses
 from collections.abc import Callable
-from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
-from jax import Array
+import numpy as np
+from scipy.special import logsumexp
 
 FLOOR = 0.02  # smallest curvature believed: every prior here is at least that informative
 DIFFERENCE = 1e-4  # step of the central differences; raw coordinates are of order 1
@@ -17,128 +17,144 @@ STUDENT = (
     6.0  # degrees of freedom of the proposals: tails heavier than those of posteriors with normal priors
 )
 
+Values = Callable[[np.ndarray, np.ndarray], np.ndarray]  # (theta [B, n, P], unit [B]) → potential [B, n]
+Slopes = Callable[[np.ndarray, np.ndarray], np.ndarray]  # the same → gradients [B, n, P]
 
-class Mode(NamedTuple):
-    """A mode of the posterior.
+
+@dataclasses.dataclass(frozen=True)
+class Mode:
+    """Modes of U posteriors.
 
     Attributes:
-      theta: [P].
-      value: −ln density there.
-      factor: [P, P] with factor factorᵀ = (Hessian, floored)⁻¹.
-      log_det: ln |det factor|.
-      grad_norm: largest component of factorᵀ gradient: distance to the mode in standard deviations.
-      steps: Newton steps taken.
+      theta: [U, P].
+      value: [U] −ln density there.
+      factor: [U, P, P] with factor factorᵀ = (Hessian, floored)⁻¹.
+      log_det: [U] ln |det factor|.
+      grad_norm: [U] largest component of factorᵀ gradient: distance to the mode in standard deviations.
+      steps: [U] Newton steps taken.
     """
 
-    theta: Array
-    value: Array
-    factor: Array
-    log_det: Array
-    grad_norm: Array
-    steps: Array
+    theta: np.ndarray
+    value: np.ndarray
+    factor: np.ndarray
+    log_det: np.ndarray
+    grad_norm: np.ndarray
+    steps: np.ndarray
 
 
-def find_mode(
-    potential: Callable[[Array], Array], theta: Array, max_steps: int = 60, gtol: float = 1e-4
+def _look(slopes: Slopes, theta: np.ndarray, unit: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Gradient [B, P] and factor [B, P, P] at theta [B, P]; the Hessian by differences of the gradient."""
+    size = theta.shape[1]
+    around = DIFFERENCE * np.concatenate([np.zeros((1, size)), np.eye(size), -np.eye(size)])
+    found = slopes(theta[:, None] + around, unit)
+    g, plus, minus = found[:, 0], found[:, 1 : size + 1], found[:, size + 1 :]
+    h = (plus - minus) / (2 * DIFFERENCE)
+    ok = np.isfinite(found).all((1, 2))
+    h = np.where(ok[:, None, None], 0.5 * (h + h.transpose(0, 2, 1)), np.eye(size))
+    values, vectors = np.linalg.eigh(h)
+    factor = vectors / np.sqrt(np.maximum(np.abs(values), FLOOR))[:, None]
+    return np.where(ok[:, None], g, 0.0), factor
+
+
+def find_modes(
+    values: Values,
+    slopes: Slopes,
+    theta: np.ndarray,
+    unit: np.ndarray,
+    max_steps: int = 60,
+    gtol: float = 1e-3,
 ) -> Mode:
-    """The mode near theta [P] of the density exp(−potential)."""
-    gradient = jax.grad(potential)
-    lengths = 0.25 ** jnp.arange(6, dtype=theta.dtype)
-
-    steps = DIFFERENCE * jnp.eye(theta.size, dtype=theta.dtype)
-    around = jnp.concatenate([jnp.zeros_like(steps[:1]), steps, -steps])
-
-    def look(theta):
-        # Differences of the gradient: one small graph, where second derivatives take five times as long to compile.
-        slopes = jax.vmap(gradient)(theta + around)
-        g, plus, minus = slopes[0], slopes[1 : theta.size + 1], slopes[theta.size + 1 :]
-        h = (plus - minus) / (2 * DIFFERENCE)
-        ok = jnp.all(jnp.isfinite(h)) & jnp.all(jnp.isfinite(g))
-        h = jnp.where(ok, 0.5 * (h + h.T), jnp.eye(theta.size, dtype=theta.dtype))
-        values, vectors = jnp.linalg.eigh(h)
-        factor = vectors / jnp.sqrt(jnp.maximum(jnp.abs(values), FLOOR))
-        return jnp.where(ok, g, 0.0), factor
-
-    def step(carry):
-        i, theta, value, _, _, _ = carry
-        g, factor = look(theta)
-        scaled = factor.T @ g
+    """Modes near theta [B, P] of the densities exp(−potential) of the units [B]."""
+    n, size = theta.shape
+    theta = theta.copy()
+    value = _finite(values(theta[:, None].repeat(6, 1), unit)[:, 0])
+    factor = np.tile(np.eye(size), (n, 1, 1))
+    norm, steps = np.full(n, np.inf), np.zeros(n, int)
+    lengths = 0.25 ** np.arange(6)
+    active = np.arange(n)
+    for step in range(max_steps + 1):
+        g, factor[active] = _look(slopes, theta[active], unit[active])
+        scaled = np.einsum("bij,bi->bj", factor[active], g)
+        norm[active] = np.abs(scaled).max(1)
+        going = norm[active] > gtol
+        if step == max_steps or not going.any():
+            break
+        active, scaled = active[going], scaled[going]
         # No step is longer than 5 standard deviations: far from the mode the curvature says little.
-        size = jnp.sqrt(jnp.sum(scaled**2))
-        direction = -(factor @ scaled) * jnp.minimum(1.0, 5.0 / jnp.maximum(size, 1e-30))
-        tried = theta + lengths[:, None] * direction
-        values = jax.vmap(potential)(tried)
-        values = jnp.where(jnp.isfinite(values), values, jnp.inf)
-        best = jnp.argmin(values)
-        norm = jnp.max(jnp.abs(scaled))
-        # The last step only looks, so that the factor returned is the one at theta.
-        move = (values[best] < value) & (norm > gtol) & (i < max_steps)
-        theta, value = jnp.where(move, tried[best], theta), jnp.where(move, values[best], value)
-        return i + 1, theta, value, factor, norm, ~move
-
-    start = potential(theta)
-    start = jnp.where(jnp.isfinite(start), start, jnp.inf)
-    unknown = jnp.full((), jnp.inf, theta.dtype)
-    nothing = jnp.eye(theta.size, dtype=theta.dtype)
-    first = (jnp.zeros((), jnp.int32), theta, start, nothing, unknown, jnp.zeros((), bool))
-    taken, theta, value, factor, norm, _ = jax.lax.while_loop(lambda carry: ~carry[-1], step, first)
-    return Mode(theta, value, factor, jnp.linalg.slogdet(factor)[1], norm, taken)
+        length = np.sqrt((scaled**2).sum(1))
+        direction = -np.einsum("bij,bj->bi", factor[active], scaled) * np.minimum(1.0, 5.0 / length)[:, None]
+        tried = theta[active][:, None] + lengths[:, None] * direction[:, None]
+        found = _finite(values(tried, unit[active]))
+        best = found.argmin(1)
+        rows = np.arange(len(active))
+        better = found[rows, best] < value[active]
+        active, rows, best = active[better], rows[better], best[better]
+        theta[active], value[active] = tried[rows, best], found[rows, best]
+        steps[active] += 1
+        if len(active) == 0:
+            break
+    return Mode(theta, value, factor, np.linalg.slogdet(factor)[1], norm, steps)
 
 
-def best_mode(potential: Callable[[Array], Array], starts: Array, **options) -> Mode:
-    """The best of the modes found from starts [S, P], by the Laplace estimate of its mass."""
-    modes = jax.vmap(lambda theta: find_mode(potential, theta, **options))(starts)
-    mass = modes.log_det - modes.value
-    best = jnp.argmax(jnp.where(jnp.isfinite(mass), mass, -jnp.inf))
-    return jax.tree.map(lambda leaf: leaf[best], modes)
+def best_modes(values: Values, slopes: Slopes, starts: np.ndarray, **options) -> Mode:
+    """The best of the modes found from starts [U, S, P], by the Laplace estimate of their mass."""
+    n_units, n_starts, size = starts.shape
+    unit = np.repeat(np.arange(n_units), n_starts)
+    found = find_modes(values, slopes, starts.reshape(-1, size), unit, **options)
+    mass = _lowest(found.log_det - found.value).reshape(n_units, n_starts)
+    chosen = np.arange(n_units) * n_starts + mass.argmax(1)
+    return Mode(*(getattr(found, field.name)[chosen] for field in dataclasses.fields(Mode)))
 
 
-def normal_draws(key: Array, mode: Mode, n: int) -> Array:
-    """[n, P] draws of N(mode, Hessian⁻¹)."""
-    return mode.theta + jax.random.normal(key, (n, mode.theta.size), mode.theta.dtype) @ mode.factor.T
-
-
-def student_draws(key: Array, centre: Array, factor: Array, n: int) -> tuple[Array, Array]:
-    """[n, P] draws of a multivariate t around `centre`, and ln of their densities [n] up to a constant."""
-    size = centre.size
-    key_z, key_w = jax.random.split(key)
-    z = jax.random.normal(key_z, (n, size), centre.dtype)
-    w = jax.random.chisquare(key_w, STUDENT, (n,), dtype=centre.dtype) / STUDENT
-    z = z / jnp.sqrt(w)[:, None]
-    log_q = -0.5 * (STUDENT + size) * jnp.log1p(jnp.sum(z**2, 1) / STUDENT)
-    return centre + z @ factor.T, log_q - jnp.linalg.slogdet(factor)[1]
+def normal_draws(rng: np.random.Generator, mode: Mode, n: int) -> np.ndarray:
+    """[U, n, P] draws of N(mode, Hessian⁻¹)."""
+    z = rng.standard_normal((len(mode.theta), n, mode.theta.shape[1]))
+    return mode.theta[:, None] + z @ mode.factor.transpose(0, 2, 1)
 
 
 def importance_draws(
-    key: Array, potential: Callable[[Array], Array], mode: Mode, n: int, rounds: int = 4
-) -> tuple[Array, Array]:
-    """Draws [n, P] of a t proposal and their log importance ratios [n].
+    rng: np.random.Generator, values: Values, mode: Mode, n: int, rounds: int = 4
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draws [U, n, P] of Student-t proposals and their log importance ratios [U, n].
 
-    The proposal starts at the mode with the Laplace covariance; in each round it takes over the mean and covariance of the
-    weighted draws (adaptive importance sampling by moment matching), mixed with the Laplace covariance for safety.
+    A proposal starts at the mode with the Laplace covariance; in each round it takes over the mean and covariance of the
+    weighted draws (adaptive importance sampling by moment matching), mixed with the Laplace covariance for safety. Weights are
+    first tempered, so that no draw holds more than a share 1/√n of the whole.
     """
-    size = mode.theta.size
+    n_units, size = mode.theta.shape
+    unit = np.arange(n_units)
     centre, factor = mode.theta, mode.factor
-    laplace = mode.factor @ mode.factor.T
-    keys = jax.random.split(key, rounds + 1)
+    laplace = mode.factor @ mode.factor.transpose(0, 2, 1)
 
-    def propose(key, centre, factor):
-        draws, log_q = student_draws(key, centre, factor, n)
-        ratio = -jax.vmap(potential)(draws) - log_q
-        return draws, jnp.where(jnp.isfinite(ratio), ratio, -jnp.inf)
+    def propose(centre, factor):
+        z = rng.standard_normal((n_units, n, size))
+        z /= np.sqrt(rng.chisquare(STUDENT, (n_units, n, 1)) / STUDENT)
+        draws = centre[:, None] + z @ factor.transpose(0, 2, 1)
+        log_q = -0.5 * (STUDENT + size) * np.log1p((z**2).sum(2) / STUDENT)
+        return draws, _lowest(-values(draws, unit) - log_q)
 
-    for key in keys[:-1]:
-        draws, ratio = propose(key, centre, factor)
-        # Weights are tempered until no draw holds more than a share of the whole.
-        ratio = ratio - jnp.max(ratio)
-        cap = jax.scipy.special.logsumexp(ratio) - jnp.log(n) + 0.5 * jnp.log(n)
-        weight = jax.nn.softmax(jnp.minimum(ratio, cap))
-        centre = weight @ draws
-        moved = draws - centre
-        covariance = (moved * weight[:, None]).T @ moved
-        mixed = 0.9 * covariance + 0.1 * laplace + 1e-9 * jnp.eye(size, dtype=centre.dtype)
-        chol = jnp.linalg.cholesky(mixed)
-        usable = jnp.all(jnp.isfinite(chol))
-        centre = jnp.where(usable, centre, mode.theta)
-        factor = jnp.where(usable, chol, mode.factor)
-    return propose(keys[-1], centre, factor)
+    for _ in range(rounds):
+        draws, ratio = propose(centre, factor)
+        ratio = ratio - ratio.max(1, keepdims=True)
+        cap = logsumexp(ratio, axis=1, keepdims=True) - 0.5 * np.log(n)
+        weight = np.exp(np.minimum(ratio, cap) - cap)
+        weight = weight / weight.sum(1, keepdims=True)
+        mean = np.einsum("un,unp->up", weight, draws)
+        moved = draws - mean[:, None]
+        covariance = np.einsum("un,unp,unq->upq", weight, moved, moved, optimize=True)
+        mixed = 0.9 * covariance + 0.1 * laplace
+        usable = np.isfinite(mixed).all((1, 2)) & (
+            np.linalg.eigvalsh(np.where(np.isfinite(mixed), mixed, 0.0))[:, 0] > 0
+        )
+        safe = np.where(usable[:, None, None], mixed, np.eye(size))
+        centre = np.where(usable[:, None], mean, mode.theta)
+        factor = np.where(usable[:, None, None], np.linalg.cholesky(safe), mode.factor)
+    return propose(centre, factor)
+
+
+def _finite(value):
+    return np.where(np.isfinite(value), value, np.inf)
+
+
+def _lowest(value):
+    return np.where(np.isfinite(value), value, -np.inf)

@@ -70,7 +70,7 @@ class Binomial(Likelihood):
 
     def distribution(self, p, noise, n_test, stderr):
         del noise, stderr
-        return dist.BinomialProbs(p, n_test)
+        return dist.BinomialProbs(p, n_test.astype(int))
 
     def logit_variance(self, y, noise, n_test, stderr):
         return 1 / (n_test * y * (1 - y))
@@ -87,7 +87,7 @@ class BetaBinomial(Likelihood):
 
     def distribution(self, p, noise, n_test, stderr):
         del stderr
-        return SmoothBetaBinomial(*_beta(p, noise["overdispersion"]), n_test)
+        return SmoothBetaBinomial(*_beta(p, noise["overdispersion"]), n_test.astype(int))
 
     def logit_variance(self, y, noise, n_test, stderr):
         return (1 / n_test + noise["overdispersion"] ** 2) / (y * (1 - y))

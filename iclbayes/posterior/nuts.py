@@ -14,8 +14,6 @@ import jax.numpy as jnp
 from jax import Array
 from numpyro.infer.hmc import hmc
 
-from .laplace import Mode
-
 
 class Chains(NamedTuple):
     """Draws of one unit.
@@ -40,7 +38,8 @@ class Chains(NamedTuple):
 def run_unit(
     key: Array,
     potential: Callable[[Array], Array],
-    mode: Mode,
+    centre: Array,
+    factor: Array,
     starts: Array,
     *,
     n_warmup: int,
@@ -48,18 +47,17 @@ def run_unit(
     target_accept: Array | float,
     max_tree_depth: int,
 ) -> Chains:
-    """Chains of one unit, from starts [C, P] (latent vectors). Traceable; batch with `jax.vmap`."""
-    whiten = jnp.linalg.inv(mode.factor)
+    """Chains of one unit in z, theta = centre + factor z, from starts z [C, P]. Traceable; batch with `jax.vmap`."""
 
     def whitened(z):
-        value = potential(mode.theta + mode.factor @ z)
+        value = potential(centre + factor @ z)
         return jnp.where(jnp.isfinite(value), value, jnp.inf)
 
     init_kernel, sample_kernel = hmc(whitened, algo="NUTS")
 
     def chain(key, start):
         state = init_kernel(
-            whiten @ (start - mode.theta),
+            start,
             num_warmup=n_warmup,
             step_size=0.5,
             adapt_mass_matrix=True,
@@ -74,6 +72,6 @@ def run_unit(
             return state, (state.z, state.energy, state.diverging, state.num_steps, state.accept_prob)
 
         state, (z, *rest) = jax.lax.scan(draw, state, None, length=n_draws)
-        return Chains(mode.theta + z @ mode.factor.T, *rest, state.adapt_state.step_size)
+        return Chains(centre + z @ factor.T, *rest, state.adapt_state.step_size)
 
     return jax.vmap(chain)(jax.random.split(key, starts.shape[0]), starts)

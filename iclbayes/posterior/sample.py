@@ -166,36 +166,39 @@ def _start_raw(fits: Fits, spec: Spec, layout: Layout) -> dict[str, np.ndarray]:
 def _infer(spec, layout, raw, method, sampling, seed, on_done) -> Block:
     data = layout.data
 
-    def mode_of(data, raw):
+    def starts_of(data, raw):
         fitted = start_vector(spec, raw, data)
         plain = start_vector(spec, {n: _prior_centre(spec, n, v) for n, v in raw.items()}, data)
-        starts = jnp.stack([fitted, 0.5 * (fitted + plain), plain])
-        return laplace.best_mode(lambda theta: potential(spec, theta, data), starts)
+        return jnp.stack([fitted, 0.5 * (fitted + plain), plain])
 
-    mode = batching.over_units(("mode", spec), mode_of, (data, raw), CHUNK_LAPLACE)
+    def values(theta, unit):
+        """[B, n] potentials of theta [B, n, P]."""
+
+        def one(theta, data):
+            return jax.vmap(lambda t: potential(spec, t, data))(theta)
+
+        return batching.over_units(("values", spec), one, (theta, _rows(data, unit)), CHUNK_LAPLACE)
+
+    def slopes(theta, unit):
+        """[B, n, P] gradients at theta [B, n, P]."""
+
+        def one(theta, data):
+            return jax.vmap(jax.grad(lambda t: potential(spec, t, data)))(theta)
+
+        return batching.over_units(("slopes", spec), one, (theta, _rows(data, unit)), CHUNK_LAPLACE)
+
+    starts = batching.over_units(("starts", spec), starts_of, (data, raw), CHUNK_LAPLACE)
+    mode = laplace.best_modes(values, slopes, starts)
     n_units = len(data.shots)
     total = sampling.n_chains * sampling.n_draws
     k_hat = np.full(n_units, np.nan)
-    draw_keys = batching.keys(seed, n_units)
-
+    rng = np.random.default_rng(seed)
     if method == "laplace":
-
-        def draw(key, mode):
-            return laplace.normal_draws(jax.random.wrap_key_data(key), mode, total)
-
-        draws = batching.over_units(("laplace", spec, total), draw, (draw_keys, mode), CHUNK_LAPLACE)
+        draws = laplace.normal_draws(rng, mode, total)
     else:
-
-        def propose(key, mode, data):
-            key = jax.random.wrap_key_data(key)
-            energy = lambda theta: potential(spec, theta, data)  # noqa: E731
-            return laplace.importance_draws(key, energy, mode, sampling.n_importance)
-
-        name = ("psis", spec, sampling.n_importance)
-        proposals, ratios = batching.over_units(name, propose, (draw_keys, mode, data), CHUNK_LAPLACE)
+        proposals, ratios = laplace.importance_draws(rng, values, mode, sampling.n_importance)
         weights, k_hat = psis.smooth(ratios)
-        picked = psis.resample(np.random.default_rng(seed), weights, total)
-        draws = np.take_along_axis(proposals, picked[..., None], 1)
+        draws = np.take_along_axis(proposals, psis.resample(rng, weights, total)[..., None], 1)
     shape = (n_units, sampling.n_chains, sampling.n_draws)
     block = Block(
         spec=spec,
@@ -229,11 +232,12 @@ def _infer(spec, layout, raw, method, sampling, seed, on_done) -> Block:
 def _nuts(block: Block, todo, starts, sampling: Sampling, target: float, seed: int, on_done) -> Block:
     spec = block.spec
 
-    def run(key, mode, starts, data, target):
+    def run(key, centre, factor, starts, data, target):
         return nuts.run_unit(
             jax.random.wrap_key_data(key),
             lambda theta: potential(spec, theta, data),
-            mode,
+            centre,
+            factor,
             starts,
             n_warmup=sampling.n_warmup,
             n_draws=sampling.n_draws,
@@ -241,13 +245,15 @@ def _nuts(block: Block, todo, starts, sampling: Sampling, target: float, seed: i
             max_tree_depth=sampling.max_tree_depth,
         )
 
-    rows = lambda tree: jax.tree.map(lambda a: np.asarray(a)[todo], tree)  # noqa: E731
+    centre, factor = block.mode.theta[todo], block.mode.factor[todo]
+    whitened = np.linalg.solve(factor[:, None], (starts[todo] - centre[:, None])[..., None])[..., 0]
     name = ("nuts", spec, sampling.n_warmup, sampling.n_draws, sampling.max_tree_depth)
     inputs = (
         batching.keys(seed, len(block.theta), 7)[todo],
-        rows(block.mode),
-        starts[todo],
-        rows(block.layout.data),
+        centre,
+        factor,
+        whitened,
+        _rows(block.layout.data, todo),
         np.full(len(todo), target),
     )
     chains = batching.over_units(name, run, inputs, CHUNK_NUTS, on_done)
@@ -256,6 +262,10 @@ def _nuts(block: Block, todo, starts, sampling: Sampling, target: float, seed: i
         new[field][todo] = getattr(chains, field)
     new["method"][todo] = "nuts"
     return dataclasses.replace(block, **new)
+
+
+def _rows(tree, index):
+    return jax.tree.map(lambda a: np.asarray(a)[index], tree)
 
 
 def _prior_centre(spec, name, like):

@@ -104,8 +104,8 @@ def _one(kept: Curves, likelihood: Likelihood, rows) -> Layout:
 
 
 def padded(n: int) -> int:
-    """24, 96, 384, …: the length to which curves of n points are padded. Few shapes, because each is compiled anew."""
-    length = 24
+    """8, 24, 96, 384, …: the length to which curves of n points are padded. Few shapes, because each is compiled anew."""
+    length = 8 if n <= 8 else 24
     while length < n:
         length *= 4
     return length
