@@ -45,7 +45,7 @@ class Config:
     resume: bool = False
     """continue the run in --run-dir."""
 
-    world: ginc.WorldConfig = dataclasses.field(default_factory=ginc.WorldConfig.small)
+    world: ginc.WorldConfig = dataclasses.field(default_factory=lambda: ginc.WorldConfig.small(17))
     """the synthetic world."""
     layers: tuple[int, ...] = (1, 3)
     """depths to pretrain."""
@@ -68,7 +68,7 @@ class Config:
     """passes over --documents."""
     flops_matched: bool = False
     """give every depth the compute of the deepest published one: round(80 / layers) epochs."""
-    blocks: int = 10
+    blocks: int = 1
     """rows of --context tokens in one document."""
     batch_size: int = 32
     """rows in a batch."""
@@ -129,6 +129,7 @@ PAPER = Config(
     heads=12,
     context=1024,
     documents=1000,
+    blocks=10,
     batch_size=8,
     learning_rate=8e-5,
     warmup_steps=1000,
@@ -267,7 +268,8 @@ def measure(config: Config, world: ginc.World, results) -> pd.DataFrame:
         scores = icl.score_model(result.model, prompts)
         frames.append(icl.icl_curves(scores, learner="gpt2", layers=layers).assign(seed=seed))
     for learner in icl.EXACT_LEARNERS:
-        scores = icl.score_exact(world, prompts, learner)
+        options = {"blocks": config.blocks} if learner == "exact_pretraining" else {}
+        scores = icl.score_exact(world, prompts, learner, **options)
         frames.append(icl.icl_curves(scores, learner=learner, layers=0).assign(seed=0))
     return pd.concat(frames, ignore_index=True)
 

@@ -1,5 +1,6 @@
 """The command line `iclbayes`. Heavy parts are imported inside the commands that need them."""
 
+import contextlib
 import dataclasses
 import os
 import sys
@@ -279,7 +280,14 @@ def _write_table(frame, path: Path) -> None:
 
 def commands() -> dict[str, type]:
     """The commands by name. Those of parts that are not installed say so when they run."""
-    return {"fit": Fit, "compare": Compare}
+    from .llm.commands import Collect, ImportLmEval
+
+    found = {"fit": Fit, "compare": Compare, "collect": Collect, "import-lm-eval": ImportLmEval}
+    with contextlib.suppress(ImportError):
+        from .posterior.commands import Posterior
+
+        found["posterior"] = Posterior
+    return found
 
 
 def spread_values(arguments: list[str], repeated: set[str]) -> list[str]:

@@ -1,5 +1,6 @@
 """The one loop that serves every optimizer: a batch of minimisations, each with its own end."""
 
+import math
 from typing import NamedTuple
 
 import jax
@@ -8,6 +9,9 @@ import optax
 from jax import Array
 
 from .objective import Data, Problem, evaluate, evaluate_value
+
+
+POOL_POINTS = 12_000  # points of all runs that advance together: a dozen arrays of them fit in a core's cache
 
 
 class Minimum(NamedTuple):
@@ -40,8 +44,8 @@ def minimise(
     gtol: float | None = None,
     ftol: float | None = None,
     patience: int = 20,
-    pool: int = 256,
-    round_steps: int = 8,
+    pool: int | None = None,
+    round_steps: int = 4,
 ) -> Minimum:
     """Runs `optimizer` on B minimisations until each has converged, at most about `max_steps` steps each.
 
@@ -52,7 +56,8 @@ def minimise(
 
     The B runs need very different numbers of steps (a median of a dozen, a tail of hundreds), so they are not advanced in
     lockstep: each round takes the first `pool` unfinished runs, advances them `round_steps` steps together and puts them
-    back. The pool stays full until the queue is nearly empty, and its points fit in the cache.
+    back. The pool stays full until the queue is nearly empty, and is small enough that its points stay in the cache
+    (default: about `POOL_POINTS` points).
 
     Args:
       data: points of C fits, [C, S, n] (batch first).
@@ -64,6 +69,9 @@ def minimise(
     ftol = ftol if ftol is not None else (1e-9 if dtype == jnp.float64 else 1e-6)
     gtol = gtol if gtol is not None else (1e-8 if dtype == jnp.float64 else 1e-5)
     n_runs = theta.shape[0]
+    if pool is None:
+        points = max(1, data.y[0].size)
+        pool = 2 ** max(3, min(8, round(math.log2(POOL_POINTS / points))))
     pool = min(pool, n_runs)
 
     def update(grad, state, theta, value, gram, own):
