@@ -1,6 +1,5 @@
 """The command line `iclbayes`. Heavy parts are imported inside the commands that need them."""
 
-import contextlib
 import dataclasses
 import os
 import sys
@@ -279,15 +278,17 @@ def _write_table(frame, path: Path) -> None:
 
 
 def commands() -> dict[str, type]:
-    """The commands by name. Those of parts that are not installed say so when they run."""
+    """The commands by name; each is a dataclass of options with `run()`."""
     from .llm.commands import Collect, ImportLmEval
+    from .posterior.commands import PosteriorCommand
 
-    found = {"fit": Fit, "compare": Compare, "collect": Collect, "import-lm-eval": ImportLmEval}
-    with contextlib.suppress(ImportError):
-        from .posterior.commands import Posterior
-
-        found["posterior"] = Posterior
-    return found
+    return {
+        "fit": Fit,
+        "compare": Compare,
+        "posterior": PosteriorCommand,
+        "collect": Collect,
+        "import-lm-eval": ImportLmEval,
+    }
 
 
 def spread_values(arguments: list[str], repeated: set[str]) -> list[str]:

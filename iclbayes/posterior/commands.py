@@ -7,10 +7,13 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
+import tyro
 from tqdm import tqdm
 
 from ..files import InputError, atomic_path
 from ..reading import read_curves
+
+Repeated = tyro.conf.UseAppendAction[tuple[str, ...]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,12 +24,12 @@ class PosteriorCommand:
     fitted shots from the first.
     """
 
-    curves: Path
+    curves: tyro.conf.Positional[Path]
     """CSV or Parquet file of curves."""
-    law: tuple[str, ...] = ("bayesian_heterogeneous",)
-    """Names of laws."""
-    group_by: tuple[str, ...] = ()
-    """Columns that define the groups."""
+    law: Repeated = ()
+    """Name of a law; repeat for several (default: bayesian_heterogeneous)."""
+    group_by: Repeated = ()
+    """Column whose values define the groups; repeat for several."""
     source: str | None = None
     """Column that names the source of each curve."""
     fraction: float | None = None
@@ -35,8 +38,8 @@ class PosteriorCommand:
     """What noise the observations have; auto goes by the columns."""
     discrepancy: bool = True
     """Let the curve wander from the law, the more the farther outside the fitted shots."""
-    hierarchy: tuple[str, ...] = ()
-    """Parameters that the groups draw from a common distribution."""
+    hierarchy: Repeated = ()
+    """Parameter that the groups draw from a common distribution; repeat for several."""
     method: Literal["nuts", "psis", "laplace"] = "nuts"
     """Sampler; psis and laplace are for thousands of curves."""
     chains: int = 4
@@ -70,8 +73,7 @@ class PosteriorCommand:
             raise InputError(f"--level {self.level} is not a probability between 0 and 1")
         if self.out and self.out.suffix != ".nc":
             raise InputError(f"{self.out}: draws are written as netCDF; let --out end with .nc")
-        if not self.law:
-            raise InputError("no law: give at least one with --law")
+        laws = self.law or ("bayesian_heterogeneous",)
         curves = read_curves(self.curves, group_by=self.group_by, source=self.source)
         options = {
             "likelihood": self.likelihood,
@@ -84,7 +86,7 @@ class PosteriorCommand:
             "n_draws": self.draws,
         }
         posteriors = []
-        for law in self.law:
+        for law in laws:
             with tqdm(desc=law, unit="posterior") as bar, warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always", PosteriorWarning)
                 posteriors.append(
@@ -97,7 +99,7 @@ class PosteriorCommand:
         tables = [one.forecast(shots) for one in posteriors]
         if len(posteriors) > 1:
             scores = leave_future_out(
-                curves, self.law, fraction=self.fraction, **(options | {"method": "psis"})
+                curves, laws, fraction=self.fraction, **(options | {"method": "psis"})
             )
             weights = stacking_weights(scores[[one.law.name for one in posteriors]].to_numpy())
             print(
