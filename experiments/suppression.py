@@ -135,7 +135,7 @@ def fine_tune(config: Config, base: synthetic.Config, folder: Path) -> tuple[pd.
     keys = synthetic.keys(base)
     prompts = icl.icl_prompts(world, keys["prompts"], ks=base.ks, count=base.prompts, context=base.context)
     key = jax.random.fold_in(keys["documents"], 1)  # documents that the pretraining did not see
-    weights = getattr(base, "weights", ()) or None
+    weights = base.weights or None
     extra = {"world": dataclasses.asdict(base.world), "prompts": base.prompts, "ks": list(base.ks)}
     rate = matrix_rate(base.model(1).dtype)
     curves, used = [], []

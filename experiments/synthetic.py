@@ -25,7 +25,7 @@ import pandas as pd
 import tyro
 
 import iclbayes
-from iclbayes import compare, ginc, icl, plots, training
+from iclbayes import compare, ginc, icl, plots, suppression, training
 from iclbayes.cli import print_comparison, progress, run_guarded
 from iclbayes.files import InputError, atomic_path
 from iclbayes.models import GPT2Config
@@ -88,6 +88,18 @@ class Config:
     prompts: int = 400
     """prompts for each example length, shared among the sources."""
 
+    weights: tuple[float, ...] = ()
+    """mixture weights of the pretraining, one for each HMM; uniform by default."""
+
+    suppress: tuple[int, ...] = (32, 128, 512)
+    """suppression stage: documents of the favoured task to fine-tune the deepest model on; none skips it."""
+    favoured: int = 0
+    """suppression stage: the task to favour."""
+    sft_learning_rate: float = 3e-4
+    """suppression stage: peak learning rate of supervised fine-tuning."""
+    dpo_learning_rate: float = 3e-4
+    """suppression stage: peak learning rate of preference tuning."""
+
     laws: tuple[str, ...] = SIX
     """laws to fit."""
     fractions: tuple[float, ...] = (0.05, 0.1, 0.2, 0.5, 1.0)
@@ -135,6 +147,7 @@ PAPER = Config(
     warmup_steps=1000,
     eval_rows=1000,
     prompts=1000,
+    suppress=(),  # experiments/suppression.py --preset paper does the whole of it
 )
 PRESETS = {"quick": Config(), "paper": PAPER}
 
@@ -202,21 +215,23 @@ def keys(config: Config) -> dict[str, jax.Array]:
     return dict(zip(names, jax.random.split(jax.random.key(config.world.seed), len(names)), strict=True))
 
 
-def fresh_batch(world, key, step, *, batch_size: int, context: int, blocks: int):
+def fresh_batch(world, key, step, *, batch_size: int, context: int, blocks: int, weights=None):
     """Rows of new documents, made on the device."""
     del step
-    return ginc.sample_blocks(world, key, batch_size, context, blocks=blocks).tokens
+    return ginc.sample_blocks(world, key, batch_size, context, blocks=blocks, weights=weights).tokens
 
 
 def pretrain(config: Config, world: ginc.World, run_dir: Path) -> dict[tuple[int, int], training.TrainResult]:
     """Trains every depth and seed; (layers, seed) → result."""
     if config.documents:
         length = config.context * config.blocks
-        documents = ginc.sample_documents(world, keys(config)["documents"], config.documents, length)
+        key, weights = keys(config)["documents"], config.weights or None
+        documents = ginc.sample_documents(world, key, config.documents, length, weights=weights)
         rows = ginc.cut_blocks(documents, config.context).tokens
         batch_fn = training.rows_batch_fn(rows, config.batch_size, seed=config.world.seed)
     else:
         sizes = {"batch_size": config.batch_size, "context": config.context, "blocks": config.blocks}
+        sizes["weights"] = config.weights or None
         batch_fn = jax.tree_util.Partial(functools.partial(fresh_batch, **sizes), world)
     held_out = held_out_rows(config, world)
     results = {}
@@ -230,15 +245,21 @@ def pretrain(config: Config, world: ginc.World, run_dir: Path) -> dict[tuple[int
                 run_dir / "models" / run_name(layers, seed),
                 on_eval=lambda step, model: {"eval_loss": training.evaluate(model, held_out).loss},
                 resume=config.resume,
-                extra={"world": dataclasses.asdict(config.world), "documents": config.documents},
+                extra={
+                    "world": dataclasses.asdict(config.world),
+                    "documents": config.documents,
+                    "weights": list(config.weights),
+                },
             )
     return results
 
 
 def held_out_rows(config: Config, world: ginc.World) -> jax.Array:
     """Rows that no training saw."""
-    key = keys(config)["held_out"]
-    return ginc.sample_blocks(world, key, config.eval_rows, config.context, blocks=config.blocks).tokens
+    key, weights = keys(config)["held_out"], config.weights or None
+    return ginc.sample_blocks(
+        world, key, config.eval_rows, config.context, blocks=config.blocks, weights=weights
+    ).tokens
 
 
 def entropy_table(config: Config, world: ginc.World, results) -> pd.DataFrame:
@@ -247,7 +268,7 @@ def entropy_table(config: Config, world: ginc.World, results) -> pd.DataFrame:
     No predictor can beat the exact mixture on average, so a gap below zero by more than noise is a mistake.
     """
     tokens = held_out_rows(config, world)
-    exact = ginc.mixture_nll(world, tokens, blocks=config.blocks)
+    exact = ginc.mixture_nll(world, tokens, blocks=config.blocks, weights=config.weights or None)
     exact_rows = np.asarray(exact.rows, float)
     rows = []
     for (layers, seed), result in results.items():
@@ -258,11 +279,15 @@ def entropy_table(config: Config, world: ginc.World, results) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["layers", "seed", "loss", "stderr", "entropy", "gap", "gap_stderr"])
 
 
+def icl_prompts(config: Config, world: ginc.World):
+    """The prompts that every model and every stage is measured on."""
+    key = keys(config)["prompts"]
+    return icl.icl_prompts(world, key, ks=config.ks, count=config.prompts, context=config.context)
+
+
 def measure(config: Config, world: ginc.World, results) -> pd.DataFrame:
     """ICL curves of every model and of the two exact learners, on the same prompts."""
-    prompts = icl.icl_prompts(
-        world, keys(config)["prompts"], ks=config.ks, count=config.prompts, context=config.context
-    )
+    prompts = icl_prompts(config, world)
     frames = []
     for (layers, seed), result in results.items():
         scores = icl.score_model(result.model, prompts)
@@ -271,7 +296,7 @@ def measure(config: Config, world: ginc.World, results) -> pd.DataFrame:
         options = {"blocks": config.blocks} if learner == "exact_pretraining" else {}
         scores = icl.score_exact(world, prompts, learner, **options)
         frames.append(icl.icl_curves(scores, learner=learner, layers=0).assign(seed=0))
-    return pd.concat(frames, ignore_index=True)
+    return pd.concat(frames, ignore_index=True).assign(method="none", amount=0, step=0)
 
 
 GROUP = ("learner", "layers", "seed", "k")
@@ -286,7 +311,9 @@ def fit_laws(config: Config, frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.Data
     return pd.concat(parameters, ignore_index=True), table
 
 
-def draw(config: Config, frame: pd.DataFrame, fits: pd.DataFrame, table: pd.DataFrame, run_dir: Path) -> list[Path]:
+def draw(
+    config: Config, frame: pd.DataFrame, fits: pd.DataFrame, table: pd.DataFrame, run_dir: Path
+) -> list[Path]:
     """Writes the figures; returns their paths."""
     shown = frame[frame["seed"].isin((0, config.seeds[0]))].copy()
     shown["line"] = [
@@ -370,9 +397,71 @@ def run(config: Config) -> None:
 
     print("\n4. Drawing", flush=True)
     figures = draw(config, frame, fits, table, run_dir)
-    names = ["config.json", "metrics.csv", "entropy.csv", "curves.csv", "fits.csv", "table.csv", "table.md", "table.tex"]
+    names = [
+        "config.json",
+        "metrics.csv",
+        "entropy.csv",
+        "curves.csv",
+        "fits.csv",
+        "table.csv",
+        "table.md",
+        "table.tex",
+    ]
     print("\n".join(f"  {path}" for path in [*(run_dir / name for name in names), *figures]))
+
+    if config.suppress:
+        print(f"\n5. Suppressing all tasks but {config.favoured}", flush=True)
+        after = suppress(config, world, results, frame, run_dir)
+        write_table(pd.concat([frame, after], ignore_index=True), run_dir / "curves.csv")
+        print(f"  {run_dir / 'forecast.csv'}\n  {run_dir / 'suppression_*'}")
     print(f"\ndone in {time.perf_counter() - began:.0f} s: {run_dir}")
+
+
+# --- suppression stage: the short form of experiments/suppression.py ---
+
+
+def suppress(config: Config, world: ginc.World, results, frame: pd.DataFrame, run_dir: Path) -> pd.DataFrame:
+    """Fine-tunes the deepest model towards one task by SFT and DPO; returns its curves during and after.
+
+    Writes forecast.csv (when suppressed tasks return, forecast and observed) and tables and figures named suppression_*.
+    """
+    layers, seed = max(config.layers), config.seeds[0]
+    labels = {"learner": "gpt2", "layers": layers, "seed": seed}
+    curves = []
+    for method in ("sft", "dpo"):
+        print(f"{method.upper()}, {layers} layer{'s' * (layers > 1)}, seed {seed}", flush=True)
+        rate = config.sft_learning_rate if method == "sft" else config.dpo_learning_rate
+        tuning = suppression.Tuning(
+            method, config.favoured, rate, rows_per_document=config.blocks, weight_decay=config.weight_decay
+        )
+        curves.append(
+            suppression.tune_amounts(
+                results[layers, seed].model,
+                tuning,
+                config.suppress,
+                world,
+                jax.random.fold_in(
+                    keys(config)["documents"], 1
+                ),  # documents that the pretraining did not see
+                icl_prompts(config, world),
+                run_dir / "suppressed",
+                weights=config.weights or None,
+                columns=labels,
+                resume=config.resume,
+            )[0]
+        )
+    after = pd.concat(curves, ignore_index=True)
+    before = frame[(frame["learner"] == "gpt2") & (frame["layers"] == layers) & (frame["seed"] == seed)]
+    both = pd.concat([before, after], ignore_index=True)
+    hypotheses = ("all_free", "knowledge_shared", "prior_shared")
+    tables = suppression.analyse(both, favoured=config.favoured, hypotheses=hypotheses)
+    for caption, table in suppression.summaries(tables).values():
+        print(f"\n{caption}\n\n{compare.to_text(table, digits=3)}")
+    for name, table in tables.items():
+        write_table(table, run_dir / ("forecast.csv" if name == "forecast" else f"suppression_{name}.csv"))
+    for name, figure in suppression.figures(both, tables, favoured=config.favoured).items():
+        plots.save(figure, run_dir / f"suppression_{name}.png")
+    return after
 
 
 def rise_table(frame: pd.DataFrame) -> pd.DataFrame:

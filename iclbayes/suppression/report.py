@@ -91,7 +91,7 @@ def summaries(tables: dict[str, pd.DataFrame]) -> dict[str, tuple[str, pd.DataFr
         ),
         "forecast": (
             "Forecast of the shots at which a suppressed task is back to half of its plateau: median |error| in log₂ shots, "
-            "coverage of the 90 % interval; _ahead: returns still to come when the forecast was made and that came within the prompt",
+            "coverage of the 90 % interval; _ahead: returns still to come then, and that came within the prompt",
             tables["forecast_summary"],
         ),
     }
