@@ -345,9 +345,12 @@ def main(arguments: list[str] | None = None) -> int:
         union, args=arguments, prog="iclbayes", description="Bayesian scaling laws for in-context learning."
     )
 
+    import jax
+
     from .runtime import use_compilation_cache
 
-    use_compilation_cache()
+    if not jax.config.jax_compilation_cache_dir:
+        use_compilation_cache()
     return run_guarded(command.run)
 
 
