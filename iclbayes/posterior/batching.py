@@ -32,7 +32,6 @@ def over_units(
       The function's pytree with leading axis [U], NumPy.
     """
     n_units = len(jax.tree.leaves(arrays)[0])
-    chunk = _size(n_units, chunk)
     arrays = jax.tree.map(np.asarray, arrays)
     signature = (name, chunk, tuple((a.shape[1:], str(a.dtype)) for a in jax.tree.leaves(arrays)))
     starts = range(0, n_units, chunk)
@@ -55,12 +54,9 @@ def over_units(
     return jax.tree.map(lambda *a: np.concatenate(a), *parts)
 
 
-def _size(n_units: int, chunk: int) -> int:
-    """`chunk`, or less for few units: the next power of two that leaves work for two cores."""
-    size = chunk
-    while size > 1 and n_units <= size:
-        size //= 2
-    return max(size, 1)
+def chunk_size(n_units: int) -> int:
+    """Units side by side in a program: 4, 16 or 64, the largest of which two fill up; few sizes, since each is compiled."""
+    return 64 if n_units >= 128 else 16 if n_units >= 8 else 4
 
 
 def _program(signature, function, arrays, chunk):

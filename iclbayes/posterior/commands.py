@@ -98,9 +98,7 @@ class PosteriorCommand:
         shots = _grid(curves)
         tables = [one.forecast(shots) for one in posteriors]
         if len(posteriors) > 1:
-            scores = leave_future_out(
-                curves, laws, fraction=self.fraction, **(options | {"method": "psis"})
-            )
+            scores = leave_future_out(curves, laws, fraction=self.fraction, **(options | {"method": "psis"}))
             weights = stacking_weights(scores[[one.law.name for one in posteriors]].to_numpy())
             print(
                 "stacking weights:",

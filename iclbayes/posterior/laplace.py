@@ -113,12 +113,12 @@ def normal_draws(rng: np.random.Generator, mode: Mode, n: int) -> np.ndarray:
 
 
 def importance_draws(
-    rng: np.random.Generator, values: Values, mode: Mode, n: int, rounds: int = 4
+    rng: np.random.Generator, values: Values, mode: Mode, n: int, rounds: int = 4, part: int = 1000
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draws [U, n, P] of Student-t proposals and their log importance ratios [U, n].
+    """Draws [U, n, P] of Student-t proposals and their log importance ratios [U, n]; n is rounded up to a multiple of `part`.
 
-    A proposal starts at the mode with the Laplace covariance; in each round it takes over the mean and covariance of the
-    weighted draws (adaptive importance sampling by moment matching), mixed with the Laplace covariance for safety. Weights are
+    A proposal starts at the mode with the Laplace covariance; in each round it takes over the mean and covariance of
+    `part` weighted draws (adaptive importance sampling by moment matching), mixed with the Laplace covariance for safety. Weights are
     first tempered, so that no draw holds more than a share 1/√n of the whole.
     """
     n_units, size = mode.theta.shape
@@ -126,17 +126,19 @@ def importance_draws(
     centre, factor = mode.theta, mode.factor
     laplace = mode.factor @ mode.factor.transpose(0, 2, 1)
 
-    def propose(centre, factor):
+    def propose(parts):
+        n = parts * part
         z = rng.standard_normal((n_units, n, size))
         z /= np.sqrt(rng.chisquare(STUDENT, (n_units, n, 1)) / STUDENT)
         draws = centre[:, None] + z @ factor.transpose(0, 2, 1)
         log_q = -0.5 * (STUDENT + size) * np.log1p((z**2).sum(2) / STUDENT)
-        return draws, _lowest(-values(draws, unit) - log_q)
+        potential = values(draws.reshape(-1, part, size), unit.repeat(parts)).reshape(n_units, n)
+        return draws, _lowest(-potential - log_q)
 
     for _ in range(rounds):
-        draws, ratio = propose(centre, factor)
+        draws, ratio = propose(1)
         ratio = ratio - ratio.max(1, keepdims=True)
-        cap = logsumexp(ratio, axis=1, keepdims=True) - 0.5 * np.log(n)
+        cap = logsumexp(ratio, axis=1, keepdims=True) - 0.5 * np.log(part)
         weight = np.exp(np.minimum(ratio, cap) - cap)
         weight = weight / weight.sum(1, keepdims=True)
         mean = np.einsum("un,unp->up", weight, draws)
@@ -149,7 +151,7 @@ def importance_draws(
         safe = np.where(usable[:, None, None], mixed, np.eye(size))
         centre = np.where(usable[:, None], mean, mode.theta)
         factor = np.where(usable[:, None, None], np.linalg.cholesky(safe), mode.factor)
-    return propose(centre, factor)
+    return propose(-(-n // part))
 
 
 def _finite(value):

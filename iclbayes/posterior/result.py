@@ -15,7 +15,6 @@ from . import batching, diagnostics, psis
 from .models import Data, Spec, probability, shift, split_sites, unravel
 from .units import Layout
 
-CHUNK = 16
 LEVELS = {"lo50": 0.25, "hi50": 0.75, "lo90": 0.05, "hi90": 0.95}
 
 
@@ -148,7 +147,11 @@ class Posterior:
                 return jax.vmap(jax.vmap(one))(theta)
 
             inputs = (block.theta, block.layout.data, *(a[b] for a in arrays))
-            out.append(batching.over_units((name, spec), per_unit, inputs, CHUNK))
+            out.append(
+                batching.over_units(
+                    (name, spec), per_unit, inputs, min(16, batching.chunk_size(len(block.theta)))
+                )
+            )
         return out
 
     @property
@@ -319,7 +322,9 @@ class Posterior:
             return jax.vmap(one)(keys, theta)
 
         inputs = (batching.keys(seed, len(flat), 3), flat, block.layout.data, at)
-        p, noise = batching.over_units(("along", spec, len(take)), per_unit, inputs, CHUNK)
+        p, noise = batching.over_units(
+            ("along", spec, len(take)), per_unit, inputs, min(16, batching.chunk_size(len(block.theta)))
+        )
         return p, {name: value[..., None, None] for name, value in noise.items()}
 
     def forecast(self, shots=None, *, n_test=None, most: int = 1000) -> pd.DataFrame:

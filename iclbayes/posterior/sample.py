@@ -23,7 +23,6 @@ from .result import Block, Posterior
 from .units import Layout, layouts
 
 METHODS = ("nuts", "psis", "laplace")
-CHUNK_NUTS, CHUNK_LAPLACE = 16, 64
 
 
 class PosteriorWarning(UserWarning):
@@ -165,6 +164,7 @@ def _start_raw(fits: Fits, spec: Spec, layout: Layout) -> dict[str, np.ndarray]:
 
 def _infer(spec, layout, raw, method, sampling, seed, on_done) -> Block:
     data = layout.data
+    chunk = batching.chunk_size(len(data.shots))
 
     def starts_of(data, raw):
         fitted = start_vector(spec, raw, data)
@@ -177,7 +177,7 @@ def _infer(spec, layout, raw, method, sampling, seed, on_done) -> Block:
         def one(theta, data):
             return jax.vmap(lambda t: potential(spec, t, data))(theta)
 
-        return batching.over_units(("values", spec), one, (theta, _rows(data, unit)), CHUNK_LAPLACE)
+        return batching.over_units(("values", spec), one, (theta, _rows(data, unit)), chunk)
 
     def slopes(theta, unit):
         """[B, n, P] gradients at theta [B, n, P]."""
@@ -185,9 +185,9 @@ def _infer(spec, layout, raw, method, sampling, seed, on_done) -> Block:
         def one(theta, data):
             return jax.vmap(jax.grad(lambda t: potential(spec, t, data)))(theta)
 
-        return batching.over_units(("slopes", spec), one, (theta, _rows(data, unit)), CHUNK_LAPLACE)
+        return batching.over_units(("slopes", spec), one, (theta, _rows(data, unit)), chunk)
 
-    starts = batching.over_units(("starts", spec), starts_of, (data, raw), CHUNK_LAPLACE)
+    starts = batching.over_units(("starts", spec), starts_of, (data, raw), chunk)
     mode = laplace.best_modes(values, slopes, starts)
     n_units = len(data.shots)
     total = sampling.n_chains * sampling.n_draws
@@ -256,7 +256,7 @@ def _nuts(block: Block, todo, starts, sampling: Sampling, target: float, seed: i
         _rows(block.layout.data, todo),
         np.full(len(todo), target),
     )
-    chains = batching.over_units(name, run, inputs, CHUNK_NUTS, on_done)
+    chains = batching.over_units(name, run, inputs, min(16, batching.chunk_size(len(block.theta))), on_done)
     new = {f: getattr(block, f).copy() for f in ("theta", "energy", "diverging", "n_steps", "method")}
     for field in ("theta", "energy", "diverging", "n_steps"):
         new[field][todo] = getattr(chains, field)
