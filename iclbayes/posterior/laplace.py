@@ -118,8 +118,8 @@ def importance_draws(
     """Draws [U, n, P] of Student-t proposals and their log importance ratios [U, n]; n is rounded up to a multiple of `part`.
 
     A proposal starts at the mode with the Laplace covariance; in each round it takes over the mean and covariance of
-    `part` weighted draws (adaptive importance sampling by moment matching), mixed with the Laplace covariance for safety. Weights are
-    first tempered, so that no draw holds more than a share 1/√n of the whole.
+    `part` weighted draws (adaptive importance sampling by moment matching), mixed with the Laplace covariance for safety.
+    Weights are first tempered, so that no draw holds more than a share 1/√part of the whole.
     """
     n_units, size = mode.theta.shape
     unit = np.arange(n_units)
