@@ -166,8 +166,22 @@ def fine_tune(config: Config, base: synthetic.Config, folder: Path) -> tuple[pd.
             )
             curves.append(after)
             used.append(utilisation(log, model, rate).assign(seconds=time.perf_counter() - began))
-            synthetic.write_table(pd.concat(curves, ignore_index=True), folder / "curves.csv")
-    return pd.concat(curves, ignore_index=True), pd.concat(used, ignore_index=True)
+    model_of = ["method", "layers", "seed"]
+    frame = with_earlier(pd.concat(curves, ignore_index=True), folder / "curves.csv", [*model_of, "amount"])
+    used = with_earlier(pd.concat(used, ignore_index=True), folder / "utilisation.csv", model_of)
+    synthetic.write_table(frame, folder / "curves.csv")
+    synthetic.write_table(used, folder / "utilisation.csv")
+    return frame, used
+
+
+def with_earlier(new: pd.DataFrame, path: Path, by: Sequence[str]) -> pd.DataFrame:
+    """What an earlier command wrote, its rows replaced where `new` has the same values of `by`."""
+    if not path.exists():
+        return new
+    old = pd.read_csv(path, float_precision="round_trip")
+    known = pd.MultiIndex.from_frame(new[list(by)].drop_duplicates())
+    kept = old[~pd.MultiIndex.from_frame(old[list(by)]).isin(known)]
+    return pd.concat([kept, new], ignore_index=True) if len(kept) else new
 
 
 def matrix_rate(dtype: str) -> float:
@@ -228,7 +242,6 @@ def run(config: Config) -> None:
     record(config, folder)
     print(f"folder: {folder}\n\n1. Fine-tuning towards task {config.favoured}", flush=True)
     frame, used = fine_tune(config, base, folder)
-    synthetic.write_table(used, folder / "utilisation.csv")
     print(f"\nModel FLOPs utilisation against the measured matrix rate\n\n{compare.to_text(used)}")
 
     print("\n2. Fitting and forecasting", flush=True)

@@ -1,11 +1,11 @@
 """Suppression and return: fine-tuning that favours one task, what it changed, and when the others come back."""
 
-from .forecast import RECALL as RECALL
-from .forecast import Recall as Recall
-from .forecast import forecast as forecast
-from .forecast import forecast_summary as forecast_summary
-from .forecast import reach_draws as reach_draws
-from .forecast import shots_back as shots_back
+from .reemergence import RECALL as RECALL
+from .reemergence import Recall as Recall
+from .reemergence import forecast as forecast
+from .reemergence import forecast_summary as forecast_summary
+from .reemergence import reach_draws as reach_draws
+from .reemergence import shots_back as shots_back
 from .report import analyse as analyse
 from .report import figures as figures
 from .report import plot_forecast as plot_forecast

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from .. import compare, plots
-from .forecast import forecast, forecast_summary
+from .reemergence import forecast, forecast_summary
 from .sharing import HYPOTHESES, amount_curves, attribution, compare_sharing, final_steps, shifts
 
 
@@ -62,8 +62,7 @@ def summaries(tables: dict[str, pd.DataFrame]) -> dict[str, tuple[str, pd.DataFr
     sharing = tables["sharing"].groupby(["method", "hypothesis"], sort=False)
     means = sharing[["n_params", "rmse", "chi2", "aic"]].mean().reset_index()
     means["best"] = sharing["aic"].apply(lambda x: (x == 0).mean()).to_numpy()
-    part = tables["attribution"].groupby(["method", "amount", "role"], sort=False)
-    moved = part[["change", "prior", "efficiency", "knowledge"]].median().reset_index()
+    moved = _mean_attribution(tables["attribution"])
     table = tables["shifts"]
     shift = table.assign(moved=table["z"].abs() > 2).groupby(
         ["method", "amount", "role", "parameter"], sort=False
@@ -80,8 +79,8 @@ def summaries(tables: dict[str, pd.DataFrame]) -> dict[str, tuple[str, pd.DataFr
             means,
         ),
         "attribution": (
-            "Share of the curves' change that each part of the law explains (Shapley; medians over curves); change is the root "
-            "mean square change of the probability",
+            "Share of the curves' change that each part of the law explains (Shapley; means over curves in proportion to the "
+            "squared change); change is the root mean square change of the probability",
             moved,
         ),
         "shifts": (
@@ -97,12 +96,27 @@ def summaries(tables: dict[str, pd.DataFrame]) -> dict[str, tuple[str, pd.DataFr
     }
 
 
+def _mean_attribution(table: pd.DataFrame) -> pd.DataFrame:
+    """Shares by method, amount and role, each curve counting in proportion to its squared change: what hardly moved has shares
+    that mean nothing."""
+    parts = ["prior", "efficiency", "knowledge"]
+    by = ["method", "amount", "role"]
+    known = table.dropna(subset=parts)
+    square = known["change"] ** 2
+    weighted = known[by].join(known[parts].mul(square, axis=0)).assign(square=square, n=1)
+    total = weighted.groupby(by, sort=False).sum()
+    mean = total[parts].div(total["square"], axis=0)
+    mean.insert(0, "change", np.sqrt(total["square"] / total["n"]))
+    return mean.reset_index()
+
+
 def figures(
     frame: pd.DataFrame, tables: dict[str, pd.DataFrame], *, favoured: int = 0, seed: int | None = None
 ) -> dict[str, Figure]:
     """Figures by name: curves by amount, priors, efficiency, γ and β by amount and depth, laws by amount, forecasts.
 
     Curves and priors are those of the deepest model; `seed` chooses one seed of the models, by default the first.
+    Efficiencies that the curves do not determine (standard error above themselves) are left out.
     """
     final = final_steps(frame)
     seed = final["seed"].min() if seed is None else seed
@@ -138,10 +152,13 @@ def figures(
         found[f"priors_{method}"] = plots.plot_parameter(
             mine, x="amount", y="prior", line="task", panel="k", labels=labels
         )
-        mine = shared[(shared["method"] == method)].drop_duplicates(["layers", "k", "amount"])
-        found[f"efficiency_{method}"] = plots.plot_parameter(
-            mine, x="layers", y="efficiency", line="k", panel="amount", labels=labels, logy=True
-        )
+        for axis in found[f"priors_{method}"].axes:
+            axis.set_ylim(-0.04, 1.04)
+        mine = _identified(shared[shared["method"] == method])
+        if len(mine):
+            found[f"efficiency_{method}"] = plots.plot_parameter(
+                mine, x="layers", y="efficiency", line="k", panel="amount", labels=labels, logy=True
+            )
         levels = _levels(free[free["method"] == method], favoured)
         for name in ("gamma", "beta"):
             found[f"{name}_{method}"] = plots.plot_parameter(
@@ -151,6 +168,12 @@ def figures(
         found["laws"] = _laws_by_amount(tables["laws"])
     found["forecast"] = plot_forecast(tables["forecast"])
     return found
+
+
+def _identified(fits: pd.DataFrame) -> pd.DataFrame:
+    """Efficiencies whose standard error is below themselves, one row a group: a flat curve says nothing about K."""
+    once = fits.drop_duplicates(["layers", "k", "amount"])
+    return once[once["efficiency_se"] < once["efficiency"]]
 
 
 def _levels(fits: pd.DataFrame, favoured: int) -> pd.DataFrame:
