@@ -163,7 +163,7 @@ def source_params(one: Draws) -> dict[str, np.ndarray]:
 
 
 def parameter_table(one: Draws) -> pd.DataFrame:
-    """A row per curve and parameter (efficiency and spread once per group, source ""): median, lo90, hi90, sd."""
+    """A row per curve and parameter (efficiency and spread once per group, source ""): median, lo90, hi90."""
     keys, rank = _keys(one.curves), _rank(one.curves)
     tables = []
     for name, value in source_params(one).items():
@@ -172,8 +172,7 @@ def parameter_table(one: Draws) -> pd.DataFrame:
         else:
             frame, draws = keys, value[:, one.curves.group, rank]
         low, middle, high = np.quantile(draws, [0.05, 0.5, 0.95], axis=0)
-        stats = {"median": middle, "lo90": low, "hi90": high, "sd": draws.std(0)}
-        tables.append(frame.assign(parameter=name, **stats))
+        tables.append(frame.assign(parameter=name, median=middle, lo90=low, hi90=high))
     return pd.concat(tables, ignore_index=True)
 
 
@@ -195,13 +194,20 @@ def posterior_table(one: Draws, shots) -> pd.DataFrame:
     return frame
 
 
-def reach_table(one: Draws, level: float) -> pd.DataFrame:
+def reach_table(one: Draws, level: float, *, horizon: float | None = None) -> pd.DataFrame:
     """Shots at which each curve is at `level`.
+
+    Args:
+      one: draws.
+      level: a probability.
+      horizon: more shots than this count as never; default: 100 × the curves' largest number.
 
     Returns:
       Group columns, source, level, q05 … q95 (inf for never), p_never; a row per curve. NaN where a fit has no covariance.
     """
+    horizon = 100 * float(one.curves.shots.max()) if horizon is None else horizon
     draws = one.shots_to_reach(level)[:, one.curves.group, _rank(one.curves)]
+    draws = np.where(draws > horizon, np.inf, draws)
     frame = _keys(one.curves).assign(level=level)
     known = ~np.isnan(draws).any(0)
     safe = np.where(known, draws, 0.0)
@@ -357,10 +363,12 @@ def contrast(
       alpha: chance of calling anything moved in a pair where nothing did (Holm's correction over its parameters).
 
     Returns:
-      A row per pair, condition, parameter and source ("" for the group's own): before, after (medians, natural scale), shift
-      (median, unconstrained scale), shift_sd, lo90, hi90, p_value (two-sided, corrected; with `tests` that of all sources together), and `moved`:
-        "same": the 90 % interval lies within ± tolerance; "up" or "down": it does not, nor does it hold 0, and p_value < alpha;
-        "unclear": none of these.
+      A row per pair, condition, parameter and source ("" for the group's own), with these columns behind their names.
+      value_before, value_after: medians on the natural scale;
+      shift, shift_sd, lo90, hi90: median, standard deviation and 90 % interval on the unconstrained scale;
+      p_value: two-sided, corrected; with `tests` that of all sources together;
+      moved: "same" where the interval lies within ± tolerance; "up" or "down" where it does not, nor does it hold 0, and
+        p_value < alpha; "unclear" where none of these.
 
     Raises:
       InputError: as `source_params` and `paired_groups`; no source in common.

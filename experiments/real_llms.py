@@ -1,0 +1,448 @@
+"""Curves of real language models in, the paper's comparison out: which law describes them, and what post-training moved.
+
+    python experiments/real_llms.py --curves base.csv chat.csv --base NAME --instruct NAME --unsafe matching
+    python experiments/real_llms.py --curves curves.csv --no-posterior          # point fits only: a minute or two
+    python experiments/real_llms.py --curves curves.csv --group-by model task selection --law bayesian_heterogeneous
+
+Curves come from `iclbayes collect` and `iclbayes import-lm-eval`, or are any file that `iclbayes.read_curves` reads. The
+folder of results holds config.json; table.csv (NRMSE of every law, fraction and curve), table.md, table.tex (its means); fits.csv
+(parameters of every law with standard errors); parameters.csv, contrast.csv (what moved), posterior.csv (weight of a task by
+shots), reach.csv (shots to the level, with the chance of never), summary.md; diagnostics.csv (of the posteriors); and the figures
+laws.png, errors.png, contrast.png, posterior.png, reach.png.
+
+Hardware: two CPU cores do; with posteriors (NUTS) count some seconds to a minute for a group of curves.
+"""
+
+import dataclasses
+import importlib.metadata
+import json
+import sys
+import time
+import warnings
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import tyro
+from matplotlib.figure import Figure
+
+import iclbayes
+from iclbayes import compare, contrasts, plots
+from iclbayes.cli import print_comparison, progress, run_guarded
+from iclbayes.curves import Curves
+from iclbayes.files import InputError, atomic_path
+from iclbayes.reading import curves_from_frame, read_table
+from iclbayes.runtime import use_compilation_cache
+
+SIX = tuple(law.name for law in iclbayes.laws.SIX)
+CONDITIONS = ("flip", "benign_shots")  # columns of collected files whose values must not be averaged over
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """What is analysed, how, and where the results go."""
+
+    curves: tuple[Path, ...]
+    """files of curves, CSV or Parquet."""
+    out_dir: Path | None = None
+    """folder of the results; by default a dated one under runs/."""
+    group_by: tuple[str, ...] = ("model", "task")
+    """columns whose values define the groups; the curves of a group share prior and efficiency."""
+    source: str | None = None
+    """column that names the source of each curve; by default `source`, where all files have it."""
+    value: str | None = None
+    """which value column to use: prob, n_correct, accuracy or nll (default: the first that is there)."""
+
+    laws: tuple[str, ...] = SIX
+    """laws to compare."""
+    fractions: tuple[float, ...] = (0.5, 0.9, 1.0)
+    """shares of the shots to fit; 1 is interpolation."""
+    law: str = "bayesian_scoring"
+    """Bayesian law whose parameters are contrasted."""
+
+    base: tuple[str, ...] = ()
+    """first of each pair to contrast: base models, or before post-training."""
+    instruct: tuple[str, ...] = ()
+    """second of each pair, in the same order."""
+    pair_column: str = "model"
+    """group column that the names of the pairs are values of."""
+    tolerance: float = 0.3
+    """shifts of ln K and of the logits of prior, gamma, beta up to this count as none."""
+    unsafe: tuple[str, ...] = ()
+    """sources (or tasks) whose posterior by shots is drawn; default: all."""
+    level: float = 0.5
+    """probability for which shots to reach it are asked."""
+
+    posterior: bool = True
+    """sample posteriors; otherwise the normal approximation around point fits."""
+    method: Literal["nuts", "psis", "laplace"] = "nuts"
+    """sampler of the posteriors; psis and laplace are for many curves."""
+    discrepancy: bool = True
+    """let curves wander from the law, the more the farther outside the fitted shots."""
+    chains: int = 4
+    """chains of NUTS."""
+    warmup: int = 300
+    """adaptation steps of each chain."""
+    draws: int = 500
+    """draws kept of each chain."""
+    seed: int = 0
+    """seed of all random numbers."""
+
+
+# --- reading ---
+
+
+def read_files(config: Config) -> Curves:
+    """All files as one `Curves`.
+
+    Raises:
+      InputError: what `read_curves` says of a file; a condition that would be averaged over; a curve that is in two files.
+    """
+    frames = {path: read_table(path) for path in config.curves}
+    source = config.source
+    if source is None and all("source" in frame for frame in frames.values()):
+        source = "source"
+    if source in config.group_by:
+        source = None
+    parts = []
+    for path, frame in frames.items():
+        for name in CONDITIONS:
+            if name in frame and len(frame[name].drop_duplicates()) > 1 and name not in config.group_by:
+                raise InputError(
+                    f"{path}: column {name!r} has several values, which would be averaged; add it to --group-by"
+                )
+        parts.append(
+            curves_from_frame(
+                frame, group_by=config.group_by, source=source, value=config.value, name=str(path)
+            )
+        )
+    keys = pd.concat([part.keys for part in parts], ignore_index=True)
+    curves, _ = contrasts.concatenate(parts, keys).regroup(config.group_by)
+    labels = curves.keys.iloc[curves.group].assign(source=curves.source)
+    twice = labels[labels.duplicated().to_numpy()]
+    if len(twice):
+        told = ", ".join(f"{k} {v}" for k, v in twice.iloc[0].items())
+        raise InputError(
+            f"the curve of {told} is in two files; add a column that tells them apart to --group-by"
+        )
+    return curves
+
+
+def check(config: Config) -> None:
+    """Raises InputError for settings that no file of curves could make right."""
+    if not config.curves:
+        raise InputError("no curves; give files with --curves")
+    if len(config.base) != len(config.instruct):
+        raise InputError(
+            f"--base names {len(config.base)} and --instruct {len(config.instruct)}; give them in pairs"
+        )
+    if not 0 < config.level < 1:
+        raise InputError(f"--level {config.level} is not a probability between 0 and 1")
+    if not config.tolerance > 0:
+        raise InputError(f"--tolerance {config.tolerance} is not above 0")
+    for law in (*config.laws, config.law):
+        iclbayes.laws.get(law)
+    missing = {"gamma", "beta", "prior"} - set(iclbayes.laws.get(config.law).param_names)
+    if missing:
+        raise InputError(
+            f"--law {config.law} has no {', '.join(sorted(missing))}; take bayesian_scoring, bayesian_sampling, "
+            "bayesian_heterogeneous or one of their _log readings"
+        )
+
+
+def unsafe_rows(frame: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    """Rows of these sources or, where no source is called so, of these tasks. Raises InputError for an unknown name."""
+    if not names:
+        return frame
+    found = np.zeros(len(frame), bool)
+    for name in names:
+        hit = frame["source"].astype(str) == name
+        if not hit.any() and "task" in frame:
+            hit = frame["task"].astype(str) == name
+        if not hit.any():
+            tasks = frame["task"].unique() if "task" in frame else ()
+            known = ", ".join(map(str, dict.fromkeys([*frame["source"].unique(), *tasks])))
+            raise InputError(f"--unsafe {name}: no source or task is called so; there are {known}")
+        found |= hit.to_numpy()
+    return frame[found].reset_index(drop=True)
+
+
+# --- analysis ---
+
+
+def uncertain(config: Config, curves: Curves) -> contrasts.Draws:
+    """Draws of the contrasted law's parameters: the posterior, or a normal around the point fits."""
+    if not config.posterior:
+        return contrasts.NormalDraws(iclbayes.fit(curves, config.law), seed=config.seed)
+    from iclbayes.posterior import PosteriorWarning, posterior
+
+    with (
+        progress("sampling posteriors", "group", curves.n_groups) as advance,
+        warnings.catch_warnings(record=True) as caught,
+    ):
+        warnings.simplefilter("always", PosteriorWarning)
+        found = posterior(
+            curves,
+            config.law,
+            discrepancy="walk" if config.discrepancy else None,
+            method=config.method,
+            n_chains=config.chains,
+            n_warmup=config.warmup,
+            n_draws=config.draws,
+            seed=config.seed,
+            on_done=advance,
+        )
+    for warning in caught:
+        if issubclass(warning.category, PosteriorWarning):
+            print(f"iclbayes: warning: {warning.message}", file=sys.stderr)
+    return found
+
+
+def shots_grid(curves: Curves) -> np.ndarray:
+    """About 60 numbers of shots from 0 to four times the longest curve, even in ln(1 + n)."""
+    top = 4 * max(float(curves.shots.max()), 1.0)
+    return np.unique(np.round(np.expm1(np.linspace(0.0, np.log1p(top), 60))))
+
+
+def mean_tables(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """Captions and tables: mean NRMSE by law and fraction, and by model where there is one, paired tests."""
+    curves = table.groupby(["law", "fraction"]).size().iloc[0]
+    means = compare.mean_table(table).reset_index()
+    found = [(f"Mean NRMSE over {curves} curves, by the share of the shots that was fitted", means)]
+    if "model" in table and len(table["model"].unique()) > 1:
+        wide = table.pivot_table(
+            index=["fraction", "model"],
+            columns="law",
+            values="nrmse",
+            sort=False,
+            dropna=False,
+            observed=True,
+        )
+        wide = wide[list(dict.fromkeys(table["law"]))].sort_index(level=0, sort_remaining=False)
+        found.append(("Mean NRMSE by fraction and model", wide.dropna(how="all").reset_index()))
+    tests = compare.paired_tests(table)
+    if len(tests):
+        found.append(("Paired t-tests of NRMSE over curves, best law against each other one", tests))
+    return found
+
+
+def write_comparison(table: pd.DataFrame, out: Path) -> None:
+    """table.csv, and its means as Markdown and LaTeX."""
+    write_table(table, out / "table.csv")
+    tables = mean_tables(table)
+    write_text(as_markdown(tables), out / "table.md")
+    latex = [f"% {caption}\n{compare.to_text(frame, 'latex')}" for caption, frame in tables]
+    write_text("\n\n".join(latex) + "\n", out / "table.tex")
+
+
+def as_markdown(tables: Sequence[tuple[str, pd.DataFrame]]) -> str:
+    """Captions and tables as a Markdown text."""
+    return (
+        "\n\n".join(f"{caption}\n\n{compare.to_text(frame, 'markdown')}" for caption, frame in tables) + "\n"
+    )
+
+
+def write_table(frame: pd.DataFrame, path: Path) -> None:
+    """A CSV file, whole or not at all."""
+    with atomic_path(path) as temporary:
+        frame.to_csv(temporary, index=False)
+
+
+def write_text(text: str, path: Path) -> None:
+    """A text file, whole or not at all."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text)
+
+
+# --- figures ---
+
+SYMBOLS = {"prior": "logit of the prior ρ", "efficiency": "ln K", "spread": "ln of the spread s"}
+SYMBOLS |= {"gamma": "logit γ", "beta": "logit β"}
+VERDICTS = {
+    "up": ("#D55E00", "o"),
+    "down": ("#D55E00", "o"),
+    "same": ("#0072B2", "s"),
+    "unclear": ("#777777", "D"),
+}
+
+
+def short(value: object) -> str:
+    """A name without the folder or owner before it."""
+    return str(value).rstrip("/").split("/")[-1]
+
+
+def plot_contrast(table: pd.DataFrame, tolerance: float) -> Figure:
+    """Shift of each parameter from the first to the second of each pair with its 90 % interval; the tolerance is shaded."""
+    names = list(dict.fromkeys(table["parameter"]))
+    others = [
+        c for c in table.columns[: list(table.columns).index("parameter")] if c not in ("before", "after")
+    ]
+    labels = table.apply(
+        lambda r: ", ".join([f"{short(r['before'])} → {short(r['after'])}", *(short(r[c]) for c in others)]),
+        axis=1,
+    )
+    table = table.assign(
+        label=labels + np.where(table["source"] == "", "", ", " + table["source"].astype(str))
+    )
+    most = max((table["parameter"] == name).sum() for name in names)
+    figure, axes = plots.panels(len(names), columns=2, width=5.4, height=1.0 + 0.3 * most)
+    for axis, name in zip(axes, names, strict=True):
+        rows = table[table["parameter"] == name]
+        axis.axvspan(-tolerance, tolerance, color="#000000", alpha=0.07, linewidth=0)
+        axis.axvline(0, color="#999999", linewidth=1)
+        for y, (_, row) in enumerate(rows.iterrows()):
+            color, marker = VERDICTS[row["moved"]]
+            word = {"up": "moved", "down": "moved"}.get(row["moved"], row["moved"])
+            axis.plot([row["lo90"], row["hi90"]], [y, y], color=color, linewidth=2)
+            axis.plot(row["shift"], y, marker, color=color, markersize=6, label=word, linestyle="none")
+        axis.set_yticks(range(len(rows)), rows["label"], fontsize=8)
+        axis.set_ylim(len(rows) - 0.5, -0.5)
+        axis.grid(axis="y", visible=False)
+        axis.set_xlabel(f"shift of {SYMBOLS[name]}", fontsize=9)
+    plots.shared_legend(figure, axes)
+    return figure
+
+
+def plot_posterior(table: pd.DataFrame, keys: Sequence[str], largest: float, most: int = 16) -> Figure:
+    """Weight of a task by shots drawn from it with 90 % bands: a panel per condition, a line per value of the first key.
+
+    Shots beyond the longest curve are shaded.
+    """
+    line, others = keys[0], [*keys[1:], "source"]
+    parts = list(table.groupby(others, sort=False))
+    lines = list(dict.fromkeys(table[line]))
+    figure, axes = plots.panels(min(len(parts), most), sharey=True, columns=4)
+    for axis, (key, part) in zip(axes, parts, strict=False):
+        for i, name in enumerate(lines):
+            rows = part[part[line] == name]
+            if len(rows):
+                look = plots.style(i)
+                axis.fill_between(
+                    rows["shots"], rows["lo90"], rows["hi90"], color=look["color"], alpha=0.2, linewidth=0
+                )
+                axis.plot(rows["shots"], rows["median"], label=short(name), linewidth=1.6, **look)
+        plots.shots_axis(axis, float(part["shots"].max()))
+        axis.set_xlim(0, part["shots"].max())
+        axis.axvspan(largest, part["shots"].max(), color="#000000", alpha=0.06, linewidth=0)
+        axis.set_ylim(-0.02, 1.02)
+        axis.set_title(", ".join(short(k) for k in key), fontsize=9)
+    for axis in axes[::4]:
+        axis.set_ylabel("posterior of the task")
+    plots.shared_legend(figure, axes)
+    return figure
+
+
+def plot_reach(table: pd.DataFrame, keys: Sequence[str], level: float, largest: float) -> Figure:
+    """Shots to the level: median, 50 % and 90 % intervals, with the chance of never at the right; a row per curve."""
+    labels = table.apply(lambda r: ", ".join(short(r[c]) for c in [*keys, "source"]), axis=1)
+    figure, (axis,) = plots.panels(1, width=7.5, height=0.9 + 0.3 * len(table))
+    quantiles = table[["q05", "q25", "q50", "q75", "q95"]].to_numpy(float)
+    finite = quantiles[np.isfinite(quantiles)]
+    far = 4 * max(largest, min(finite.max(initial=1.0), 100 * largest))
+    shown = np.minimum(quantiles, far)
+    for y, (low, lower, middle, upper, high) in enumerate(shown):
+        axis.plot([low, high], [y, y], color="#0072B2", linewidth=1.5)
+        axis.plot([lower, upper], [y, y], color="#0072B2", linewidth=4.5, solid_capstyle="butt")
+        axis.plot(middle, y, "o", color="white", markeredgecolor="#0072B2", markersize=6, zorder=3)
+        p = table["p_never"].iloc[y]
+        told = "unknown" if np.isnan(p) else f"{100 * p:.0f} %"
+        axis.text(1.02, y, told, transform=axis.get_yaxis_transform(), va="center", fontsize=8)
+    axis.text(1.02, -0.75, "never", transform=axis.get_yaxis_transform(), va="center", fontsize=8)
+    axis.axvspan(largest, far, color="#000000", alpha=0.06, linewidth=0)
+    plots.shots_axis(axis, max(far, 21))
+    axis.set_xlim(0, far)
+    axis.set_xlabel(f"shots to probability {level:g} (shaded: beyond the longest curve)")
+    axis.set_yticks(range(len(table)), labels, fontsize=8)
+    axis.set_ylim(len(table) - 0.5, -0.5)
+    axis.grid(axis="y", visible=False)
+    return figure
+
+
+# --- the whole ---
+
+
+def run(config: Config) -> Path:
+    """Reads, fits, writes and draws everything; returns the folder of the results."""
+    began = time.perf_counter()
+    check(config)
+    curves = read_files(config)
+    pairs = list(zip(config.base, config.instruct, strict=True))
+    if pairs:
+        contrasts.paired_groups(curves, pairs, config.pair_column)
+    unsafe_rows(curves.keys.iloc[curves.group].assign(source=curves.source), config.unsafe)
+    out = config.out_dir or Path("runs") / f"real_llms-{datetime.now():%Y-%m-%d-%H%M%S}"
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out}: is a file; choose a folder")
+    out.mkdir(parents=True, exist_ok=True)
+    settings = dataclasses.asdict(config)
+    settings["versions"] = {name: importlib.metadata.version(name) for name in ("iclbayes", "jax", "numpyro")}
+    write_text(json.dumps(settings, indent=2, default=str) + "\n", out / "config.json")
+    print(f"results: {out}\n{curves!r}\n\n1. Comparing the laws", flush=True)
+
+    with progress("comparing laws", "fit") as advance:
+        table = compare.compare(curves, config.laws, config.fractions, on_done=advance)
+        fits = [iclbayes.fit(curves, law, on_done=advance) for law in config.laws]
+    write_comparison(table, out)
+    write_table(pd.concat([f.to_frame(stderr=True) for f in fits], ignore_index=True), out / "fits.csv")
+    print_comparison(table)
+    figures = {"laws": plots.plot_fits(fits), "errors": plots.plot_errors(table)}
+
+    how = f"posteriors, {config.method}" if config.posterior else "point fits"
+    print(f"\n2. Parameters of {config.law} ({how})", flush=True)
+    one = uncertain(config, curves)
+    if config.posterior:
+        write_table(one.diagnostics(), out / "diagnostics.csv")
+    parameters = contrasts.parameter_table(one)
+    write_table(parameters, out / "parameters.csv")
+    summary = [(f"Parameters of {config.law} ({how})", parameters)]
+    if pairs:
+        tests = None
+        if not config.posterior:
+            tests = contrasts.sharing_tests(curves, config.law, pairs, column=config.pair_column)
+        moved = contrasts.contrast(
+            one, pairs, column=config.pair_column, tests=tests, tolerance=config.tolerance
+        )
+        write_table(moved, out / "contrast.csv")
+        caption = (
+            "What moved: shift of ln K and of the logits of prior, gamma, beta from before to after, with 90 % intervals; "
+            f"same: within ± {config.tolerance:g}"
+        )
+        columns = [c for c in moved if c != "shift_sd"]
+        summary.append((caption, moved[columns]))
+        figures["contrast"] = plot_contrast(moved, config.tolerance)
+
+    largest = float(curves.shots.max())
+    weights = unsafe_rows(contrasts.posterior_table(one, shots_grid(curves)), config.unsafe)
+    write_table(weights, out / "posterior.csv")
+    figures["posterior"] = plot_posterior(weights, config.group_by, largest)
+    reach = contrasts.reach_table(one, config.level)
+    write_table(reach, out / "reach.csv")
+    summary.append(
+        (
+            f"Shots to probability {config.level:g}: quantiles, and the probability of never (100 × the longest curve)",
+            reach,
+        )
+    )
+    figures["reach"] = plot_reach(reach, config.group_by, config.level, largest)
+    for caption, frame in summary:
+        print(f"\n{caption}\n\n{compare.to_text(frame, digits=3)}")
+    write_text(as_markdown(summary), out / "summary.md")
+    for name, figure in figures.items():
+        plots.save(figure, out / f"{name}.png")
+    print(f"\ndone in {time.perf_counter() - began:.0f} s: {out}")
+    return out
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point. Returns the exit status."""
+    use_compilation_cache()
+    description = __doc__.splitlines()[0]
+    config = tyro.cli(Config, args=None if arguments is None else list(arguments), description=description)
+    return run_guarded(lambda: run(config))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
