@@ -1,3 +1,4 @@
+"""Writes and executes the notebooks of this folder.
 
     python notebooks/build.py            # all of them, in place, with their figures
     python notebooks/build.py first_fit  # one of them
@@ -133,6 +134,7 @@ axes[0].legend(fontsize=7);""",
             """from pathlib import Path
 
 import pandas as pd
+
 from iclbayes.posterior.figures import plot_bands
 
 path = next((p for p in Path.cwd().resolve().parents if (p / "shared/data/long_context_icl.csv").exists()), None)
