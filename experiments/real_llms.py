@@ -275,7 +275,11 @@ def short(value: object) -> str:
 
 
 def plot_contrast(table: pd.DataFrame, tolerance: float) -> Figure:
-    """Shift of each parameter from the first to the second of each pair with its 90 % interval; the tolerance is shaded."""
+    """Shift of each parameter from the first to the second of each pair with its 90 % interval; the tolerance is shaded.
+
+    What the data hardly say about one parameter must not flatten the others: the axis ends at three times the largest end of an
+    interval with a verdict (at least 2), and a triangle stands where an interval goes on.
+    """
     names = list(dict.fromkeys(table["parameter"]))
     others = [
         c for c in table.columns[: list(table.columns).index("parameter")] if c not in ("before", "after")
@@ -293,10 +297,17 @@ def plot_contrast(table: pd.DataFrame, tolerance: float) -> Figure:
         rows = table[table["parameter"] == name]
         axis.axvspan(-tolerance, tolerance, color="#000000", alpha=0.07, linewidth=0)
         axis.axvline(0, color="#999999", linewidth=1)
+        ends = rows.loc[rows["moved"] != "unclear", ["lo90", "hi90"]].to_numpy()
+        limit = 3 * max(2 / 3, np.abs(ends).max(initial=0.0))
+        if np.nanmax(np.abs(rows[["lo90", "hi90"]].to_numpy()), initial=0.0) > limit:
+            axis.set_xlim(-limit, limit)
         for y, (_, row) in enumerate(rows.iterrows()):
             color, marker = VERDICTS[row["moved"]]
             word = {"up": "moved", "down": "moved"}.get(row["moved"], row["moved"])
             axis.plot([row["lo90"], row["hi90"]], [y, y], color=color, linewidth=2)
+            for end, sign, triangle in ((row["lo90"], -1, "<"), (row["hi90"], 1, ">")):
+                if sign * end > limit:
+                    axis.plot(sign * limit, y, triangle, color=color, markersize=7, clip_on=False)
             axis.plot(row["shift"], y, marker, color=color, markersize=6, label=word, linestyle="none")
         axis.set_yticks(range(len(rows)), rows["label"], fontsize=8)
         axis.set_ylim(len(rows) - 0.5, -0.5)
@@ -346,7 +357,14 @@ def plot_reach(table: pd.DataFrame, keys: Sequence[str], level: float, largest: 
     for y, (low, lower, middle, upper, high) in enumerate(shown):
         axis.plot([low, high], [y, y], color="#0072B2", linewidth=1.5)
         axis.plot([lower, upper], [y, y], color="#0072B2", linewidth=4.5, solid_capstyle="butt")
-        axis.plot(middle, y, "o", color="white", markeredgecolor="#0072B2", markersize=6, zorder=3)
+        look = {
+            "color": "white",
+            "markeredgecolor": "#0072B2",
+            "markersize": 3.5,
+            "zorder": 3,
+            "clip_on": False,
+        }
+        axis.plot(middle, y, "o", **look)
         p = table["p_never"].iloc[y]
         told = "unknown" if np.isnan(p) else f"{100 * p:.0f} %"
         axis.text(1.02, y, told, transform=axis.get_yaxis_transform(), va="center", fontsize=8)
@@ -354,7 +372,9 @@ def plot_reach(table: pd.DataFrame, keys: Sequence[str], level: float, largest: 
     axis.axvspan(largest, far, color="#000000", alpha=0.06, linewidth=0)
     plots.shots_axis(axis, max(far, 21))
     axis.set_xlim(0, far)
-    axis.set_xlabel(f"shots to probability {level:g} (shaded: beyond the longest curve)")
+    axis.set_xlabel(
+        f"shots to probability {level:g}: median, 50 % and 90 % interval (shaded: beyond the longest curve)"
+    )
     axis.set_yticks(range(len(table)), labels, fontsize=8)
     axis.set_ylim(len(table) - 0.5, -0.5)
     axis.grid(axis="y", visible=False)

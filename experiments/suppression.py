@@ -71,6 +71,8 @@ class Config:
     keep_models: bool = False
     """keep the last checkpoint of each amount."""
 
+    hypotheses: tuple[str, ...] = tuple(suppression.HYPOTHESES)
+    """what the amounts may have in common."""
     laws: tuple[str, ...] = synthetic.SIX
     """laws to compare by amount."""
     fractions: tuple[float, ...] = (0.1, 0.5, 1.0)
@@ -247,7 +249,12 @@ def run(config: Config) -> None:
     print("\n2. Fitting and forecasting", flush=True)
     with progress("fitting", "fit") as advance:
         tables = suppression.analyse(
-            frame, favoured=config.favoured, laws=config.laws, fractions=config.fractions, on_done=advance
+            frame,
+            favoured=config.favoured,
+            hypotheses=config.hypotheses,
+            laws=config.laws,
+            fractions=config.fractions,
+            on_done=advance,
         )
     for caption, table in suppression.summaries(tables).values():
         print(f"\n{caption}\n\n{compare.to_text(table, digits=3)}")

@@ -41,22 +41,19 @@ BASE = (
 )
 TUNE = (
     *("--preset", "paper", "--sft-learning-rate", "5e-4", "--dpo-learning-rate", "5e-4"),
-    *("--laws", "bayesian_scoring", "--fractions", "1.0"),
+    *("--laws", "bayesian_scoring", "--fractions", "1.0", "--hypotheses", "knowledge_shared"),
 )
 
 
 @pytest.fixture(scope="session")
 def run_dir(tmp_path_factory) -> Path:
-    """The published pipeline at a very small size: pretraining, SFT by three amounts, then DPO by one more command."""
+    """The published pipeline at a very small size: pretraining, then SFT and DPO by two amounts."""
     import suppression as script
     import synthetic
 
     folder = tmp_path_factory.mktemp("suppression") / "run"
     assert synthetic.main(["--run-dir", str(folder), *BASE]) == 0
-    sft = ["--run-dir", str(folder), "--method", "sft", "--amounts", "4", "16", "64", *TUNE]
-    assert script.main(sft) == 0
-    dpo = ["--run-dir", str(folder), "--method", "dpo", "--amounts", "64", *TUNE, "--resume"]
-    assert script.main(dpo) == 0
+    assert script.main(["--run-dir", str(folder), "--amounts", "8", "64", *TUNE]) == 0
     return folder
 
 
@@ -68,8 +65,8 @@ def test_fine_tuning_suppresses_and_shots_bring_back(run_dir):
         change = zero[method, 64] - zero[method, 0]
         assert change[0] > 0.02, method
         assert (change[[1, 2]] < -0.02).all(), method
-    # 4 documents suppress the other tasks a little, and shots bring them up again.
-    few = final[(final["method"] == "sft") & (final["amount"] == 4) & (final["source"] > 0)]
+    # 8 documents suppress the other tasks a little, and shots bring them up again.
+    few = final[(final["method"] == "sft") & (final["amount"] == 8) & (final["source"] > 0)]
     by_shots = few[few["k"] == 3].groupby("shots")["prob"].mean()
     assert by_shots.iloc[-4:].mean() > by_shots.iloc[:2].mean() + 0.03
 
@@ -78,7 +75,7 @@ def test_the_prior_of_the_favoured_task_grows_with_the_amount(run_dir):
     fits = pd.read_csv(run_dir / "suppression" / "fits.csv")
     chosen = fits[(fits["hypothesis"] == "knowledge_shared") & (fits["method"] == "sft")]
     prior = chosen[chosen["source"] == 0].groupby("amount")["prior"].mean()
-    assert prior.index.tolist() == [0, 4, 16, 64]
+    assert prior.index.tolist() == [0, 8, 64]
     assert (np.diff(prior) > -0.01).all()
     assert prior.iloc[-1] > prior.iloc[0] + 0.1
 
@@ -107,9 +104,9 @@ def test_the_first_loss_of_preference_tuning_is_ln_2(run_dir):
 def test_results_are_whole(run_dir):
     folder = run_dir / "suppression"
     sharing_table = pd.read_csv(folder / "sharing.csv")
-    assert set(sharing_table["hypothesis"]) == set(suppression.HYPOTHESES)
+    assert set(sharing_table["hypothesis"]) == {"all_free", "knowledge_shared"}
     forecasts = pd.read_csv(folder / "forecast.csv")
-    # 2 k × (3 amounts of SFT + 1 of DPO) × 2 suppressed tasks × 2 windows × 2 forecasters
+    # 2 k × 2 amounts of SFT and of DPO × 2 suppressed tasks × 2 windows × 2 forecasters
     assert len(forecasts) == 2 * 4 * 2 * 2 * 2
     known = forecasts[forecasts["forecaster"] == "knowledge"]
     assert (known["lo90"] <= known["predicted"]).all() and (known["predicted"] <= known["hi90"]).all()
@@ -133,10 +130,21 @@ def test_mistakes_of_the_command_are_named(run_dir, tmp_path, capsys):
         assert script.main(arguments) == 2
         error = capsys.readouterr().err
         assert message in error and error.count("\n") == 1, error
-    changed = ["--run-dir", str(run_dir), "--resume", "--method", "sft", "--amounts", "4", *TUNE]
+    changed = ["--run-dir", str(run_dir), "--resume", "--method", "sft", "--amounts", "8", *TUNE]
     changed[changed.index("5e-4")] = "1e-3"
     assert script.main(changed) == 2
     assert "learning_rate is 0.0005 there and 0.001 now" in capsys.readouterr().err
+
+
+def test_a_later_command_adds_to_an_earlier_one(tmp_path):
+    import suppression as script
+
+    old = pd.DataFrame({"method": ["none", "sft", "sft"], "amount": [0, 8, 64], "prob": [0.1, 0.2, 0.3]})
+    old.to_csv(tmp_path / "curves.csv", index=False)
+    new = pd.DataFrame({"method": ["none", "sft", "dpo"], "amount": [0, 64, 8], "prob": [0.4, 0.5, 0.6]})
+    both = script.with_earlier(new, tmp_path / "curves.csv", ["method", "amount"])
+    assert both["prob"].tolist() == [0.2, 0.4, 0.5, 0.6]
+    assert script.with_earlier(new, tmp_path / "none.csv", ["method", "amount"]) is new
 
 
 # --- fine-tuning ---

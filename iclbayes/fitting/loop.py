@@ -81,15 +81,16 @@ def minimise(
         return optimizer.update(grad, state, theta, value=value, grad=grad, value_fn=value_fn, **extra)
 
     def step(points, run: _Run) -> _Run:
+        # Inside a round the runs are the last axis of everything: small matrices then vectorise over runs.
         value, grad, gram = evaluate(problem, run.theta, points)
         finite = jnp.isfinite(value)
         better = finite & (value < run.best_value) & ~run.done
         best_value = jnp.where(better, value, run.best_value)
-        updates, state = jax.vmap(update, in_axes=(0, 0, 0, 0, 0, -1))(
+        updates, state = jax.vmap(update, in_axes=-1, out_axes=-1)(
             grad, run.state, run.theta, value, gram, points
         )
         moved = optax.apply_updates(run.theta, updates)
-        lost = ~jnp.all(jnp.isfinite(moved), axis=1)
+        lost = ~jnp.all(jnp.isfinite(moved), axis=0)
         steps = run.steps + ~run.done
         mark, mark_value = run.mark, run.mark_value
 
@@ -98,7 +99,7 @@ def minimise(
             ended = flag  # such an optimizer also steps back by itself from a value that is not finite
         else:
             lost = lost | ~finite
-            flat = jnp.max(jnp.abs(grad), axis=1) <= gtol * jnp.abs(value)
+            flat = jnp.max(jnp.abs(grad), axis=0) <= gtol * jnp.abs(value)
             # Progress is judged over blocks of `patience` steps, since Adam's value is not monotone.
             due = steps - mark >= patience
             stalled = due & (mark_value - best_value <= ftol * jnp.abs(best_value) + 1e-22)
@@ -106,26 +107,26 @@ def minimise(
             mark_value = jnp.where(due, best_value, mark_value)
             ended = flat | stalled
         new = _Run(
-            theta=jnp.where(lost[:, None], run.theta, moved),
+            theta=jnp.where(lost, run.theta, moved),
             state=state,
-            best=jnp.where(better[:, None], run.theta, run.best),
+            best=jnp.where(better, run.theta, run.best),
             best_value=best_value,
-            best_grad=jnp.where(better[:, None], grad, run.best_grad),
-            best_gram=jnp.where(better[:, None, None], gram, run.best_gram),
+            best_grad=jnp.where(better, grad, run.best_grad),
+            best_gram=jnp.where(better, gram, run.best_gram),
             mark=mark,
             mark_value=mark_value,
             steps=steps,
             ended=ended,
             done=ended | lost | (steps >= max_steps),
         )
-        return jax.tree.map(lambda a, b: jnp.where(_like(run.done, a), b, a), new, run)
+        return jax.tree.map(lambda a, b: jnp.where(run.done, b, a), new, run)
 
     def advance(carry):
         runs, _ = carry
         chosen = jnp.nonzero(~runs.done, size=pool, fill_value=n_runs)[0]
         live = chosen < n_runs
         take = jnp.minimum(chosen, n_runs - 1)
-        run = jax.tree.map(lambda a: a[take], runs)
+        run = jax.tree.map(lambda a: jnp.moveaxis(a[take], 0, -1), runs)
         run = run._replace(done=run.done | ~live)
         points = jax.tree.map(lambda a: jnp.moveaxis(a[owner[take]], 0, -1), data)
         run = jax.lax.while_loop(
@@ -133,7 +134,8 @@ def minimise(
             lambda c: (c[0] + 1, step(points, c[1])),
             (jnp.zeros((), jnp.int32), run),
         )[1]
-        runs = jax.tree.map(lambda a, b: a.at[chosen].set(b, mode="drop", unique_indices=False), runs, run)
+        back = lambda a, b: a.at[chosen].set(jnp.moveaxis(b, -1, 0), mode="drop")  # noqa: E731
+        runs = jax.tree.map(back, runs, run)
         return runs, jnp.any(~runs.done)
 
     zero = jnp.zeros((n_runs,), jnp.int32)
@@ -148,7 +150,7 @@ def minimise(
 
 
 class _Run(NamedTuple):
-    """State of the minimisations, each leaf with the leading axis [B]."""
+    """State of the minimisations, each leaf with the leading axis [B] between rounds, and with it last inside one."""
 
     theta: Array
     state: optax.OptState
@@ -161,7 +163,3 @@ class _Run(NamedTuple):
     steps: Array
     ended: Array  # nothing left to gain
     done: Array  # ended, lost or out of steps
-
-
-def _like(mask: Array, value: Array) -> Array:
-    return mask.reshape(mask.shape + (1,) * (value.ndim - 1))

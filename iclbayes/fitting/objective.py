@@ -119,17 +119,15 @@ def evaluate(problem: Problem, theta: Array, data: Data) -> tuple[Array, Array, 
     """Objective, gradient and Gauss–Newton matrix at B parameter vectors.
 
     Args:
-      theta: [B, P].
+      theta: [P, B].
       data: its points.
 
     Returns:
-      value [B] = Σ_points w ℓ(p, y) + ridge, gradient [B, P], gram [B, P, P] ≈ ∂²value.
+      value [B] = Σ_points w ℓ(p, y) + ridge, gradient [P, B], gram [P, P, B] ≈ ∂²value.
     """
-    q, chain = jax.vmap(lambda t: (problem.local(t), jax.jacfwd(problem.local)(t)))(
-        theta
-    )  # [B, d, S], [B, d, S, P]
-    q_last = jnp.moveaxis(q, 0, -1)[:, :, None, :]  # [d, S, 1, B]
-    p, rows = problem.law.point_and_jacobian(q_last, data.x)
+    both = lambda t: (problem.local(t), jax.jacfwd(problem.local)(t))  # noqa: E731
+    q, chain = jax.vmap(both, in_axes=-1, out_axes=-1)(theta)  # [d, S, B], [d, S, P, B]
+    p, rows = problem.law.point_and_jacobian(q[:, :, None, :], data.x)
     loss, slope, curvature = problem.loss(p, data.y)
     value = jnp.sum(data.w * loss, axis=(0, 1))
     slope, curvature = data.w * slope, data.w * curvature
@@ -145,14 +143,15 @@ def evaluate(problem: Problem, theta: Array, data: Data) -> tuple[Array, Array, 
     else:
         stacked = jnp.stack([jnp.broadcast_to(r, p.shape) for r in rows])
         gram_local = jnp.stack([jnp.sum(stacked * (curvature * r), axis=2) for r in rows])  # [d, d, S, B]
-    grad = jnp.einsum("bisp,isb->bp", chain, grad_local)
-    half = jnp.einsum("ijsb,bjsq->bisq", gram_local, chain)
-    gram = jnp.einsum("bisp,bisq->bpq", chain, half)
+    # Sums of products with the batch last, not batched matrix products: these matrices are too small for a library call each.
+    grad = jnp.sum(chain * grad_local[:, :, None], axis=(0, 1))
+    half = jnp.sum(gram_local[:, :, :, None] * chain[None], axis=1)  # [d, S, P, B]
+    gram = jnp.sum(chain[:, :, :, None] * half[:, :, None], axis=(0, 1))
     if problem.ridge:
         centre, precision = (a.astype(theta.dtype) for a in problem.ridge_terms())
-        value = value + penalty(problem, theta, data.pull)
-        grad = grad + 2 * data.pull[:, None] * precision * (theta - centre)
-        gram = gram + 2 * data.pull[:, None, None] * jnp.diag(precision)
+        value = value + penalty(problem, theta.T, data.pull)
+        grad = grad + 2 * data.pull * precision[:, None] * (theta - centre[:, None])
+        gram = gram + 2 * data.pull * jnp.diag(precision)[:, :, None]
     return value, grad, gram
 
 
