@@ -10,7 +10,6 @@ from jax import Array
 
 from .objective import Data, Problem, evaluate, evaluate_value
 
-
 POOL_POINTS = 12_000  # points of all runs that advance together: a dozen arrays of them fit in a core's cache
 
 
