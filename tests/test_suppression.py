@@ -188,6 +188,9 @@ def test_amounts_are_nested_and_of_the_right_tasks(small):
     ):  # task 2 has no weight, so 0 alone is rejected
         nll = [float(ginc.mixture_nll(world, rows, blocks=1, weights=np.eye(3)[z]).mean) for z in range(3)]
         assert np.argmin(nll) == task
+    # Only HMM 0 is left to reject, whatever its weight: the same rows.
+    other = suppression.tuning_data(world, jax.random.key(1), how, 66, 24, reference=model, weights=(1, 9, 0))
+    np.testing.assert_array_equal(pairs.rejected, other.rejected)
     np.testing.assert_allclose(pairs.chosen_reference, -training.token_nll(model, pairs.chosen), atol=1e-5)
 
 

@@ -159,6 +159,8 @@ def figures(
             found[f"efficiency_{method}"] = plots.plot_parameter(
                 mine, x="layers", y="efficiency", line="k", panel="amount", labels=labels, logy=True
             )
+            for axis in found[f"efficiency_{method}"].axes:
+                axis.set_xlim(-0.5, mine["layers"].nunique() - 0.5)
         levels = _levels(free[free["method"] == method], favoured)
         for name in ("gamma", "beta"):
             found[f"{name}_{method}"] = plots.plot_parameter(
