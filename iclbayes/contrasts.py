@@ -14,7 +14,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +26,7 @@ from .curves import Curves
 from .files import InputError
 from .fits import Fits, fit
 from .fitting import execute
-from .laws import Law, task_weights
+from .laws import Law, Scoring, bayesian_scoring, get, task_weights
 
 PARAMETERS = ("prior", "efficiency", "spread", "gamma", "beta")
 QUANTILES = {"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}
@@ -286,27 +286,72 @@ def _common_sources(curves: Curves, a: int, b: int) -> list:
     return [source for source in curves.source[curves.group == b] if source in mine]
 
 
+@dataclasses.dataclass(frozen=True)
+class _BetaAlone(Law):
+    """The scoring law or its heterogeneous kin with β as a raw parameter of its own, so that it can be shared without γ.
+
+    Raw: beta = logit β, gamma = logit((γ − β)/(1 − β)); the others as in `base`.
+    """
+
+    base: Law = bayesian_scoring
+
+    param_names = property(lambda self: self.base.param_names)
+    per_source = property(lambda self: self.base.per_source)
+    ridge = property(lambda self: self.base.ridge)
+    needs: ClassVar[dict] = {}
+
+    @property
+    def ridge_at(self):
+        return {name: at for name, at in self.base.ridge_at.items() if name not in ("gamma", "beta")}
+
+    def _raw(self, raw):
+        """Raw parameters of `base`."""
+        rise = jax.nn.log_sigmoid(raw["gamma"])
+        log_gamma = jnp.logaddexp(jax.nn.log_sigmoid(raw["beta"]), jax.nn.log_sigmoid(-raw["beta"]) + rise)
+        log_rest = jax.nn.log_sigmoid(-raw["beta"]) + jax.nn.log_sigmoid(-raw["gamma"])  # ln(1 − γ)
+        return raw | {"gamma": log_gamma - log_rest, "beta": raw["beta"] - rise}
+
+    def raw_shapes(self, n_curves, background):
+        return self.base.raw_shapes(n_curves, background)
+
+    def constrain(self, raw):
+        return self.base.constrain(self._raw(raw))
+
+    def local(self, raw):
+        return self.base.local(self._raw(raw))
+
+    def point_and_jacobian(self, q, x):
+        return self.base.point_and_jacobian(q, x)
+
+    def guess(self, x, y, w, n_starts, key, background):
+        raw = self.base.guess(x, y, w, n_starts, key, background)
+        log_beta = jax.nn.log_sigmoid(raw["gamma"]) + jax.nn.log_sigmoid(raw["beta"])
+        gamma = raw["gamma"] + jax.nn.log_sigmoid(-raw["beta"])
+        return raw | {"gamma": gamma, "beta": log_beta - jnp.log1p(-jnp.exp(log_beta))}
+
+
 def sharing_tests(
     curves: Curves, law: str | Law, pairs: Sequence[tuple[str, str]], *, column: str = "model", **options
 ) -> pd.DataFrame:
     """For every pair and condition: how much worse is the law if before and after have one parameter in common?
 
     F = (ΔSSE / ΔP) / (SSE_free / (N − P_free)), of least-squares fits to both sides at once. Fitting again what the shared
-    parameter leaves free, it sees trade-offs between parameters that a standard error does not. β is fitted as a ratio to γ,
-    so its test has γ in common on both sides: where γ moved it is cautious.
+    parameter leaves free, it sees trade-offs between parameters that a standard error does not.
 
     Args:
       curves, pairs, column: as for `contrast`.
-      law: with prior, efficiency, gamma, beta.
+      law: the scoring or the heterogeneous law, or one of their log readings.
       **options: of `iclbayes.fit`.
 
     Returns:
       A row per pair, condition and parameter: pair (number), parameter, f, p_value. Points of one prompt are correlated, so
       p_value is somewhat too small for curves from few prompts. NaN without spare points.
     """
-    from .laws import get
-
     law = get(law)
+    if not isinstance(law, Scoring):
+        raise InputError(
+            f"point fits of the law {law.name} cannot be contrasted; take posteriors, or bayesian_scoring"
+        )
     parts, rows = [], []
     for number, (a, b, _) in enumerate(paired_groups(curves, pairs, column)):
         common = _common_sources(curves, a, b)
@@ -316,8 +361,11 @@ def sharing_tests(
     both = concatenate(parts, pd.DataFrame(rows, columns=["pair", "role"]))
     n_pairs = len(rows) // 2
 
-    def judged(share):
-        fits = fit(both, law, **({"share": share, "across": "role"} if share else {}), **options)
+    alone = _BetaAlone(f"{law.name}_beta", law.log_shots, law.shot_offset, base=law)
+
+    def judged(name):
+        share = {"share": (name,), "across": "role"} if name else {}
+        fits = fit(both, alone if name == "beta" else law, **share, **options)
         weight = both.weight > 0
         pair = both.keys["pair"].to_numpy()[both.group[both.point_curve()]][weight]
         residual = (fits.predict(both) - both.prob)[weight]
@@ -327,14 +375,10 @@ def sharing_tests(
         return np.bincount(pair, residual**2, n_pairs), n_params, np.bincount(pair, minlength=n_pairs)
 
     names = [name for name in PARAMETERS if name in law.param_names]
-    needs = {name: tuple(law.needs.get(name, ())) for name in names}
-    shares = list(dict.fromkeys(share for name in names for share in (needs[name], (*needs[name], name))))
-    with ThreadPoolExecutor(min(execute.cores(), len(shares))) as pool:  # compilation runs on one core
-        found = dict(zip(shares, pool.map(judged, shares), strict=True))
+    with ThreadPoolExecutor(min(execute.cores(), len(names) + 1)) as pool:  # compilation runs on one core
+        (free, n_free, n_points), *shared = pool.map(judged, ["", *names])
     tables = []
-    for name in names:
-        needed = needs[name]
-        (free, n_free, n_points), (sse, n_params, _) = found[needed], found[(*needed, name)]
+    for name, (sse, n_params, _) in zip(names, shared, strict=True):
         spare, gained = n_points - n_free, n_free - n_params
         with np.errstate(divide="ignore", invalid="ignore"):
             f = np.maximum(sse - free, 0.0) / gained / (free / spare)
