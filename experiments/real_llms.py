@@ -24,6 +24,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
+import jax
 import numpy as np
 import pandas as pd
 import tyro
@@ -150,6 +151,11 @@ def check(config: Config) -> None:
         raise InputError(
             f"--law {config.law} has no {', '.join(sorted(missing))}; take bayesian_scoring, bayesian_sampling, "
             "bayesian_heterogeneous or one of their _log readings"
+        )
+    scoring = isinstance(iclbayes.laws.get(config.law), iclbayes.laws.Scoring)
+    if config.base and not config.posterior and not scoring:
+        raise InputError(
+            f"point fits of {config.law} cannot be contrasted; leave out --no-posterior or take --law bayesian_scoring"
         )
 
 
@@ -458,7 +464,8 @@ def run(config: Config) -> Path:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point. Returns the exit status."""
-    use_compilation_cache()
+    if not jax.config.jax_compilation_cache_dir:
+        use_compilation_cache()
     description = __doc__.splitlines()[0]
     config = tyro.cli(Config, args=None if arguments is None else list(arguments), description=description)
     return run_guarded(lambda: run(config))

@@ -107,7 +107,7 @@ def test_tables_and_figures_are_written(results):
 
 
 def test_a_gamma_that_moved_is_told_from_the_prior():
-    frame = simulate(5, {"base": 0.1, "chat": 0.1}, gamma={"base": 0.85, "chat": 0.65})
+    frame = simulate(5, {"base": 0.2, "chat": 0.2}, gamma={"base": 0.85, "chat": 0.7})
     curves = iclbayes.curves_from_frame(frame, group_by=["model", "task"], source="source")
     pairs = [("base", "chat")]
     tests = contrasts.sharing_tests(curves, "bayesian_scoring", pairs)
@@ -115,8 +115,29 @@ def test_a_gamma_that_moved_is_told_from_the_prior():
     table = contrasts.contrast(draws, pairs, tests=tests)
     unsafe = table[table["source"] != "safe"].set_index(["parameter", "task"])["moved"]
     for task in TASKS:
-        assert unsafe["gamma", task] == "down"
-        assert unsafe["prior", task] in ("same", "unclear")
+        found = {name: unsafe[name, task] for name in ("prior", "gamma", "beta")}
+        assert found == {"prior": "same", "gamma": "down", "beta": "same"}
+        assert unsafe["efficiency", task] == "same"
+    with pytest.raises(InputError, match="bayesian_sampling cannot be contrasted"):
+        contrasts.sharing_tests(curves, "bayesian_sampling", pairs)
+
+
+def test_posteriors_give_the_same_verdict(tmp_path, capsys):
+    frame = simulate(3)
+    frame = frame[(frame["task"] == "pursuit") & (frame["source"] == "unsafe")]
+    frame.to_csv(tmp_path / "curves.csv", index=False)
+    out = tmp_path / "out"
+    arguments = ["--curves", str(tmp_path / "curves.csv"), "--out-dir", str(out), "--method", "laplace"]
+    arguments += ["--laws", "bayesian_scoring", "--fractions", "1.0", "--no-discrepancy"]
+    arguments += ["--base", "base", "--instruct", "chat", "--tolerance", "0.8"]
+    assert real_llms.main(arguments) == 0
+    assert "posteriors, laplace" in capsys.readouterr().out
+    table = pd.read_csv(out / "contrast.csv", keep_default_na=False).set_index("parameter")["moved"]
+    assert table.to_dict() == {"prior": "down", "efficiency": "same", "gamma": "same", "beta": "same"}
+    assert pd.read_csv(out / "diagnostics.csv")["ok"].all()
+    weights = pd.read_csv(out / "posterior.csv").groupby("model")[["median", "lo90", "hi90"]].first()
+    for model, unsafe in PRIORS.items():  # at 0 shots the weight of the task is its prior
+        assert weights.loc[model, "lo90"] - 0.02 < unsafe < weights.loc[model, "hi90"] + 0.02
 
 
 def test_normal_draws_have_the_moments_of_the_fit():
@@ -192,6 +213,10 @@ def test_holm_is_the_step_down_rule():
         ),
         (["--level", "1.5"], "--level 1.5 is not a probability"),
         (["--law", "power"], "--law power has no beta, gamma, prior"),
+        (
+            ["--law", "bayesian_sampling", "--no-posterior", "--base", "base", "--instruct", "chat"],
+            "point fits of bayesian_sampling cannot be contrasted",
+        ),
         (["--group-by", "model", "colour"], "no column 'colour'"),
         (["--group-by", "task", "--base", "base", "--instruct", "chat"], "not among the group columns"),
     ],
