@@ -7,7 +7,8 @@ Both sample the same numpyro model of the same curves (logistic law, binomial co
 vectorised) and runs over `--loop` of the curves; its compilation is not counted, ours is not either. Compared is time per
 effective draw: seconds a curve over the smallest bulk ESS of a curve's parameters, median over curves.
 
-Hardware: two CPU cores, about 5 minutes. Expected: at least 10 times the loop, and at least 300 curves a second for Laplace.
+Hardware: two CPU cores, about 5 minutes. The goals are 10 times the loop and 300 curves a second for Laplace. Measured, see
+bench_posterior.md: 3 times the loop, short of the goal, and 950 curves a second.
 """
 
 import argparse
