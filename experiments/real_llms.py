@@ -251,6 +251,12 @@ def as_markdown(tables: Sequence[tuple[str, pd.DataFrame]]) -> str:
     )
 
 
+def significant(frame: pd.DataFrame) -> pd.DataFrame:
+    """Three significant digits of every number that is not whole: parameters differ by orders of magnitude."""
+    floats = frame.select_dtypes("float").columns
+    return frame.assign(**{name: [f"{value:.3g}" for value in frame[name]] for name in floats})
+
+
 def write_table(frame: pd.DataFrame, path: Path) -> None:
     """A CSV file, whole or not at all."""
     with atomic_path(path) as temporary:
@@ -278,6 +284,11 @@ VERDICTS = {
 def short(value: object) -> str:
     """A name without the folder or owner before it."""
     return str(value).rstrip("/").split("/")[-1]
+
+
+def _source(table: pd.DataFrame) -> list[str]:
+    """The column `source`, where it tells anything apart."""
+    return ["source"] if len(set(table["source"]) - {""}) > 1 else []
 
 
 def plot_contrast(table: pd.DataFrame, tolerance: float) -> Figure:
@@ -328,7 +339,7 @@ def plot_posterior(table: pd.DataFrame, keys: Sequence[str], largest: float, mos
 
     Shots beyond the longest curve are shaded.
     """
-    line, others = keys[0], [*keys[1:], "source"]
+    line, others = keys[0], [*keys[1:], *_source(table)] or ["source"]
     parts = list(table.groupby(others, sort=False))
     lines = list(dict.fromkeys(table[line]))
     figure, axes = plots.panels(min(len(parts), most), sharey=True, columns=4)
@@ -354,7 +365,8 @@ def plot_posterior(table: pd.DataFrame, keys: Sequence[str], largest: float, mos
 
 def plot_reach(table: pd.DataFrame, keys: Sequence[str], level: float, largest: float) -> Figure:
     """Shots to the level: median, 50 % and 90 % intervals, with the chance of never at the right; a row per curve."""
-    labels = table.apply(lambda r: ", ".join(short(r[c]) for c in [*keys, "source"]), axis=1)
+    shown = [*keys, *_source(table)]
+    labels = table.apply(lambda r: ", ".join(short(r[c]) for c in shown), axis=1)
     figure, (axis,) = plots.panels(1, width=7.5, height=0.9 + 0.3 * len(table))
     quantiles = table[["q05", "q25", "q50", "q75", "q95"]].to_numpy(float)
     finite = quantiles[np.isfinite(quantiles)]
@@ -379,7 +391,7 @@ def plot_reach(table: pd.DataFrame, keys: Sequence[str], level: float, largest: 
     plots.shots_axis(axis, max(far, 21))
     axis.set_xlim(0, far)
     axis.set_xlabel(
-        f"shots to probability {level:g}: median, 50 % and 90 % interval (shaded: beyond the longest curve)"
+        f"shots to probability {level:g}: median, 50 % and 90 % interval\n(shaded: beyond the longest curve)"
     )
     axis.set_yticks(range(len(table)), labels, fontsize=8)
     axis.set_ylim(len(table) - 0.5, -0.5)
@@ -453,8 +465,9 @@ def run(config: Config) -> Path:
         )
     )
     figures["reach"] = plot_reach(reach, config.group_by, config.level, largest)
+    summary = [(caption, significant(frame)) for caption, frame in summary]
     for caption, frame in summary:
-        print(f"\n{caption}\n\n{compare.to_text(frame, digits=3)}")
+        print(f"\n{caption}\n\n{compare.to_text(frame)}")
     write_text(as_markdown(summary), out / "summary.md")
     for name, figure in figures.items():
         plots.save(figure, out / f"{name}.png")
