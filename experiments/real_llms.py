@@ -305,9 +305,9 @@ def plot_contrast(table: pd.DataFrame, tolerance: float) -> Figure:
         lambda r: ", ".join([f"{short(r['before'])} → {short(r['after'])}", *(short(r[c]) for c in others)]),
         axis=1,
     )
-    table = table.assign(
-        label=labels + np.where(table["source"] == "", "", ", " + table["source"].astype(str))
-    )
+    if _source(table):
+        labels = labels + np.where(table["source"] == "", "", ", " + table["source"].astype(str))
+    table = table.assign(label=labels)
     most = max((table["parameter"] == name).sum() for name in names)
     figure, axes = plots.panels(len(names), columns=2, width=5.4, height=1.0 + 0.3 * most)
     for axis, name in zip(axes, names, strict=True):
