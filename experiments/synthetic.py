@@ -315,7 +315,7 @@ def draw(
     config: Config, frame: pd.DataFrame, fits: pd.DataFrame, table: pd.DataFrame, run_dir: Path
 ) -> list[Path]:
     """Writes the figures; returns their paths."""
-    shown = frame[frame["seed"].isin((0, config.seeds[0]))].copy()
+    shown = frame[(frame["learner"] != "gpt2") | (frame["seed"] == config.seeds[0])].copy()
     shown["line"] = [
         f"GPT-2, {layers} layer{'s' * (layers > 1)}" if learner == "gpt2" else EXACT_LABELS[learner]
         for learner, layers in zip(shown["learner"], shown["layers"], strict=True)

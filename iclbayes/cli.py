@@ -41,6 +41,8 @@ class Fit:
     """parameter that the groups differing only in --across have in common."""
     across: Repeated = ()
     """column of --group-by over which --share parameters are shared."""
+    background: bool | None = None
+    """add a task that owns no curve (default: only for groups of one curve)."""
     shot_offset: float = 0.0
     """added to the shots of Bayesian laws; 1 meets the published code."""
     starts: int = 8
@@ -65,6 +67,7 @@ class Fit:
             "loss": self.loss,
             "share": self.share,
             "across": self.across,
+            "background": self.background,
             "shot_offset": self.shot_offset,
             "n_starts": self.starts,
             "max_steps": self.max_steps,
@@ -75,6 +78,7 @@ class Fit:
             from .plots import check_suffix
 
             check_suffix(self.plot)
+            _check_folder(self.plot)
         laws = self.law or ("bayesian_scoring",)
         from .laws import get
 
@@ -89,12 +93,9 @@ class Fit:
     def _whole(self, laws, options) -> None:
         import pandas as pd
 
-        from . import fits, plots, reading
+        from . import fits, plots
 
-        curves = reading.read_curves(
-            self.curves, group_by=self.group_by, source=self.source, value=self.value
-        )
-        print(f"{self.curves}: {curves!r}")
+        curves = read_and_tell(self.curves, self.group_by, self.source, self.value)
         found = []
         for law in laws:
             with progress(f"fitting {law}", "fit") as advance:
@@ -159,6 +160,8 @@ class Compare:
     """share of the shots to fit; repeat for several (default: 1). 1 evaluates on all points, less on the rest."""
     loss: str = "squared"
     """squared, squared_nll, squared_log_nll, huber or binomial."""
+    background: bool | None = None
+    """add a task that owns no curve (default: only for groups of one curve)."""
     shot_offset: float = 0.0
     """added to the shots of Bayesian laws; 1 meets the published code."""
     starts: int = 8
@@ -179,20 +182,18 @@ class Compare:
     def run(self) -> None:
         """Runs the command."""
         from . import compare as comparing
-        from . import plots, reading
+        from . import plots
         from .laws import SIX
 
         _check_table_path(self.out)
         if self.plot is not None:
             plots.check_suffix(self.plot)
+            _check_folder(self.plot)
         if self.style not in comparing.FORMATS:
             raise InputError(
                 f"unknown table style {self.style!r}: choose one of {', '.join(comparing.FORMATS)}"
             )
-        curves = reading.read_curves(
-            self.curves, group_by=self.group_by, source=self.source, value=self.value
-        )
-        print(f"{self.curves}: {curves!r}")
+        curves = read_and_tell(self.curves, self.group_by, self.source, self.value)
         with progress("comparing laws", "fit") as advance:
             table = comparing.compare(
                 curves,
@@ -200,6 +201,7 @@ class Compare:
                 self.fraction or (1.0,),
                 on_done=advance,
                 loss=self.loss,
+                background=self.background,
                 shot_offset=self.shot_offset,
                 n_starts=self.starts,
                 max_steps=self.max_steps,
@@ -216,16 +218,31 @@ class Compare:
 
 
 def print_comparison(table, style: str = "plain") -> None:
-    """Prints mean and median NRMSE per law and fraction and the paired t-tests."""
+    """Prints mean NRMSE per law and fraction, over how many curves, and the paired t-tests."""
     from . import compare as comparing
 
-    curves = table.groupby(["law", "fraction"]).size().iloc[0]
-    print(f"\nMean NRMSE over {curves} curves, by the share of shots that was fitted\n")
+    counts = list(dict.fromkeys(len(wide) for wide in comparing.common_curves(table).values()))
+    told = ", ".join(map(str, counts))
+    print(f"\nMean NRMSE over {told} curves, by the share of shots that was fitted\n")
     print(comparing.to_text(comparing.mean_table(table), style, index=True))
     tests = comparing.paired_tests(table)
     if len(tests):
         print("\nPaired t-tests of NRMSE over curves, best law against each other one\n")
         print(comparing.to_text(tests, style))
+
+
+def read_and_tell(path: Path, group_by, source: str | None, value: str | None):
+    """Reads curves and says what they are; warns of a column `source` that would be averaged away."""
+    from . import reading
+
+    frame = reading.read_table(path)
+    curves = reading.curves_from_frame(frame, group_by=group_by, source=source, value=value, name=str(path))
+    print(f"{path}: {curves!r} from {len(frame)} rows")
+    if source is None and "source" in frame and "source" not in group_by and frame["source"].nunique() > 1:
+        print(
+            "iclbayes: warning: the column 'source' is averaged over; give --source source", file=sys.stderr
+        )
+    return curves
 
 
 class progress:
@@ -265,6 +282,10 @@ def _summary(fits) -> str:
 def _check_table_path(path: Path) -> None:
     if path.suffix not in (".csv", ".parquet"):
         raise InputError(f"{path}: tables are written as .csv or .parquet; change the ending")
+    _check_folder(path)
+
+
+def _check_folder(path: Path) -> None:
     if not path.resolve().parent.is_dir():
         raise InputError(f"{path}: there is no folder {path.parent}; make it first or choose another place")
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+import jax
 import numpy as np
 import pandas as pd
 from scipy import stats
@@ -57,7 +58,7 @@ def compare(
     for f in fractions:
         if not 0 < f <= 1:
             raise InputError(f"fraction {f} is not in (0, 1]")
-    taken = {"law", "fraction", "source", *METRICS, "n_fit", "n_eval"} & set(curves.keys.columns)
+    taken = {"law", "fraction", *METRICS, "n_fit", "n_eval"} & set(curves.keys.columns)
     if taken:
         raise InputError(
             f"column {taken.pop()!r} has a meaning of its own in the table: rename it before grouping by it"
@@ -72,9 +73,9 @@ def compare(
     n_points = len(curves.shots)
     n_fit = np.bincount(many.point_curve(), (to_fit.weight > 0).astype(float), many.n_curves).astype(int)
     tables = []
-    with ThreadPoolExecutor(
-        min(cores(), len(laws))
-    ) as pool:  # compilation runs on one core: let the laws overlap
+    # Compilation runs on one core: let the laws overlap. Hosts, though, must meet in the same order.
+    workers = min(cores(), len(laws)) if jax.process_count() == 1 else 1
+    with ThreadPoolExecutor(workers) as pool:
         predictions = pool.map(lambda law: fit(to_fit, law, on_done=on_done, **options).predict(many), laws)
         predictions = list(predictions)
     for law, predicted in zip(laws, predictions, strict=True):
@@ -92,40 +93,40 @@ def compare(
     return pd.concat(tables, ignore_index=True)
 
 
+def common_curves(table: pd.DataFrame, metric: str = "nrmse") -> dict[float, pd.DataFrame]:
+    """For each fraction, the metric of the curves that have a finite one under every law: curves as rows, laws as columns."""
+    curve = [c for c in table.columns if c not in {"law", "fraction", *METRICS, "n_fit", "n_eval"}]
+    found = {}
+    for fraction, part in table.groupby("fraction", sort=True):
+        wide = part.set_index([*curve, "law"])[metric].unstack("law", sort=False)
+        found[float(fraction)] = wide[np.isfinite(wide.to_numpy(float)).all(axis=1)]
+    return found
+
+
 def mean_table(table: pd.DataFrame, metric: str = "nrmse") -> pd.DataFrame:
-    """Mean of a metric over curves: laws as rows in the order of the table, fractions as columns."""
-    means = table.pivot_table(
-        index="law", columns="fraction", values=metric, aggfunc="mean", sort=False, dropna=False
-    )
-    return means[sorted(means.columns)]
+    """Mean of a metric over the curves that every law could be scored on: laws as rows, fractions as columns."""
+    means = pd.DataFrame({fraction: wide.mean() for fraction, wide in common_curves(table, metric).items()})
+    means.index.name = "law"
+    return means.reindex(list(dict.fromkeys(table["law"])))
 
 
 def paired_tests(table: pd.DataFrame, metric: str = "nrmse") -> pd.DataFrame:
     """Paired t-tests of the best law against each other one, per fraction, over curves (group and source).
 
     Returns:
-      Columns: fraction, law (the lowest mean), versus, difference (mean of law − versus), t, p (two-sided), n (pairs). Curves
-      without a finite value under either law are left out of that pair. t and p are NaN for fewer than two pairs, or if all
-      differences are equal.
+      Columns: fraction, law (the lowest mean), versus, difference (mean of law − versus), t, p (two-sided), n (pairs), over the
+      curves of `common_curves`. t and p are NaN for fewer than two curves, or if all differences are equal.
     """
-    curve = [c for c in table.columns if c not in {"law", "fraction", *METRICS, "n_fit", "n_eval"}]
     rows = []
-    for fraction, part in table.groupby("fraction", sort=True):
-        wide = part.pivot_table(
-            index=curve, columns="law", values=metric, sort=False, dropna=False, observed=True
-        )
-        wide = wide[part["law"].unique()]
-        best = wide.mean().idxmin() if wide.notna().any().any() else wide.columns[0]
-        for other in wide.columns:
-            if other == best:
-                continue
-            pair = wide[[best, other]].to_numpy(float)
-            pair = pair[np.isfinite(pair).all(axis=1)]
-            difference = pair[:, 0] - pair[:, 1]
-            varied = len(pair) > 1 and np.ptp(difference) > 0
-            t, p = stats.ttest_rel(pair[:, 0], pair[:, 1]) if varied else (np.nan, np.nan)
-            mean = difference.mean() if len(pair) else np.nan
-            rows.append((fraction, best, other, mean, float(t), float(p), len(pair)))
+    for fraction, wide in common_curves(table, metric).items():
+        if wide.empty:
+            continue
+        best = wide.mean().idxmin()
+        for other in wide.columns.drop(best):
+            difference = (wide[best] - wide[other]).to_numpy()
+            varied = len(difference) > 1 and np.ptp(difference) > 0
+            t, p = stats.ttest_rel(wide[best], wide[other]) if varied else (np.nan, np.nan)
+            rows.append((fraction, best, other, difference.mean(), float(t), float(p), len(difference)))
     return pd.DataFrame(rows, columns=["fraction", "law", "versus", "difference", "t", "p", "n"])
 
 

@@ -39,7 +39,7 @@ class Curves:
       group: [C] group of each curve, ascending.
       source: [C] label of each curve's source.
       start: [C + 1] offsets into the point arrays.
-      shots: [N] examples before the query, ascending within a curve, no repeats.
+      shots: [N] examples before the query; from a file, ascending within a curve and without repeats.
       prob: [N] mean probability of the right answer, in [0, 1].
       weight: [N] weight of each point in a fit, ≥ 0.
       stderr: [N] standard error of `prob`, NaN where unknown.
@@ -107,6 +107,13 @@ class Curves:
             ) from None
         n_groups, n_curves, _ = prob.shape
         keep = weight.reshape(n_groups * n_curves, -1) > 0
+        used = weight > 0
+        if not (np.isfinite(shots[used]).all() and (shots[used] >= 0).all()):
+            raise InputError("shots are not all numbers ≥ 0 where the weight is positive; drop those points")
+        if not ((prob[used] >= 0) & (prob[used] <= 1)).all():
+            raise InputError(
+                "prob is not between 0 and 1 everywhere that the weight is positive; drop those points"
+            )
         counts = keep.sum(1)
         mask = keep.reshape(-1)
         labels = np.asarray(list(range(n_curves)) if source is None else list(source))
@@ -241,6 +248,12 @@ class Curves:
                     )
                 )
         return found
+
+
+def curve_columns(curves: Curves) -> pd.DataFrame:
+    """A row per curve: its group's columns and its source (unless the groups are by source already)."""
+    frame = curves.keys.iloc[curves.group].reset_index(drop=True)
+    return frame if "source" in frame else frame.assign(source=curves.source)
 
 
 def _merge_short(lengths: np.ndarray, n_curves: int, budget: int = 2**17) -> np.ndarray:

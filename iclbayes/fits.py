@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pandas as pd
 
-from .curves import Curves
+from .curves import Curves, curve_columns
 from .files import InputError
 from .fitting import execute
 from .fitting.engine import DEFAULT_OPTIMIZER, FitResult, Status, constrain
@@ -17,6 +17,8 @@ from .fitting.losses import PointLoss, get_loss
 from .fitting.objective import Problem
 from .laws import Law, get
 from .layout import check_points, layout
+
+_DIAGNOSTICS = ("loss", "n_agreed", "steps", "status", "grad_norm", "condition")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,8 +104,12 @@ class Fits:
 
     @property
     def status(self) -> np.ndarray:
-        """One `Status` per fit [number of fits]."""
-        return np.concatenate([np.asarray(b.result.status).reshape(-1) for b in self.blocks])
+        """`Status` of each group's fit [G], for baselines of each curve's [C], in the order of the curves."""
+        out = np.zeros(self.curves.n_groups if self.law.joint else self.curves.n_curves, int)
+        for block in self.blocks:
+            index = block.groups if self.law.joint else block.curves
+            out[index] = np.asarray(block.result.status)[:, None]
+        return out
 
     def diagnostics(self) -> pd.DataFrame:
         """A row per fit: group columns, source (baselines), loss, n_agreed, steps, status, grad_norm, condition."""
@@ -112,7 +118,7 @@ class Fits:
             frame = self.curves.keys.iloc[block.groups[:, 0]].reset_index(drop=True)
             if not self.law.joint:
                 frame["source"] = self.curves.source[block.curves[:, 0]]
-            for name in ("loss", "n_agreed", "steps", "status", "grad_norm", "condition"):
+            for name in _DIAGNOSTICS:
                 frame[name] = np.asarray(getattr(block.result, name))
             frame["status"] = [Status(s).name.lower() for s in frame["status"]]
             rows.append(frame.assign(_order=block.curves[:, 0]))
@@ -125,7 +131,8 @@ class Fits:
           shots: [n], the same for every curve; or a `Curves` with the same curves, whose own shots are used.
 
         Returns:
-          [G, J, n] (NaN where a group has fewer sources), or [N] along the points of the given `Curves`.
+          [G, J, n] (NaN where a group has fewer sources), or [N] along the points of the given `Curves`; NaN for a curve of
+          which no point was fitted.
 
         Raises:
           InputError: the given curves are not those that were fitted.
@@ -138,10 +145,10 @@ class Fits:
 
     def _along(self, shots, function):
         if isinstance(shots, Curves):
-            if shots.n_curves != self.curves.n_curves:
-                raise InputError(
-                    f"these fits are of {self.curves.n_curves} curves, the ones given are {shots.n_curves}"
-                )
+            mine = self.curves
+            same = shots.n_curves == mine.n_curves and shots.keys.equals(mine.keys)
+            if not (same and (shots.group == mine.group).all() and (shots.source == mine.source).all()):
+                raise InputError("the curves given are not those that were fitted, or stand in another order")
             out = np.full(len(shots.shots), np.nan)
             sizes = np.diff(shots.start)
             for block in self.blocks:
@@ -152,6 +159,8 @@ class Fits:
                 real = np.arange(length) < sizes[block.curves][..., None]
                 value = self._call(function, block, shots.shots[at])
                 out[at[real]] = value[real]
+            empty = _count_positive(self.curves) == 0
+            out[empty[shots.point_curve()]] = np.nan
             return out
         shots = np.asarray(shots, float)
         if shots.ndim != 1:
@@ -161,6 +170,8 @@ class Fits:
         for block in self.blocks:
             grid = np.broadcast_to(shots, (*block.curves.shape, len(shots)))
             out[self.curves.group[block.curves], rank[block.curves]] = self._call(function, block, grid)
+        empty = _count_positive(self.curves) == 0
+        out[self.curves.group[empty], rank[empty]] = np.nan
         return out
 
     def _call(self, function, block, *arrays):
@@ -217,8 +228,12 @@ class Fits:
         """
         curve_group = self.curves.group
         rank = np.arange(self.curves.n_curves) - np.searchsorted(curve_group, curve_group)
-        frame = self.curves.keys.iloc[curve_group].reset_index(drop=True)
-        frame["source"] = self.curves.source
+        frame = curve_columns(self.curves)
+        taken = set(self.curves.keys) & {"law", *self.law.param_names, *_DIAGNOSTICS}
+        if taken:
+            raise InputError(
+                f"column {taken.pop()!r} has a meaning of its own in this table: rename it before grouping by it"
+            )
         frame["law"] = self.law.name
         tables = [("", self.params)] + ([("_se", self.stderr)] if stderr else [])
         for suffix, table in tables:
@@ -229,16 +244,18 @@ class Fits:
                     frame[name + suffix] = value[curve_group]
                 elif value.ndim == 2:
                     frame[name + suffix] = value[curve_group, rank]
-                    if (
-                        self.blocks[0].problem.background
-                        and name in ("prior", "beta")
-                        and value.shape[1] > rank.max() + 1
-                    ):
-                        frame[f"{name}_background{suffix}"] = value[curve_group, -1]
+                    sizes = np.bincount(curve_group)[
+                        curve_group
+                    ]  # a background stands behind the group's own tasks
+                    if name in ("prior", "beta") and (sizes < value.shape[1]).any():
+                        behind = value[curve_group, np.minimum(sizes, value.shape[1] - 1)]
+                        behind = np.where(sizes < value.shape[1], behind, np.nan)
+                        if np.isfinite(behind).any():
+                            frame[f"{name}_background{suffix}"] = behind
                 else:
                     for m in range(value.shape[2]):
                         frame[f"{name}_{m}{suffix}"] = value[curve_group, rank, m]
-        for name in ("loss", "n_agreed", "steps", "status", "grad_norm", "condition"):
+        for name in _DIAGNOSTICS:
             value = self._leaf(lambda r, n=name: getattr(r, n), fill=0)
             frame[name] = value[curve_group] if self.law.joint else value[curve_group, rank]
         frame["status"] = [Status(s).name.lower() for s in frame["status"]]

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from .curves import Curves
+from .curves import Curves, curve_columns
 
 NLL_FLOOR = 1e-12  # probabilities below this count as this in an NLL
 
@@ -40,9 +40,7 @@ def score(curves: Curves, predicted: np.ndarray, where: np.ndarray | None = None
 
     rmse = np.sqrt(mean((predicted - curves.prob) ** 2))
     rmse_nll = np.sqrt(mean((nll(predicted) - nll(curves.prob)) ** 2))
-    frame = curves.keys.iloc[curves.group].reset_index(drop=True)
-    return frame.assign(
-        source=curves.source,
+    return curve_columns(curves).assign(
         nrmse=ratio(rmse, mean(curves.prob)),
         rmse=rmse,
         nrmse_nll=ratio(rmse_nll, mean(nll(curves.prob))),

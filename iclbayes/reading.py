@@ -25,7 +25,7 @@ def read_curves(
     Columns: `shots`; one of `prob`, the pair `n_correct` and `n_test`, `accuracy` (with `n_test` it becomes counts), or
     `nll` (nats; prob = exp(−nll)); optionally `stderr` (of the probability) and `weight`. Where several values are there,
     the first in this order is used unless `value` names one. Rows that repeat the same group, source and shots are averaged
-    with their weights: the column `weight`, else `n_test`, else 1/stderr², else equal weights.
+    with their weights: the column `weight`, else `n_test` of counts, else 1/stderr², else equal weights.
 
     Args:
       path: a `.csv` (also `.csv.gz`) or `.parquet` file.
@@ -48,7 +48,11 @@ def read_table(path: Path) -> pd.DataFrame:
     if not path.exists():
         raise InputError(f"{path}: no such file; give the path of a CSV or Parquet file of curves")
     try:
-        frame = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, float_precision="round_trip")
+        frame = (
+            pd.read_parquet(path)
+            if path.suffix == ".parquet"
+            else pd.read_csv(path, float_precision="round_trip")
+        )
     except pd.errors.EmptyDataError:
         raise InputError(f"{path}: the file is empty; it needs a header and at least one row") from None
     except Exception as error:

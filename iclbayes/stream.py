@@ -50,7 +50,7 @@ def fit_stream(
       chunk_rows: rows that are in memory at a time (a group is never split, so a group larger than this is read whole).
       stderr: add columns of standard errors.
       on_progress: called after each chunk.
-      **options: of `iclbayes.fit`.
+      **options: of `iclbayes.fit`. With `share` and `across`, the rows of all groups that share parameters stand together.
 
     Raises:
       InputError: no column to group by; a group whose rows do not stand together; parts left by another command; or any
@@ -64,6 +64,12 @@ def fit_stream(
             raise InputError(f"{name}: only .csv and .parquet files can be read or written in chunks")
     if not path.exists():
         raise InputError(f"{path}: no such file; give the path of a CSV or Parquet file of curves")
+    across = options.get("across", ())
+    together = [c for c in group_by if c not in ((across,) if isinstance(across, str) else across)]
+    if not together:
+        raise InputError(
+            f"{path}: all groups share parameters, so nothing can be fitted in chunks; read the file whole"
+        )
     parts = out.with_name(out.name + ".parts")
     request = {
         "file": str(path.resolve()),
@@ -81,23 +87,28 @@ def fit_stream(
     fitted = sum(d["fits"] for d in done)
     seen = np.unique(np.concatenate([np.zeros(0, np.uint64), *(d.pop("groups") for d in done)]))
     total = _count_rows(path)
-    for frame in _chunks(path, list(group_by), chunk_rows, skip=rows):
-        keys = _fingerprints(frame, list(group_by))
-        _check_together(seen, keys, frame, path, rows)
-        seen = np.union1d(seen, keys)
-        curves = curves_from_frame(
-            frame, group_by=group_by, source=source, name=str(path), first_row=rows + 2
-        )
-        tables = [fit(curves, law, **options).to_frame(stderr=stderr) for law in laws]
-        number = len(done)
-        with atomic_path(parts / f"{number:06d}.parquet") as temporary:
-            pd.concat(tables, ignore_index=True).to_parquet(temporary, index=False)
-        note = {"rows": len(frame), "fits": curves.n_groups * len(laws), "groups": keys.tolist()}
-        with atomic_path(parts / f"{number:06d}.json") as temporary:
-            temporary.write_text(json.dumps(note))
-        done.append({"rows": note["rows"], "fits": note["fits"]})
-        rows, fitted = rows + len(frame), fitted + note["fits"]
-        on_progress(Progress(rows, fitted, total))
+    try:
+        for frame in _chunks(path, list(group_by), together, chunk_rows, skip=rows):
+            keys = _fingerprints(frame, together)
+            _check_together(seen, keys, frame, path, rows)
+            seen = np.union1d(seen, keys)
+            curves = curves_from_frame(
+                frame, group_by=group_by, source=source, name=str(path), first_row=rows + 2
+            )
+            tables = [fit(curves, law, **options).to_frame(stderr=stderr) for law in laws]
+            number = len(done)
+            with atomic_path(parts / f"{number:06d}.parquet") as temporary:
+                pd.concat(tables, ignore_index=True).to_parquet(temporary, index=False)
+            note = {"rows": len(frame), "fits": curves.n_groups * len(laws), "groups": keys.tolist()}
+            with atomic_path(parts / f"{number:06d}.json") as temporary:
+                temporary.write_text(json.dumps(note))
+            done.append({"rows": note["rows"], "fits": note["fits"]})
+            rows, fitted = rows + len(frame), fitted + note["fits"]
+            on_progress(Progress(rows, fitted, total))
+    except InputError:
+        if not done:  # nothing worth keeping: leave no trace
+            shutil.rmtree(parts)
+        raise
     if not done:
         raise InputError(f"{path}: no rows after the header; it needs at least one")
     _join([parts / f"{i:06d}.parquet" for i in range(len(done))], out)
@@ -117,6 +128,10 @@ def _open_parts(parts: Path, request: dict) -> list[dict]:
         return []
     before = json.loads(note.read_text())
     changed = [name for name in request if before.get(name) != request[name]]
+    if changed and not (parts / "000000.json").exists():  # nothing was done yet
+        with atomic_path(note) as temporary:
+            temporary.write_text(json.dumps(request))
+        return []
     if changed:
         raise InputError(
             f"{parts}: was left by another command ({changed[0]} was {before.get(changed[0])}, is {request[changed[0]]}); "
@@ -129,7 +144,9 @@ def _open_parts(parts: Path, request: dict) -> list[dict]:
     return done
 
 
-def _chunks(path: Path, group_by: list[str], chunk_rows: int, skip: int) -> Iterator[pd.DataFrame]:
+def _chunks(
+    path: Path, group_by: list[str], together: list[str], chunk_rows: int, skip: int
+) -> Iterator[pd.DataFrame]:
     """Data frames of about `chunk_rows` rows that end where a group ends, after the first `skip` rows."""
     held: list[pd.DataFrame] = []
     for frame in _batches(path, chunk_rows, skip):
@@ -140,7 +157,7 @@ def _chunks(path: Path, group_by: list[str], chunk_rows: int, skip: int) -> Iter
         if sum(map(len, held)) < chunk_rows:
             continue
         whole = pd.concat(held, ignore_index=True)
-        last = (whole[group_by] != whole[group_by].iloc[-1]).any(axis=1).to_numpy()
+        last = (whole[together] != whole[together].iloc[-1]).any(axis=1).to_numpy()
         if not last.any():
             held = [whole]
             continue
@@ -153,32 +170,34 @@ def _chunks(path: Path, group_by: list[str], chunk_rows: int, skip: int) -> Iter
 
 
 def _batches(path: Path, size: int, skip: int) -> Iterator[pd.DataFrame]:
+    """Data frames of at most `size` rows, after the first `skip`. Raises InputError where the file cannot be read."""
+    left = skip
+    try:
+        for frame in _read(path, size):
+            if left >= len(frame):
+                left -= len(frame)
+                continue
+            yield frame.iloc[left:]
+            left = 0
+    except pd.errors.EmptyDataError:
+        raise InputError(f"{path}: the file is empty; it needs a header and at least one row") from None
+    except (ValueError, OSError) as error:  # pandas' and Arrow's own errors are ValueErrors
+        if isinstance(error, InputError):
+            raise
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(f"{path}: cannot be read as {path.suffix}: {reason}") from None
+
+
+def _read(path: Path, size: int) -> Iterator[pd.DataFrame]:
     if path.suffix == ".csv":
-        try:
-            skipped = range(1, skip + 1) if skip else None
-            reader = pd.read_csv(path, chunksize=size, skiprows=skipped, float_precision="round_trip")
-            with reader:
-                yield from reader
-        except pd.errors.EmptyDataError:
-            raise InputError(f"{path}: the file is empty; it needs a header and at least one row") from None
+        with pd.read_csv(path, chunksize=size, float_precision="round_trip") as reader:
+            yield from reader
         return
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    try:
-        file = pq.ParquetFile(path)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise InputError(f"{path}: cannot be read as .parquet: {str(error).splitlines()[0]}") from None
-    with file:
-        left = skip
+    with pq.ParquetFile(path) as file:
         for batch in file.iter_batches(batch_size=min(size, 131_072)):
-            if left >= len(batch):
-                left -= len(batch)
-                continue
-            frame = batch.slice(left).to_pandas()
-            left = 0
-            if len(frame):
-                yield frame
+            yield batch.to_pandas()
 
 
 def _count_rows(path: Path) -> int | None:
@@ -209,16 +228,16 @@ def _check_together(seen: np.ndarray, keys: np.ndarray, frame: pd.DataFrame, pat
 
 def _join(parts: list[Path], out: Path) -> None:
     """Joins the parts to one file, a part at a time."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     with atomic_path(out) as temporary:
         if out.suffix == ".csv":
+            columns = list(dict.fromkeys(name for part in parts for name in pq.read_schema(part).names))
             for i, part in enumerate(parts):
-                pd.read_parquet(part).to_csv(
-                    temporary, mode="w" if i == 0 else "a", header=i == 0, index=False
-                )
+                frame = pd.read_parquet(part).reindex(columns=columns)  # chunks may differ in their columns
+                frame.to_csv(temporary, mode="w" if i == 0 else "a", header=i == 0, index=False)
             return
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
         schema = pa.unify_schemas(
             [pq.read_schema(part).remove_metadata() for part in parts], promote_options="permissive"
         )

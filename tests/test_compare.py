@@ -191,14 +191,18 @@ def test_command_line_mistakes_end_in_one_line(tmp_path, capsys):
         (["fit", str(path), "--out", str(tmp_path / "x.txt")], "tables are written as .csv or .parquet"),
         (["fit", str(path), "--out", str(tmp_path / "no" / "x.csv")], "there is no folder"),
         (["fit", str(path), "--plot", str(tmp_path / "x.gif")], "figures are written as .png"),
+        (["fit", str(path), "--plot", str(tmp_path / "no" / "x.png")], "there is no folder"),
+        (["compare", str(path), "--law", "powr"], "unknown law 'powr'"),
+        (["compare", str(path), "--group-by", "model", "--fraction", "0"], "fraction 0.0 is not in (0, 1]"),
         (["compare", str(path), "--style", "html"], "unknown table style"),
     ]
     for arguments, message in cases:
         if "--out" not in arguments:
             arguments = [*arguments, "--out", str(tmp_path / "out.csv")]
         assert main(arguments) == 2, arguments
-        printed = capsys.readouterr().err.strip()
-        assert printed.startswith("iclbayes: error: ") and "\n" not in printed
+        printed = [x for x in capsys.readouterr().err.splitlines() if not x.startswith("iclbayes: warning")]
+        assert len(printed) == 1 and printed[0].startswith("iclbayes: error: ")
+        printed = printed[0]
         assert message in printed
         assert sorted(p.name for p in tmp_path.iterdir()) == ["bad.csv", "curves.csv"]
 
@@ -247,3 +251,101 @@ def test_medians_on_real_curves(real_curves):
                 assert medians[law, fraction] <= value + 0.0003, json.dumps(
                     {str(k): v for k, v in medians.items()}
                 )
+
+
+def test_shot_offset_reaches_the_law_however_it_is_given():
+    curves = iclbayes.curves_from_frame(table(), group_by=["model"], source="source")
+    plain, offset = (compare.compare(curves, ["bayesian_scoring"], shot_offset=o) for o in (0, 1))
+    assert not np.allclose(plain["rmse"], offset["rmse"], rtol=1e-9, atol=0)
+    by_name = iclbayes.fit(curves, "bayesian_scoring", shot_offset=1)
+    by_object = iclbayes.fit(curves, iclbayes.laws.bayesian_scoring, shot_offset=1)
+    np.testing.assert_array_equal(by_name.params["prior"], by_object.params["prior"])
+    with pytest.raises(InputError, match="shot_offset"):
+        iclbayes.fit(curves, "bayesian_scoring_log", shot_offset=-2)
+
+
+def test_curves_that_were_not_fitted_have_no_error_and_do_not_count():
+    late = table(n_models=2)
+    late = late[(late["source"] == "a") | (late["shots"] > 9)]
+    curves = iclbayes.curves_from_frame(late, group_by=["model"], source="source")
+    found = compare.compare(curves, ["power"], [0.5])
+    assert found.loc[found["source"] == "b", "nrmse"].isna().all()
+    assert found.loc[found["source"] == "a", "nrmse"].notna().all()
+    assert len(compare.common_curves(found)[0.5]) == 2
+
+
+def test_predictions_are_only_for_the_curves_that_were_fitted():
+    curves = iclbayes.curves_from_frame(table(n_models=2), group_by=["model"], source="source")
+    fits = iclbayes.fit(curves, "power")
+    other = iclbayes.curves_from_frame(table(n_models=2)[::-1], group_by=["model"], source="source")
+    with pytest.raises(InputError, match="not those that were fitted"):
+        fits.metrics(other)
+    reach = fits.shots_to_reach(0.5)
+    assert reach.shape == (2, 2)
+    back = fits.predict(np.unique(reach[np.isfinite(reach)]))
+    assert np.isclose(back, 0.5, atol=1e-6).any(axis=2)[np.isfinite(reach)].all()
+    with pytest.raises(InputError, match=r"level 1\.5"):
+        fits.shots_to_reach(1.5)
+
+
+def test_grouping_by_source_or_by_a_taken_name():
+    curves = iclbayes.curves_from_frame(table(n_models=1), group_by=["source"])
+    fits = iclbayes.fit(curves, "power")
+    assert list(fits.to_frame()["source"]) == ["a", "b"] == list(fits.metrics()["source"])
+    taken = iclbayes.curves_from_frame(table(n_models=1).rename(columns={"model": "loss"}), group_by=["loss"])
+    with pytest.raises(InputError, match="column 'loss'"):
+        iclbayes.fit(taken, "power").to_frame()
+
+
+def test_stream_aligns_columns_of_chunks_and_keeps_families_together(tmp_path):
+    ragged = table(n_models=4)
+    ragged = ragged[(ragged["model"] > "m1") | (ragged["source"] == "a")]
+    path, out = tmp_path / "ragged.csv", tmp_path / "fits.csv"
+    ragged.to_csv(path, index=False)
+    options = {"group_by": ["model"], "source": "source", "chunk_rows": 20}
+    stream.fit_stream(path, out, ["bayesian_scoring"], **options)
+    streamed = pd.read_csv(out)
+    whole = iclbayes.fit(iclbayes.curves_from_frame(ragged, group_by=["model"], source="source")).to_frame()
+    assert set(streamed.columns) == set(whole.columns)
+    np.testing.assert_allclose(streamed["efficiency"], whole["efficiency"], rtol=1e-4)
+    np.testing.assert_allclose(streamed["prior_background"], whole["prior_background"], rtol=1e-3)
+    assert streamed["prior_background"].isna().sum() == 4
+
+    family = pd.concat([table(n_models=2).assign(amount=a) for a in (1, 2)]).sort_values(
+        "model", kind="stable"
+    )
+    family.to_csv(path, index=False)
+    shared = {"share": ("gamma", "beta"), "across": "amount"}
+    options = options | {"group_by": ["model", "amount"]}
+    stream.fit_stream(path, out, ["bayesian_scoring"], **options, **shared)
+    gamma = pd.read_csv(out).groupby(["model", "source"])["gamma"]
+    assert (gamma.nunique() == 1).all()
+    with pytest.raises(InputError, match="all groups share"):
+        stream.fit_stream(path, out, ["bayesian_scoring"], **(options | {"group_by": ["amount"]}), **shared)
+
+
+def test_stream_with_blank_or_broken_lines_leaves_no_trace_and_resumes(tmp_path):
+    path, out = tmp_path / "blank.csv", tmp_path / "fits.csv"
+    lines = table(n_models=4).to_csv(index=False).splitlines()
+    blank = [lines[0]]
+    for i, line in enumerate(lines[1:]):
+        blank += [line] + [""] * (i % 32 == 31)
+    broken = [*lines[:40], "m1,b,3", "1,2,3,4,5,6,7", *lines[40:]]
+    options = {"group_by": ["model"], "source": "source", "chunk_rows": 33}
+    path.write_text("\n".join(broken))
+    with pytest.raises(InputError, match=r"blank\.csv: "):
+        stream.fit_stream(path, out, ["power"], **(options | {"chunk_rows": 500}))
+    assert [p.name for p in tmp_path.iterdir()] == ["blank.csv"]
+
+    path.write_text("\n".join(blank))
+    seen = []
+
+    def stop(progress):
+        seen.append(progress)
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stream.fit_stream(path, out, ["power"], on_progress=stop, **options)
+    stream.fit_stream(path, out, ["power"], **options)
+    assert list(pd.read_csv(out)["model"]) == [f"m{i}" for i in range(4) for _ in "ab"]

@@ -20,6 +20,11 @@ import iclbayes
 from iclbayes import laws
 from iclbayes.files import InputError
 from iclbayes.fitting import LOSSES, Status, execute, levenberg_marquardt
+from iclbayes.fitting.levenberg_marquardt import (
+    invert_positive_definite,
+    largest_eigenvalue,
+    solve_positive_definite,
+)
 
 POINTS = 48  # one length for most tests: a law then compiles once
 
@@ -343,6 +348,49 @@ def test_fit_curve_says_what_shape_it_wants():
         iclbayes.fit_curve(laws.power, np.arange(3.0), np.ones((2, 3)))
     with pytest.raises(ValueError, match="curve by curve"):
         iclbayes.fit_group(laws.power, np.arange(3.0), np.ones((2, 3)))
+
+
+def test_what_stands_at_weight_zero_does_not_matter():
+    shots = np.arange(12.0)
+    prob = np.exp(-(1.2 * (shots + 1) ** -0.6 + 0.2))
+    weight = np.where(shots < 8, 1.0, 0.0)
+    with jax.enable_x64(True):
+        fit = jax.jit(functools.partial(iclbayes.fit_curve, laws.power))
+        clean = fit(shots, prob, weight)
+        spoiled = fit(np.where(weight > 0, shots, np.inf), np.where(weight > 0, prob, np.nan), weight)
+        nothing = fit(shots, np.full(12, np.nan), weight)
+    assert int(clean.status) == int(spoiled.status) == Status.CONVERGED
+    np.testing.assert_array_equal(clean.loss, spoiled.loss)
+    np.testing.assert_array_equal(clean.params["alpha"], spoiled.params["alpha"])
+    assert all(np.isfinite(np.asarray(v)).all() for v in nothing.params.values())
+    with pytest.raises(InputError, match="prob is not between 0 and 1"):
+        iclbayes.Curves.from_arrays(shots, np.full((1, 12), np.nan))
+
+
+def test_an_unidentified_fit_is_visible_under_a_ridge():
+    rng = np.random.default_rng(12)
+    flat = 0.5 + 0.001 * rng.standard_normal((2, POINTS))
+    fits = iclbayes.fit(iclbayes.Curves.from_arrays(np.arange(POINTS), flat), "bayesian_heterogeneous")
+    assert (fits.diagnostics()["condition"] > 1e8).all()
+    rising = (
+        0.2 + 0.6 / (1 + np.exp(-(np.arange(POINTS) - 15) / 4)) + 0.001 * rng.standard_normal((2, POINTS))
+    )
+    fits = iclbayes.fit(iclbayes.Curves.from_arrays(np.arange(POINTS), rising), "bayesian_heterogeneous")
+    assert (fits.diagnostics()["condition"] < 1e8).all()
+
+
+@pytest.mark.parametrize("size", [3, 8, 15, 30])
+def test_small_linear_algebra_is_numpys(size):
+    rng = np.random.default_rng(size)
+    root = rng.standard_normal((4, size, size + 4))
+    a, b = root @ root.transpose(0, 2, 1), rng.standard_normal((4, size))
+    with jax.enable_x64(True):
+        x = jax.jit(jax.vmap(solve_positive_definite))(a, b)
+        inverse = jax.jit(jax.vmap(invert_positive_definite))(a)
+        largest = jax.jit(jax.vmap(largest_eigenvalue))(a)
+        np.testing.assert_allclose(x, np.linalg.solve(a, b[..., None])[..., 0], rtol=1e-8)
+        np.testing.assert_allclose(inverse, np.linalg.inv(a), rtol=1e-7, atol=1e-10)
+        np.testing.assert_allclose(largest, np.linalg.eigvalsh(a)[:, -1], rtol=0.05)
 
 
 EIGHT = """

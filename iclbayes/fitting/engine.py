@@ -9,7 +9,7 @@ import optax
 from jax import Array
 
 from ..laws import Law
-from .levenberg_marquardt import levenberg_marquardt
+from .levenberg_marquardt import invert_positive_definite, largest_eigenvalue, levenberg_marquardt
 from .loop import minimise
 from .losses import PointLoss, get_loss
 from .objective import Data, Problem, penalty
@@ -78,6 +78,11 @@ def fit_batch(
     """
     dtype = prob.dtype
     batch = prob.shape[0]
+    # What stands at a point of weight 0, or is no number, must not reach a product: 0 · NaN is NaN.
+    seen = (weight > 0) & jnp.isfinite(weight) & jnp.isfinite(prob)
+    seen = seen & jnp.isfinite(shots).reshape(batch, -1, *prob.shape[1:]).all(axis=1)
+    weight, prob = jnp.where(seen, weight, 0.0), jnp.where(seen, prob, 0.5)
+    shots = jnp.where(jnp.isfinite(shots), shots, 0.0)
     x = jax.vmap(problem.law.abscissa)(shots.astype(dtype))
     total = jnp.sum(weight, axis=(1, 2))
     w = weight / jnp.where(total > 0, total, 1.0)[:, None, None]
@@ -96,7 +101,7 @@ def fit_batch(
     theta = found.theta.reshape(batch, n_starts, -1)[rows, best]
     loss = value[rows, best]
     failed = ~jnp.isfinite(loss)
-    theta = jnp.where(failed[:, None], theta0[:, 0], theta)
+    theta = jnp.where(failed[:, None], jnp.nan_to_num(theta0[:, 0]), theta)
     converged = found.converged.reshape(batch, n_starts)[rows, best]
     status = jnp.where(converged, Status.CONVERGED, Status.MAX_STEPS)
     status = jnp.where(failed, Status.FAILED, status)
@@ -104,12 +109,18 @@ def fit_batch(
     agreed = value <= loss[:, None] * (1 + AGREEMENT) + 1e-12
 
     at_best = lambda a: a.reshape(batch, n_starts, *a.shape[1:])[rows, best]  # noqa: E731
-    condition, covariance = _curvature(at_best(found.gram), loss, count)
+    ridge = (
+        2 * data.pull[:, None, None] * jnp.diag(problem.ridge_terms()[1]).astype(dtype)
+        if problem.ridge
+        else 0.0
+    )
+    loss = loss - penalty(problem, theta, data.pull)
+    condition, covariance = _curvature(at_best(found.gram), ridge, loss, count)
     raw = jax.vmap(problem.unravel)(theta)
     return FitResult(
         params=jax.vmap(lambda r: constrain(problem, r))(raw),
         raw=raw,
-        loss=loss - penalty(problem, theta, data.pull),
+        loss=loss,
         n_agreed=jnp.where(failed, 0, jnp.sum(agreed, axis=1)),
         steps=found.steps.reshape(batch, n_starts)[rows, best],
         status=status,
@@ -145,22 +156,15 @@ def _guesses(problem: Problem, data: Data, n_starts: int, key: Array) -> Array:
     return jax.vmap(one)(data.x, data.y, data.w)
 
 
-def _curvature(gram: Array, loss: Array, n_points: Array) -> tuple[Array, Array]:
-    """Condition number and covariance [B, P, P] from the Gauss–Newton matrix [B, P, P] at the minimum."""
-    size = gram.shape[-1]
-    tiny = jnp.finfo(gram.dtype).tiny * 1e8
-    diag = jnp.maximum(jnp.diagonal(gram, axis1=-2, axis2=-1), tiny)
-    root = jax.lax.rsqrt(diag)
-    scaled = gram * root[:, :, None] * root[:, None, :]
-    values, vectors = jnp.linalg.eigh(scaled)
-    eps = jnp.finfo(gram.dtype).eps
-    floor = jnp.maximum(values, eps * jnp.maximum(values[:, -1:], eps))
-    condition = floor[:, -1] / floor[:, 0]
-    inverse = (
-        jnp.einsum("bij,bj,bkj->bik", vectors, 1.0 / floor, vectors) * root[:, :, None] * root[:, None, :]
-    )
+def _curvature(gram: Array, ridge: "Array | float", loss: Array, n_points: Array) -> tuple[Array, Array]:
+    """Condition number and covariance [B, P, P] from the Gauss–Newton matrix [B, P, P] at the minimum.
+
+    The condition number is that of the data alone, without the ridge, so that it shows what the data do not identify.
+    """
+    condition = _scaled_inverse(gram - ridge)[0]
+    _, inverse = _scaled_inverse(gram)
     # value = Σ w r² with Σ w = 1, gram = 2 JᵀWJ:  s² (JᵀWJ)⁻¹ = 2 gram⁻¹ · value / (N − P)
-    spare = n_points - size
+    spare = n_points - gram.shape[-1]
     scale = jnp.where(
         spare > 0, 2 * jnp.where(jnp.isfinite(loss), loss, 0.0) / jnp.maximum(spare, 1), jnp.inf
     )
@@ -170,6 +174,23 @@ def _curvature(gram: Array, loss: Array, n_points: Array) -> tuple[Array, Array]
         jnp.inf,
     )
     return condition, jnp.nan_to_num(covariance, nan=jnp.inf, posinf=jnp.inf, neginf=-jnp.inf)
+
+
+def _scaled_inverse(gram: Array) -> tuple[Array, Array]:
+    """Condition number [B] after scaling the diagonal to 1, and the inverse [B, P, P] of positive semi-definite matrices.
+
+    A singular direction counts as P times the rounding error, so the condition number ends near 1e15 / P in float64.
+    """
+    size = gram.shape[-1]
+    diag = jnp.maximum(jnp.diagonal(gram, axis1=-2, axis2=-1), jnp.finfo(gram.dtype).tiny * 1e8)
+    root = jax.lax.rsqrt(diag)
+    eye = jnp.eye(size, dtype=gram.dtype)
+    scaled = gram * root[:, :, None] * root[:, None, :] + size * jnp.finfo(gram.dtype).eps * eye
+    inverse = jax.vmap(invert_positive_definite)(scaled)
+    condition = jax.vmap(largest_eigenvalue)(scaled) * jax.vmap(largest_eigenvalue)(inverse)
+    most = 1 / jnp.finfo(gram.dtype).eps
+    condition = jnp.clip(jnp.nan_to_num(condition, nan=most, posinf=most), 1.0, most)
+    return condition, inverse * root[:, :, None] * root[:, None, :]
 
 
 def fit_group(

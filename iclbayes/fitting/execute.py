@@ -79,7 +79,9 @@ def run(
         with ThreadPoolExecutor(workers) as pool:
             parts = list(pool.map(one, mine))
     else:
-        parts = [one(start) for start in mine]
+        parts = [
+            one(start) for start in mine or starts[:1]
+        ]  # a host without a chunk still has to know the shapes
     if jax.process_count() > 1:
         return _gather(parts, starts, mine, size, batch, dtype)
     return jax.tree.map(lambda *a: np.concatenate(a), *parts)
@@ -168,7 +170,7 @@ def _gather(parts, starts, mine, size, batch, dtype):
     def one(*leaves):
         shape = leaves[0].shape[1:]
         buffer = np.zeros((full, *shape), leaves[0].dtype)
-        for start, leaf in zip(mine, leaves, strict=True):
+        for start, leaf in zip(mine, leaves):
             buffer[start : start + len(leaf)] = leaf
         with precision(dtype):
             gathered = np.asarray(multihost_utils.process_allgather(jnp.asarray(buffer), tiled=False))

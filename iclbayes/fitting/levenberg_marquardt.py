@@ -47,12 +47,13 @@ class LevenbergMarquardtState(NamedTuple):
 def solve_positive_definite(a: Array, b: Array) -> Array:
     """x = a⁻¹ b for one symmetric positive-definite a [P, P], b [P].
 
-    Up to 8 × 8 an unrolled LDLᵀ, which `vmap` turns into a handful of elementwise operations over the batch: LAPACK costs a
-    library call per matrix, more than the arithmetic. Larger systems go to `jax.scipy.linalg.cho_solve`.
+    Up to 8 × 8 an unrolled LDLᵀ, else the same elimination as a loop: under `vmap` both are elementwise operations over the
+    batch. LAPACK would cost a library call per matrix, more than the arithmetic, and its batched calls have been seen to
+    hang when two programs with them run at once on a loaded CPU.
     """
     n = b.shape[0]
     if n > 8:
-        return jax.scipy.linalg.cho_solve(jax.scipy.linalg.cho_factor(a, lower=True), b)
+        return _eliminate(a, b)
     tiny = jnp.finfo(a.dtype).tiny * 1e4
     lower = [[None] * n for _ in range(n)]
     pivots = []
@@ -70,6 +71,52 @@ def solve_positive_definite(a: Array, b: Array) -> Array:
             (lower[k][i] * x[k] for k in range(i + 1, n)), start=jnp.zeros((), a.dtype)
         )
     return jnp.stack(x)
+
+
+def _eliminate(a: Array, b: Array) -> Array:
+    """Gaussian elimination without pivoting, which positive-definite matrices do not need; pivots stay positive."""
+    n = b.shape[0]
+    tiny = jnp.finfo(a.dtype).tiny * 1e4
+
+    def forward(k, table):
+        row = table[k] / jnp.maximum(table[k, k], tiny)
+        return table - jnp.where(jnp.arange(n) > k, table[:, k], 0.0)[:, None] * row
+
+    table = jax.lax.fori_loop(0, n, forward, jnp.concatenate([a, b[:, None]], axis=1))
+
+    def backward(i, x):
+        k = n - 1 - i
+        return x.at[k].set((table[k, n] - jnp.sum(table[k, :n] * x)) / jnp.maximum(table[k, k], tiny))
+
+    return jax.lax.fori_loop(0, n, backward, jnp.zeros_like(b))
+
+
+def invert_positive_definite(a: Array) -> Array:
+    """a⁻¹ for one symmetric positive-definite a [P, P], by Gauss–Jordan elimination (no LAPACK, see above)."""
+    n = a.shape[0]
+    tiny = jnp.finfo(a.dtype).tiny * 1e4
+
+    def step(k, table):
+        row = table[k] / jnp.maximum(table[k, k], tiny)
+        swept = table - jnp.where(jnp.arange(n) == k, 0.0, table[:, k])[:, None] * row
+        return swept.at[k].set(row)
+
+    table = jnp.concatenate([a, jnp.eye(n, dtype=a.dtype)], axis=1)
+    inverse = jax.lax.fori_loop(0, n, step, table)[:, n:]
+    return 0.5 * (inverse + inverse.T)
+
+
+def largest_eigenvalue(a: Array, steps: int = 48) -> Array:
+    """Largest eigenvalue of one symmetric positive semi-definite a [P, P], by power iteration (a few per cent low at worst)."""
+    n = a.shape[0]
+    start = 1.0 + 0.1 * jnp.cos(jnp.arange(n, dtype=a.dtype) * 2.3)
+
+    def step(_, v):
+        v = jnp.sum(a * v, axis=1)
+        return v / jnp.maximum(jnp.max(jnp.abs(v)), jnp.finfo(a.dtype).tiny)
+
+    v = jax.lax.fori_loop(0, steps, step, start)
+    return jnp.sum(v * jnp.sum(a * v, axis=1)) / jnp.maximum(jnp.sum(v * v), jnp.finfo(a.dtype).tiny)
 
 
 def levenberg_marquardt(

@@ -37,15 +37,15 @@ def get(law: "str | Law", *, shot_offset: float = 0.0) -> Law:
     """A law by name; `NAME_log` is the log-shot reading of a Bayesian law.
 
     Args:
-      law: a name from `LAWS`, or a law, which is returned as it is.
+      law: a name from `LAWS`, or a law.
       shot_offset: added to the shots of a Bayesian law (1 meets the published code's numbers).
 
     Raises:
       InputError: the name is unknown; the message lists the known ones.
     """
-    if isinstance(law, Law):
-        return law
-    if law not in LAWS:
+    if not (isinstance(shot_offset, (int, float)) and shot_offset >= 0):
+        raise InputError(f"shot_offset is {shot_offset}; give a number of shots ≥ 0")
+    if not isinstance(law, Law) and law not in LAWS:
         raise InputError(f"unknown law {law!r}: choose one of {', '.join(LAWS)}")
-    found = LAWS[law]
+    found = law if isinstance(law, Law) else LAWS[law]
     return dataclasses.replace(found, shot_offset=shot_offset) if shot_offset and found.joint else found

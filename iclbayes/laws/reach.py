@@ -26,7 +26,7 @@ def reach_by_bisection(law: Law, params: Params, level: Array, most: float = 1e1
     zs = jnp.linspace(0.0, jnp.log1p(most), grid, dtype=level.dtype)
     q = law.local(frozen)[..., None]
     p = law.point(q, jnp.broadcast_to(law.abscissa(jnp.expm1(zs)), (q.shape[1], grid)))
-    above = p >= target
+    above = p >= jnp.broadcast_to(target, (q.shape[1],))[:, None]
     reached = jnp.any(above, axis=1)
     first = jnp.argmax(above, axis=1)
     hi, lo = zs[first], zs[jnp.maximum(first - 1, 0)]
