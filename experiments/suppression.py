@@ -268,7 +268,8 @@ def run(config: Config) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point. Returns the exit status."""
-    use_compilation_cache()
+    if not jax.config.jax_compilation_cache_dir:
+        use_compilation_cache()
     arguments = sys.argv[1:] if arguments is None else arguments
     config = synthetic.parse(arguments, PRESETS, __doc__.splitlines()[0])
     return run_guarded(lambda: run(config))

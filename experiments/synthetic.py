@@ -485,7 +485,8 @@ def parse(arguments: Sequence[str], presets: dict, description: str):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point. Returns the exit status."""
-    use_compilation_cache()
+    if not jax.config.jax_compilation_cache_dir:
+        use_compilation_cache()
     config = parse(sys.argv[1:] if arguments is None else arguments, PRESETS, __doc__.splitlines()[0])
     return run_guarded(lambda: run(config))
 

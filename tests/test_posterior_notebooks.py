@@ -23,7 +23,6 @@ def test_the_committed_notebook_is_the_one_that_is_built_and_has_figures(name):
     assert path.stat().st_size < 300_000
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", list(build.NOTEBOOKS))
 def test_notebooks_run(name):
     notebook = build.build(name)
