@@ -1,6 +1,6 @@
 """Speed and quality of the fitting engine beside SciPy, in one run on the same cores.
 
-    python experiments/bench_fit.py                 # every row, about 15 minutes on two cores
+    python experiments/bench_fit.py                 # every row but `scale`, about 10 minutes on two cores
     python experiments/bench_fit.py --rows single joint_scoring
     python experiments/bench_fit.py --rows scale --largest 1000000
 
@@ -254,27 +254,29 @@ def row_grid(config: Config) -> dict:
     """Six laws × 5 fractions on 20 groups of 5 × 256 in a new process without any compilation cache."""
     del config
     n, prob = groups(20)
-    # SciPy on one group at one fraction: the three joint laws (sampling is timed as scoring, of the same size) and five curves
-    # for each baseline (timed as the logistic one), each from 8 starts.
-    joint = [
-        (scoring_numpy, n, prob[i], starting_points(laws.bayesian_scoring, n, prob[i : i + 1])[0])
-        for i in range(2)
-    ]
-    single = [
-        (n + 1.0, prob[0, j], starting_points(laws.logistic, n, prob[0, j][None, None])[0]) for j in range(5)
-    ]
-    joint_loop, joint_pool, _ = time_peer(least_squares_one, joint, 1)
-    single_loop, single_pool, _ = time_peer(curve_fit_one, single, 5)
-    began = time.perf_counter()
-    least_squares_one((original_numpy, n, prob[0], starting_points(laws.bayesian_original, n, prob[:1])[0]))
-    original = time.perf_counter() - began
-    groups_fits = 20 * 5
-    peer_loop = groups_fits * (2 / joint_loop + 15 / single_loop + original)
-    peer_pool = groups_fits * (2 / joint_pool + 15 / single_pool + original / cores())
+    # SciPy on a sample at every fraction's own number of points: two groups of the scoring law (sampling is of the same size),
+    # five curves of the logistic law (for the three baselines), one start of the original law (times the starts).
+    peer_loop = peer_pool = 0.0
+    for fraction in (0.05, 0.1, 0.2, 0.5, 1.0):
+        shots = n[n <= fraction * n.max()]
+        seen = prob[:, :, : len(shots)]
+        guesses = [starting_points(laws.bayesian_scoring, shots, seen[i : i + 1])[0] for i in range(2)]
+        joint = [(scoring_numpy, shots, seen[i], guesses[i]) for i in range(2)]
+        guesses = [starting_points(laws.logistic, shots, seen[0, j][None, None])[0] for j in range(5)]
+        single = [(shots + 1.0, seen[0, j], guesses[j]) for j in range(5)]
+        joint_loop, joint_pool, _ = time_peer(least_squares_one, joint, 1)
+        single_loop, single_pool, _ = time_peer(curve_fit_one, single, 5)
+        start = starting_points(laws.bayesian_original, shots, seen[:1])[0, :1]
+        began = time.perf_counter()
+        least_squares_one((original_numpy, shots, seen[0], start))
+        original = STARTS * (time.perf_counter() - began)
+        peer_loop += 20 * (2 / joint_loop + 15 / single_loop + original)
+        peer_pool += 20 * (2 / joint_pool + 15 / single_pool + original / cores())
     with tempfile.TemporaryDirectory() as folder:
         np.savez(Path(folder) / "grid.npz", n=n, prob=prob)
         done = subprocess.run(
             [sys.executable, "-c", COLD, str(Path(folder) / "grid.npz")],
+            env={k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"},
             capture_output=True,
             text=True,
             check=True,
