@@ -353,7 +353,7 @@ def fit(
       optimizer: any optax optimizer; default Levenberg–Marquardt. Pass the same object again to reuse its compilation.
       n_starts, max_steps, seed: number of starts, step limit of each, seed of the random ones.
       ridge: noise scale σ of the weak normal priors on the raw parameters, see `iclbayes.fitting.Problem`; 0 for none. The
-        default is the law's own: 0, but 0.005 for the heterogeneous law, which little data does not identify.
+        default is the law's own: 0, but 0.003 for the heterogeneous law, which little data does not identify.
       dtype: float64 (default) or float32; the user's own JAX settings are not changed.
       on_done: called with the number of fits after each finished chunk, for progress bars.
 

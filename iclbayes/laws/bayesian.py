@@ -155,9 +155,9 @@ class Heterogeneous(Scoring):
     name: str = "bayesian_heterogeneous"
     label: ClassVar[str] = "Bayesian (heterogeneous)"
     param_names: ClassVar[tuple[str, ...]] = ("prior", "efficiency", "spread", "gamma", "beta")
-    # Weak: the pull of normal priors against points with noise 0.005. Centres: a task that gives its own examples about 0.8
+    # Weak: the pull of normal priors against points with noise 0.003. Centres: a task that gives its own examples about 0.8
     # and a foreign task a quarter of that, a minority prior, efficiencies that differ e-fold.
-    ridge: ClassVar[float] = 0.005
+    ridge: ClassVar[float] = 0.003
     ridge_at: ClassVar[dict[str, tuple[float, float]]] = {
         "prior": (-1.0, 2.0),
         "efficiency": (-2.0, 3.0),
