@@ -34,7 +34,7 @@ import iclbayes
 from iclbayes import compare, contrasts, plots
 from iclbayes.cli import print_comparison, progress, run_guarded
 from iclbayes.curves import Curves
-from iclbayes.files import InputError, atomic_path
+from iclbayes.files import InputError, write_csv, write_text
 from iclbayes.reading import curves_from_frame, read_table
 from iclbayes.runtime import use_compilation_cache
 
@@ -237,7 +237,7 @@ def mean_tables(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
 
 def write_comparison(table: pd.DataFrame, out: Path) -> None:
     """table.csv, and its means as Markdown and LaTeX."""
-    write_table(table, out / "table.csv")
+    write_csv(table, out / "table.csv")
     tables = mean_tables(table)
     write_text(as_markdown(tables), out / "table.md")
     latex = [f"% {caption}\n{compare.to_text(frame, 'latex')}" for caption, frame in tables]
@@ -255,18 +255,6 @@ def significant(frame: pd.DataFrame) -> pd.DataFrame:
     """Three significant digits of every number that is not whole: parameters differ by orders of magnitude."""
     floats = frame.select_dtypes("float").columns
     return frame.assign(**{name: [f"{value:.3g}" for value in frame[name]] for name in floats})
-
-
-def write_table(frame: pd.DataFrame, path: Path) -> None:
-    """A CSV file, whole or not at all."""
-    with atomic_path(path) as temporary:
-        frame.to_csv(temporary, index=False)
-
-
-def write_text(text: str, path: Path) -> None:
-    """A text file, whole or not at all."""
-    with atomic_path(path) as temporary:
-        temporary.write_text(text)
 
 
 # --- figures ---
@@ -424,7 +412,7 @@ def run(config: Config) -> Path:
         table = compare.compare(curves, config.laws, config.fractions, on_done=advance)
         fits = [iclbayes.fit(curves, law, on_done=advance) for law in config.laws]
     write_comparison(table, out)
-    write_table(pd.concat([f.to_frame(stderr=True) for f in fits], ignore_index=True), out / "fits.csv")
+    write_csv(pd.concat([f.to_frame(stderr=True) for f in fits], ignore_index=True), out / "fits.csv")
     print_comparison(table)
     figures = {"laws": plots.plot_fits(fits), "errors": plots.plot_errors(table)}
 
@@ -432,9 +420,9 @@ def run(config: Config) -> Path:
     print(f"\n2. Parameters of {config.law} ({how})", flush=True)
     one = uncertain(config, curves)
     if config.posterior:
-        write_table(one.diagnostics(), out / "diagnostics.csv")
+        write_csv(one.diagnostics(), out / "diagnostics.csv")
     parameters = contrasts.parameter_table(one)
-    write_table(parameters, out / "parameters.csv")
+    write_csv(parameters, out / "parameters.csv")
     summary = [(f"Parameters of {config.law} ({how})", parameters)]
     if pairs:
         tests = None
@@ -443,7 +431,7 @@ def run(config: Config) -> Path:
         moved = contrasts.contrast(
             one, pairs, column=config.pair_column, tests=tests, tolerance=config.tolerance
         )
-        write_table(moved, out / "contrast.csv")
+        write_csv(moved, out / "contrast.csv")
         caption = (
             "What moved: shift of ln K and of the logits of prior, gamma, beta from before to after, with 90 % intervals; "
             f"same: within ± {config.tolerance:g}"
@@ -454,10 +442,10 @@ def run(config: Config) -> Path:
 
     largest = float(curves.shots.max())
     weights = unsafe_rows(contrasts.posterior_table(one, shots_grid(curves)), config.unsafe)
-    write_table(weights, out / "posterior.csv")
+    write_csv(weights, out / "posterior.csv")
     figures["posterior"] = plot_posterior(weights, config.group_by, largest)
     reach = contrasts.reach_table(one, config.level)
-    write_table(reach, out / "reach.csv")
+    write_csv(reach, out / "reach.csv")
     summary.append(
         (
             f"Shots to probability {config.level:g}: quantiles, and the probability of never (100 × the longest curve)",

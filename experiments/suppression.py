@@ -29,7 +29,7 @@ import synthetic
 
 from iclbayes import compare, ginc, icl, plots, suppression, training
 from iclbayes.cli import progress, run_guarded
-from iclbayes.files import InputError
+from iclbayes.files import InputError, write_csv, write_text
 from iclbayes.models.gpt2 import flops_per_token
 from iclbayes.runtime import use_compilation_cache
 
@@ -171,8 +171,8 @@ def fine_tune(config: Config, base: synthetic.Config, folder: Path) -> tuple[pd.
     model_of = ["method", "layers", "seed"]
     frame = with_earlier(pd.concat(curves, ignore_index=True), folder / "curves.csv", [*model_of, "amount"])
     used = with_earlier(pd.concat(used, ignore_index=True), folder / "utilisation.csv", model_of)
-    synthetic.write_table(frame, folder / "curves.csv")
-    synthetic.write_table(used, folder / "utilisation.csv")
+    write_csv(frame, folder / "curves.csv")
+    write_csv(used, folder / "utilisation.csv")
     return frame, used
 
 
@@ -216,17 +216,17 @@ def record(config: Config, folder: Path) -> None:
         "versions": {name: importlib.metadata.version(name) for name in ("jax", "flax", "optax", "iclbayes")},
         "device": str(jax.devices()[0].device_kind),
     }
-    synthetic.write_text(json.dumps(values, indent=2) + "\n", folder / "config.json")
+    write_text(json.dumps(values, indent=2) + "\n", folder / "config.json")
 
 
 def write_results(tables: dict, figures: dict, folder: Path, prefix: str = "") -> list[Path]:
     """Writes tables as CSV, the short ones as Markdown and LaTeX, and figures; returns the paths."""
     for name, table in tables.items():
-        synthetic.write_table(table, folder / f"{prefix}{name}.csv")
+        write_csv(table, folder / f"{prefix}{name}.csv")
     short = suppression.summaries(tables)
     for suffix, style, lead in (("md", "markdown", ""), ("tex", "latex", "% ")):
         text = "\n\n".join(f"{lead}{caption}\n\n{compare.to_text(t, style)}" for caption, t in short.values())
-        synthetic.write_text(text + "\n", folder / f"{prefix}tables.{suffix}")
+        write_text(text + "\n", folder / f"{prefix}tables.{suffix}")
     for name, figure in figures.items():
         plots.save(figure, folder / f"{prefix}{name}.png")
     names = [f"{n}.csv" for n in tables] + ["tables.md", "tables.tex"] + [f"{n}.png" for n in figures]

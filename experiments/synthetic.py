@@ -27,7 +27,7 @@ import tyro
 import iclbayes
 from iclbayes import compare, ginc, icl, plots, suppression, training
 from iclbayes.cli import print_comparison, progress, run_guarded
-from iclbayes.files import InputError, atomic_path
+from iclbayes.files import InputError, write_csv, write_text
 from iclbayes.models import GPT2Config
 from iclbayes.runtime import use_compilation_cache
 
@@ -197,18 +197,6 @@ def as_json(config) -> dict:
     return json.loads(json.dumps(values, default=str))
 
 
-def write_table(frame: pd.DataFrame, path: Path) -> None:
-    """A CSV file, whole or not at all."""
-    with atomic_path(path) as temporary:
-        frame.to_csv(temporary, index=False)
-
-
-def write_text(text: str, path: Path) -> None:
-    """A text file, whole or not at all."""
-    with atomic_path(path) as temporary:
-        temporary.write_text(text)
-
-
 def keys(config: Config) -> dict[str, jax.Array]:
     """Random keys of the parts of a run, from the world's seed."""
     names = ("documents", "held_out", "prompts")
@@ -361,8 +349,8 @@ EXACT_LABELS = {
 
 def write_results(config: Config, fits: pd.DataFrame, table: pd.DataFrame, run_dir: Path) -> None:
     """fits.csv, and the table of errors as CSV, Markdown and LaTeX (means over the trained models)."""
-    write_table(fits, run_dir / "fits.csv")
-    write_table(table, run_dir / "table.csv")
+    write_csv(fits, run_dir / "fits.csv")
+    write_csv(table, run_dir / "table.csv")
     means = compare.mean_table(table[table["learner"] == "gpt2"])
     for suffix, form in (("md", "markdown"), ("tex", "latex")):
         write_text(compare.to_text(means, form, index=True) + "\n", run_dir / f"table.{suffix}")
@@ -376,10 +364,10 @@ def run(config: Config) -> None:
     world = ginc.make_world(config.world)
     results = pretrain(config, world, run_dir)
     logs = [r.metrics.assign(layers=layers, seed=seed) for (layers, seed), r in results.items()]
-    write_table(pd.concat(logs, ignore_index=True), run_dir / "metrics.csv")
+    write_csv(pd.concat(logs, ignore_index=True), run_dir / "metrics.csv")
 
     entropy = entropy_table(config, world, results)
-    write_table(entropy, run_dir / "entropy.csv")
+    write_csv(entropy, run_dir / "entropy.csv")
     print("\nHeld-out loss beside the exact mixture's entropy, nats a token (no model can be below it)\n")
     print(compare.to_text(entropy))
     if (entropy["gap"] < -2 * entropy["gap_stderr"]).any():
@@ -387,7 +375,7 @@ def run(config: Config) -> None:
 
     print("\n2. Measuring ICL curves", flush=True)
     frame = measure(config, world, results)
-    write_table(frame, run_dir / "curves.csv")
+    write_csv(frame, run_dir / "curves.csv")
     print(compare.to_text(rise_table(frame)))
 
     print("\n3. Fitting the laws", flush=True)
@@ -412,7 +400,7 @@ def run(config: Config) -> None:
     if config.suppress:
         print(f"\n5. Suppressing all tasks but {config.favoured}", flush=True)
         after = suppress(config, world, results, frame, run_dir)
-        write_table(pd.concat([frame, after], ignore_index=True), run_dir / "curves.csv")
+        write_csv(pd.concat([frame, after], ignore_index=True), run_dir / "curves.csv")
         print(f"  {run_dir / 'forecast.csv'}\n  {run_dir / 'suppression_*'}")
     print(f"\ndone in {time.perf_counter() - began:.0f} s: {run_dir}")
 
@@ -458,7 +446,7 @@ def suppress(config: Config, world: ginc.World, results, frame: pd.DataFrame, ru
     for caption, table in suppression.summaries(tables).values():
         print(f"\n{caption}\n\n{compare.to_text(table, digits=3)}")
     for name, table in tables.items():
-        write_table(table, run_dir / ("forecast.csv" if name == "forecast" else f"suppression_{name}.csv"))
+        write_csv(table, run_dir / ("forecast.csv" if name == "forecast" else f"suppression_{name}.csv"))
     for name, figure in suppression.figures(both, tables, favoured=config.favoured).items():
         plots.save(figure, run_dir / f"suppression_{name}.png")
     return after

@@ -135,6 +135,10 @@ class Curves:
         """[N] the curve of each point."""
         return np.repeat(np.arange(self.n_curves), np.diff(self.start))
 
+    def rank(self) -> np.ndarray:
+        """[C] the place of each curve in its group: 0, 1, …"""
+        return np.arange(self.n_curves) - np.searchsorted(self.group, self.group)
+
     def max_shots(self) -> np.ndarray:
         """[C] the largest number of shots in each curve."""
         sizes = np.diff(self.start)

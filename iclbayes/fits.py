@@ -69,7 +69,7 @@ class Fits:
                     for c, group in enumerate(groups):
                         out[(group, *(slice(s) for s in piece.shape[2:]))] = piece[b, c]
             return out
-        rank = np.arange(self.curves.n_curves) - np.searchsorted(self.curves.group, self.curves.group)
+        rank = self.curves.rank()
         out = np.full((self.curves.n_groups, rank.max() + 1, *tail), fill, pieces[0][1].dtype)
         for block, piece in pieces:
             out[block.groups[:, 0], rank[block.curves[:, 0]]] = piece[:, 0]
@@ -165,7 +165,7 @@ class Fits:
         shots = np.asarray(shots, float)
         if shots.ndim != 1:
             raise InputError(f"shots has shape {shots.shape}: give one axis, or a Curves")
-        rank = np.arange(self.curves.n_curves) - np.searchsorted(self.curves.group, self.curves.group)
+        rank = self.curves.rank()
         out = np.full((self.curves.n_groups, rank.max() + 1, len(shots)), np.nan)
         for block in self.blocks:
             grid = np.broadcast_to(shots, (*block.curves.shape, len(shots)))
@@ -201,7 +201,7 @@ class Fits:
         """
         if not 0 < level < 1:
             raise InputError(f"level {level} is not a probability between 0 and 1")
-        rank = np.arange(self.curves.n_curves) - np.searchsorted(self.curves.group, self.curves.group)
+        rank = self.curves.rank()
         out = np.full((self.curves.n_groups, rank.max() + 1), np.nan)
         for block in self.blocks:
             levels = np.full(len(block.curves), level)
@@ -227,7 +227,7 @@ class Fits:
         matrix of the original law is `probs_0`, `probs_1`, … With `stderr`, each has a column `NAME_se`.
         """
         curve_group = self.curves.group
-        rank = np.arange(self.curves.n_curves) - np.searchsorted(curve_group, curve_group)
+        rank = self.curves.rank()
         frame = curve_columns(self.curves)
         taken = set(self.curves.keys) & {"law", *self.law.param_names, *_DIAGNOSTICS}
         if taken:

@@ -129,7 +129,7 @@ def plot_fits(all_fits: Sequence[Fits], *, max_panels: int = 12) -> Figure:
     shown = min(curves.n_curves, max_panels)
     figure, axes = panels(shown, sharey=True)
     curve_of_point = curves.point_curve()
-    rank = np.arange(curves.n_curves) - np.searchsorted(curves.group, curves.group)
+    rank = curves.rank()
     top = float(curves.shots.max(initial=1.0))
     grid = np.unique(np.concatenate([[0.0], np.geomspace(0.25, max(top, 1.0), 160), curves.max_shots()]))
     predictions = [fits.predict(grid) for fits in all_fits]

@@ -10,7 +10,7 @@ import pandas as pd
 import tyro
 from tqdm import tqdm
 
-from ..files import InputError, atomic_path
+from ..files import InputError, atomic_path, write_csv
 from ..reading import read_curves
 
 Repeated = tyro.conf.UseAppendAction[tuple[str, ...]]
@@ -117,10 +117,10 @@ class PosteriorCommand:
             print(one.law.name)
             print(one.diagnostics().to_string(index=False))
         if self.forecast:
-            _write_csv(table, self.forecast)
+            write_csv(table, self.forecast)
         if self.level is not None:
             reach = pd.concat([one.reach_table(self.level) for one in posteriors], ignore_index=True)
-            _write_csv(reach, (self.forecast or Path("forecast.csv")).with_name("shots_to_reach.csv"))
+            write_csv(reach, (self.forecast or Path("forecast.csv")).with_name("shots_to_reach.csv"))
         if self.plot:
             from .figures import plot_bands
 
@@ -129,11 +129,6 @@ class PosteriorCommand:
                     temporary, dpi=120
                 )
         return table
-
-
-def _write_csv(table: pd.DataFrame, path: Path) -> None:
-    with atomic_path(path) as temporary:
-        table.to_csv(temporary, index=False)
 
 
 def _grid(curves) -> np.ndarray:
