@@ -19,6 +19,7 @@ from flax import nnx
 from iclbayes import training
 from iclbayes.files import InputError
 from iclbayes.models import GPT2, GPT2Config
+from iclbayes.training import step as training_step
 
 MODEL = GPT2Config(vocab_size=12, context=16, n_layers=1, n_heads=2, width=16)
 # Logs, evaluations and checkpoints fall on different steps, on purpose.
@@ -169,6 +170,40 @@ def test_the_schedule_rises_to_the_peak_and_falls_to_the_last_step():
     np.testing.assert_allclose([training.learning_rate_at(config, s) for s in range(10)], expected, rtol=1e-6)
     flat = training.TrainConfig(steps=4, warmup_steps=0, learning_rate=1.0)
     np.testing.assert_allclose(training.learning_rate_at(flat, np.arange(4)), [1, 0.75, 0.5, 0.25])
+
+
+def test_runs_of_other_lengths_rates_and_seeds_share_one_compiled_step(whole, tmp_path):
+    """Traced schedules: the second run compiles nothing, and still does what its own schedule says."""
+    rows = counting(jax.random.key(5), 0)
+    batches = training.rows_batch_fn(rows, CONFIG.batch_size)
+    options = {"log_every": 1, "weight_decay": 0.02, "eval_every": 0}
+    configs = [
+        dataclasses.replace(CONFIG, steps=3, warmup_steps=0, **options),
+        dataclasses.replace(CONFIG, steps=7, warmup_steps=4, learning_rate=0.02, seed=1, **options),
+    ]
+    sizes, results = [], []
+    for i, config in enumerate(configs):
+        results.append(training.train(whole.model, config, batches, tmp_path / str(i), progress=False))
+        sizes.append((training_step._advance._cache_size(), training_step._start._cache_size()))
+    assert sizes[0] == sizes[1]
+    assert not np.array_equal(results[0].model.token_embedding[...], results[1].model.token_embedding[...])
+    # The same run with its schedule compiled in as constants, by hand.
+    config, params = configs[1], nnx.state(whole.model)
+    optimizer = training.make_optimizer(config)
+    state = optimizer.init(params)
+
+    @jax.jit
+    def update(params, state, batch):
+        grads = jax.grad(lambda p: training.lm_loss(nnx.merge(nnx.graphdef(whole.model), p), batch)[0])(
+            params
+        )
+        updates, state = optimizer.update(grads, state, params)
+        return optax.apply_updates(params, updates), state
+
+    for s in range(config.steps):
+        params, state = update(params, state, batches(jax.random.key(0), jnp.int32(s)))
+    for a, b in zip(jax.tree.leaves(params), jax.tree.leaves(nnx.state(results[1].model)), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
 
 
 def test_the_optimizer_equals_adamw_of_pytorch():

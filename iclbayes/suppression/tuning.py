@@ -10,7 +10,6 @@ Every amount starts from the same pretrained model and reads the first documents
 """
 
 import dataclasses
-import functools
 import os
 import shutil
 from collections.abc import Callable, Sequence
@@ -199,9 +198,9 @@ def tune(
     order = _order(tuning, amount, config.batch_size)
     order = np.pad(order, ((0, max(0, longest - len(order))), (0, 0)))
     batch_fn = jax.tree_util.Partial(_pick, data, jnp.asarray(order))
-    loss_fn = (
-        training.lm_loss if tuning.method == "sft" else functools.partial(training.dpo_loss, beta=tuning.beta)
-    )
+    # β is an argument of the program too.
+    dpo_loss = jax.tree_util.Partial(training.dpo_loss, beta=jnp.float32(tuning.beta))
+    loss_fn = training.lm_loss if tuning.method == "sft" else dpo_loss
     return training.train(
         model,
         config,

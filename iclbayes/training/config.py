@@ -1,6 +1,8 @@
 """How to train: hyperparameters, the learning-rate schedule and the optimizer that follow from them."""
 
 import dataclasses
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -61,24 +63,54 @@ class TrainConfig:
             )
 
 
-def learning_rate_at(config: TrainConfig, step: jax.Array) -> jax.Array:
-    """Learning rate of update s = 0 … T − 1: peak · min((s + 1) / (w + 1), (T − s) / (T − w)).
+class Schedule(NamedTuple):
+    """The learning-rate schedule as arrays, so that runs of other lengths and rates need no other program.
 
-    w = `warmup_steps`, T = `steps`. It rises linearly, is the peak at s = w, then falls linearly to
-    peak / (T − w) in the last update; no update has the rate 0.
+    Attributes:
+      peak: float32, largest learning rate.
+      warmup: float32, w, updates with a rising learning rate.
+      steps: float32, T, updates in all.
     """
-    step = jnp.asarray(step, jnp.float32)
-    warmup, steps = config.warmup_steps, config.steps
-    return config.learning_rate * jnp.minimum((step + 1) / (warmup + 1), (steps - step) / (steps - warmup))
+
+    peak: jax.Array
+    warmup: jax.Array
+    steps: jax.Array
+
+    def rate(self, step: jax.Array) -> jax.Array:
+        """Learning rate of update s = 0 … T − 1: peak · min((s + 1) / (w + 1), (T − s) / (T − w)).
+
+        It rises linearly, is the peak at s = w, then falls linearly to peak / (T − w) in the last update; no update has the
+        rate 0.
+        """
+        step = jnp.asarray(step, jnp.float32)
+        rising = (step + 1) / (self.warmup + 1)
+        falling = (self.steps - step) / (self.steps - self.warmup)
+        return self.peak * jnp.minimum(rising, falling)
 
 
-def make_optimizer(config: TrainConfig) -> optax.GradientTransformation:
-    """Clipping by the global norm, then AdamW (Loshchilov & Hutter 2019) with the schedule of `config`.
+def schedule(config: TrainConfig) -> Schedule:
+    """The schedule of a run."""
+    return Schedule(*(jnp.float32(x) for x in (config.learning_rate, config.warmup_steps, config.steps)))
+
+
+def learning_rate_at(config: TrainConfig, step: jax.Array) -> jax.Array:
+    """Learning rate of an update, see `Schedule.rate`."""
+    return schedule(config).rate(step)
+
+
+def make_optimizer(
+    config: TrainConfig, rate: Callable[[jax.Array], jax.Array] | None = None
+) -> optax.GradientTransformation:
+    """Clipping by the global norm, then AdamW (Loshchilov & Hutter 2019).
 
     Weights decay in arrays of two or more dimensions only.
+
+    Args:
+      config: hyperparameters.
+      rate: update → learning rate; that of `config` by default.
     """
     adamw = optax.adamw(
-        lambda count: learning_rate_at(config, count),
+        rate or schedule(config).rate,
         b1=config.beta1,
         b2=config.beta2,
         eps=config.epsilon,

@@ -1,5 +1,6 @@
 """The training state and the one jitted program that advances it."""
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -7,9 +8,10 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
+from jax.tree_util import Partial
 
 from ..models import GPT2, GPT2Config
-from .config import TrainConfig, learning_rate_at, make_optimizer
+from .config import Schedule, TrainConfig, learning_rate_at, make_optimizer, schedule
 
 # (model, batch) -> (loss, metrics): float32 scalars, the loss in nats.
 LossFn = Callable[..., tuple[jax.Array, dict[str, jax.Array]]]
@@ -40,11 +42,25 @@ def init_params(config: GPT2Config, seed: int) -> nnx.State:
     return jax.jit(lambda: nnx.state(GPT2(config, rngs=nnx.Rngs(seed))))()
 
 
-class Trainer:
-    """The program of one run: `init` makes a state, `run` advances it by any number of updates.
+class Program(NamedTuple):
+    """What a training step is compiled for, hashable: runs that agree in it and in the shapes of their arrays share one
+    compiled step, whatever their length, learning rate, seed and data.
 
-    `loss_fn` and `batch_fn` may be `jax.tree_util.Partial`s: the arrays bound in them are then arguments of
-    the program, not constants compiled into it. Use that for worlds, data sets and reference models.
+    Attributes:
+      graph: structure of the model.
+      optimizer: the hyperparameters that the optimizer holds as constants; the rest are the defaults of `TrainConfig`.
+    """
+
+    graph: nnx.GraphDef
+    optimizer: TrainConfig
+
+
+class Trainer:
+    """One run: `init` makes a state, `run` advances it by any number of updates.
+
+    `loss_fn` and `batch_fn` may be `jax.tree_util.Partial`s: the arrays and numbers bound in them are then arguments of the
+    program, not constants compiled into it. Use that for worlds, data sets and reference models. A later run finds the
+    compiled step again if its functions are the same ones (an equal lambda or `functools.partial` is another function).
 
     Args:
       model_config: sizes of the model.
@@ -55,13 +71,13 @@ class Trainer:
 
     def __init__(self, model_config: GPT2Config, config: TrainConfig, batch_fn: BatchFn, loss_fn: LossFn):
         self.config = config
-        self.optimizer = make_optimizer(config)
-        self.graph = nnx.graphdef(nnx.eval_shape(lambda: GPT2(model_config, rngs=nnx.Rngs(0))))
-        self._functions = tuple(
-            f if isinstance(f, jax.tree_util.Partial) else jax.tree_util.Partial(f)
-            for f in (batch_fn, loss_fn)
+        self.graph = _graph(model_config)
+        constants = ("beta1", "beta2", "epsilon", "weight_decay", "clip_norm")
+        self.program = Program(self.graph, TrainConfig(**{name: getattr(config, name) for name in constants}))
+        self._arguments = (
+            schedule(config),
+            *(f if isinstance(f, Partial) else Partial(f) for f in (batch_fn, loss_fn)),
         )
-        self._run = jax.jit(self._advance, donate_argnums=0)
 
     def model(self, params: nnx.State) -> GPT2:
         """The model with these parameters."""
@@ -70,54 +86,64 @@ class Trainer:
     def init(self, params: nnx.State) -> TrainState:
         """The state before the first update. The parameters are copied, since `run` gives up its input."""
         key = jax.random.fold_in(jax.random.key(self.config.seed), 1)
-        batch_fn, loss_fn = self._functions
-        batch = jax.eval_shape(batch_fn, key, jnp.int32(0))
-        _, metrics = jax.eval_shape(lambda p, b: loss_fn(self.model(p), b), params, batch)
-        names = ("loss", "grad_norm", "count", *metrics)
-
-        @jax.jit
-        def build(params, key):
-            totals = {name: jnp.zeros((), jnp.float32) for name in names}
-            params = jax.tree.map(jnp.copy, params)
-            return TrainState(params, self.optimizer.init(params), jnp.int32(0), key, totals)
-
-        return build(params, key)
+        return _start(self.program, params, key, *self._arguments[1:])
 
     def tokens_per_step(self) -> int:
         """Integers in the arrays of two or more dimensions of a batch: the tokens of one update."""
-        batch = jax.eval_shape(self._functions[0], jax.random.key(0), jnp.int32(0))
+        batch = jax.eval_shape(self._arguments[1], jax.random.key(0), jnp.int32(0))
         leaves = [x for x in jax.tree.leaves(batch) if x.ndim >= 2]
         return sum(x.size for x in leaves if jnp.issubdtype(x.dtype, jnp.integer))
 
     def compile(self, state: TrainState) -> None:
-        """Compiles the program, so that `run` never stops to do it."""
-        self._run = self._run.lower(state, jnp.int32(1), *self._functions).compile()
+        """Compiles the program unless an earlier run has, so that `run` never stops to do it. `state` stays."""
+        self.run(jax.tree.map(jnp.copy, state), 0)
 
     def run(self, state: TrainState, steps: int) -> TrainState:
         """The state `steps` updates later. `state` itself is donated: its arrays are gone afterwards."""
-        return self._run(state, jnp.int32(steps), *self._functions)
+        return _advance(self.program, state, jnp.int32(steps), *self._arguments)
 
-    def _advance(self, state: TrainState, steps: jax.Array, batch_fn, loss_fn) -> TrainState:
-        # One loop with a traced number of updates: however a run is cut into calls, the same program does the
-        # same arithmetic, so a resumed run equals an uninterrupted one bit for bit.
-        return jax.lax.fori_loop(0, steps, lambda _, s: self._update(s, batch_fn, loss_fn), state)
 
-    def _update(self, state: TrainState, batch_fn, loss_fn) -> TrainState:
+@functools.cache
+def _graph(config: GPT2Config) -> nnx.GraphDef:
+    return nnx.graphdef(nnx.eval_shape(lambda: GPT2(config, rngs=nnx.Rngs(0))))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _start(program: Program, params: nnx.State, key: jax.Array, batch_fn, loss_fn) -> TrainState:
+    def metrics_of(params, key):
+        return loss_fn(nnx.merge(program.graph, params), batch_fn(key, jnp.int32(0)))[1]
+
+    names = ("loss", "grad_norm", "count", *jax.eval_shape(metrics_of, params, key))
+    totals = {name: jnp.zeros((), jnp.float32) for name in names}
+    params = jax.tree.map(jnp.copy, params)
+    optimizer = make_optimizer(program.optimizer).init(params)
+    return TrainState(params, optimizer, jnp.int32(0), key, totals)
+
+
+@functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
+def _advance(program: Program, state: TrainState, steps, rates: Schedule, batch_fn, loss_fn) -> TrainState:
+    # One loop with a traced number of updates: however a run is cut into calls, the same program does the
+    # same arithmetic, so a resumed run equals an uninterrupted one bit for bit.
+    optimizer = make_optimizer(program.optimizer, rates.rate)
+
+    def update(_, state: TrainState) -> TrainState:
         batch = batch_fn(jax.random.fold_in(state.key, state.step), state.step)
 
         def loss_of(params):
-            return loss_fn(self.model(params), batch)
+            return loss_fn(nnx.merge(program.graph, params), batch)
 
         (loss, metrics), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)
-        updates, optimizer = self.optimizer.update(grads, state.optimizer, state.params)
+        updates, moments = optimizer.update(grads, state.optimizer, state.params)
         new = {"loss": loss, "grad_norm": optax.global_norm(grads), "count": 1.0, **metrics}
         return TrainState(
             params=optax.apply_updates(state.params, updates),
-            optimizer=optimizer,
+            optimizer=moments,
             step=state.step + 1,
             key=state.key,
             totals={name: total + new[name] for name, total in state.totals.items()},
         )
+
+    return jax.lax.fori_loop(0, steps, update, state)
 
 
 def read_totals(config: TrainConfig, state: TrainState) -> tuple[dict[str, float], TrainState]:
