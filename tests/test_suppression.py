@@ -14,6 +14,7 @@ import iclbayes
 from iclbayes import ginc, icl, suppression, training
 from iclbayes.files import InputError
 from iclbayes.models import GPT2, GPT2Config
+from iclbayes.suppression import recall as recall_module
 from iclbayes.suppression import reemergence, sharing, tuning
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "experiments"))
@@ -351,25 +352,31 @@ def test_return_of_a_measured_curve():
     q = np.array([np.log(4.0), np.log(1 / 3), np.log(0.3), np.log(0.01 / 0.99)])
     params = {"prior": [0.01, 0.99], "efficiency": 0.3, "gamma": [0.8], "beta": [0.2]}
     expected = float(law.shots_to_reach({n: jnp.asarray(v) for n, v in params.items()}, 0.4)[0])
-    np.testing.assert_allclose(reemergence.law_reach(q, 0.4), expected, rtol=1e-4)
+    np.testing.assert_allclose(recall_module.law_reach(q, 0.4), expected, rtol=1e-4)
     error = np.full(len(SHOTS), 0.01)
     np.testing.assert_allclose(suppression.shots_back(SHOTS, prob, error, 0.4), expected, atol=0.1)
     assert suppression.shots_back(SHOTS, prob, error, 0.15) == 0
     assert suppression.shots_back(SHOTS, prob, error, 0.9) == np.inf
-    assert reemergence.law_reach(q, 0.85) == np.inf and reemergence.law_reach(q, 0.1) == 0
+    assert recall_module.law_reach(q, 0.85) == np.inf and recall_module.law_reach(q, 0.1) == 0
     dip = prob.copy()
     dip[0] = 0.9  # one wild point early on is not a return
     assert suppression.shots_back(SHOTS, dip, np.r_[1.0, error[1:]], 0.4) > 0.5 * expected
 
 
-def test_forecasts_are_right_and_their_intervals_cover():
+@pytest.fixture(scope="module")
+def suppressed() -> pd.DataFrame:
+    """Twelve families whose tasks 1 and 2 have small priors after fine-tuning, all else unmoved."""
     rng = np.random.default_rng(3)
     frames = []
     for i in range(12):
         priors = (1 / 3, *(1 - np.exp(rng.uniform(-7, -3, 2))))
         frames.append(simulated(0.01, priors=priors, seed=i).assign(seed=i))
-    frame = pd.concat(frames, ignore_index=True)
-    table = suppression.forecast(frame, windows=(0.1, 0.2))
+    return pd.concat(frames, ignore_index=True)
+
+
+@pytest.mark.parametrize("method", ["psis", "point"])
+def test_forecasts_are_right_and_their_intervals_cover(suppressed, method):
+    table = suppression.forecast(suppressed, windows=(0.1, 0.2), method=method)
     assert len(table) == 12 * 2 * 2 * 2 * 2
     summary = suppression.forecast_summary(table).set_index(["forecaster", "window"])
     for window in (0.1, 0.2):
@@ -379,12 +386,55 @@ def test_forecasts_are_right_and_their_intervals_cover():
         assert row["median_error_ahead"] < (0.45 if window == 0.1 else 0.3)
         assert 0.8 <= row["coverage_ahead"] <= 1
         assert row["median_error_ahead"] < summary.loc["alone", window]["median_error_ahead"]
-    # A forecaster that is far too sure must fail the same test.
-    sure = suppression.Recall(gamma=1e-3, beta=1e-3, efficiency=1e-3, prior=4.0, discrepancy=1e-4)
-    cheated = frame.assign(stderr=1e-4)
-    cheated.loc[cheated["amount"] > 0, "prob"] *= 0.95
-    worse = suppression.forecast_summary(suppression.forecast(cheated, windows=(0.1,), recall=sure))
-    assert worse.set_index("forecaster").loc["knowledge", "coverage_ahead"] < 0.6
+
+
+def test_a_forecaster_that_is_too_sure_does_not_cover(suppressed):
+    sure = suppression.Recall(gamma=1e-3, beta=1e-3, efficiency=1e-3, odds=4.0, discrepancy=1e-4)
+    slow = suppressed.copy()
+    after = slow["amount"] > 0
+    slow.loc[after, "shots"] *= 2  # as if K had halved
+    for method in ("psis", "point"):
+        few = suppression.forecast(slow.assign(stderr=1e-3), windows=(0.1,), recall=sure, method=method)
+        coverage = (
+            suppression.forecast_summary(few).set_index("forecaster").loc["knowledge", "coverage_ahead"]
+        )
+        assert coverage < 0.6, method
+    with pytest.raises(InputError, match="choose psis, laplace, nuts or point"):
+        suppression.forecast(slow, method="map")
+
+
+def test_the_law_of_two_curves_is_two_scoring_laws():
+    law = suppression.Recalled()
+    q, d = np.array([1.3, -0.9, -1.1, 0.4]), np.array([-0.2, 0.3, 0.5, -4.0])
+    raw = dict(zip(law.param_names, [*q, *d], strict=True))
+    found = law.mean_raw({name: jnp.asarray(v) for name, v in raw.items()}, jnp.asarray(SHOTS, jnp.float32))
+    for row, (a, b, c, odds) in enumerate((q, q + d)):
+        gamma = 1 / (1 + np.exp(-a))
+        beta = gamma / (1 + np.exp(-b))
+        expected = sharing.scoring_curve(1 / (1 + np.exp(-odds)), np.exp(c), gamma, beta, SHOTS)
+        np.testing.assert_allclose(found[row], expected, rtol=2e-5)
+
+
+def test_the_posterior_equals_that_of_a_known_curve_where_much_is_known():
+    """A curve before that is all but exact: the posterior of both curves is then that around its parameters, sampled in NumPy."""
+    error = np.full(len(SHOTS), 0.01)
+    sights, centres = [], []
+    for prior in (0.02, 0.002):
+        before = sharing.scoring_curve(1 / 3, 0.3, 0.8, 0.2, SHOTS)
+        after = sharing.scoring_curve(prior, 0.3, 0.8, 0.2, SHOTS)
+        many = np.tile(SHOTS, 6), np.tile(before, 6), np.full(6 * len(SHOTS), 4e-4)
+        sights.append(suppression.Sight(many, (SHOTS[:13], after[:13], error[:13]), 0.4))
+        centres.append([np.log(4), np.log(1 / 3), np.log(0.3), np.log(1 / 2)])
+    recall = suppression.Recall(discrepancy=1e-6)
+    noise = {"raw_noise": recall_module.normal(np.log(1e-4), 0.01)}
+    expected = suppression.point_draws(sights, np.array(centres), recall=recall, draws=8000)
+    found, k_hat = suppression.posterior_draws(
+        sights, recall=recall, draws=8000, priors=noise, n_importance=8000
+    )
+    assert (k_hat < 0.7).all()
+    at = [0.05, 0.25, 0.5, 0.75, 0.95]
+    a, b = (np.log2(1 + np.quantile(x, at, axis=1, method="inverted_cdf")) for x in (expected, found))
+    np.testing.assert_allclose(a, b, atol=0.12)
 
 
 def test_errors_of_returns_beyond_the_prompt():

@@ -1,10 +1,13 @@
 """Suppression and return: fine-tuning that favours one task, what it changed, and when the others come back."""
 
-from .reemergence import RECALL as RECALL
-from .reemergence import Recall as Recall
+from .recall import RECALL as RECALL
+from .recall import Recall as Recall
+from .recall import Recalled as Recalled
+from .recall import Sight as Sight
+from .recall import point_draws as point_draws
+from .recall import posterior_draws as posterior_draws
 from .reemergence import forecast as forecast
 from .reemergence import forecast_summary as forecast_summary
-from .reemergence import reach_draws as reach_draws
 from .reemergence import shots_back as shots_back
 from .report import analyse as analyse
 from .report import figures as figures

@@ -1,39 +1,23 @@
 """When does a suppressed task come back? A forecast from the first shots of its curve, with an interval, and its test.
 
-What is known before: the pretrained model's own curve of that task, hence its fitted γ, β and K. What is seen: the first few
-shots after fine-tuning. If fine-tuning left the knowledge in place, the new prior ρ is all that the few shots have to tell, so
-the forecast is a posterior under the scoring law with a normal prior on the unconstrained parameters around the pretrained fit:
-tight for γ and β, loose for K, hardly any for ρ. Without that knowledge few shots say next to nothing; `forecast` gives the plain
-law fitted to the same shots beside it, for comparison.
+What is known before: the pretrained model's own curve of that task. What is seen: the first few shots after fine-tuning. If
+fine-tuning left the knowledge in place, the new prior ρ is all that the few shots have to tell: `recall` has the posterior that
+says so. Without that knowledge few shots say next to nothing; `forecast` gives the plain law fitted to them beside it.
 """
 
-import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import isotonic_regression, least_squares
+from scipy.optimize import isotonic_regression
 
 from ..files import InputError
 from ..fits import fit
+from .recall import RECALL, Recall, Sight, law_reach, point_draws, posterior_draws, raw_scoring
 from .sharing import FAMILY, amount_curves
 
 PLATEAU = 0.2  # share of the pretrained curve's last shots whose mean is its plateau
-
-
-@dataclasses.dataclass(frozen=True)
-class Recall:
-    """How far fine-tuning is thought to move each parameter: standard deviations in the unconstrained scale, around the
-    pretrained fit. `discrepancy` is added to each point's standard error, for no law is exactly true."""
-
-    gamma: float = 0.3  # of logit γ
-    beta: float = 0.5  # of logit (β / γ)
-    efficiency: float = 0.7  # of ln K
-    prior: float = 4.0  # of logit ρ
-    discrepancy: float = 0.01  # of the probability
-
-
-RECALL = Recall()
 
 
 def shots_back(shots: np.ndarray, prob: np.ndarray, stderr: np.ndarray, level: float) -> float:
@@ -52,76 +36,13 @@ def shots_back(shots: np.ndarray, prob: np.ndarray, stderr: np.ndarray, level: f
     return float(shots[first - 1] + (level - smooth[first - 1]) / rise * (shots[first] - shots[first - 1]))
 
 
-def law_reach(q: np.ndarray, level) -> np.ndarray:
-    """n* of the scoring law for q [..., 4] = (logit γ, logit(β/γ), ln K, logit ρ): 0 from the start, inf for never."""
-    gamma = _expit(q[..., 0])
-    beta = gamma * _expit(q[..., 1])
-    rate = np.exp(q[..., 2]) * np.logaddexp(0.0, -q[..., 1])  # K ln(γ / β)
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        share = (level - beta) / (gamma - beta)
-        n = (np.log(share) - np.log1p(-share) - q[..., 3]) / rate
-    n = np.where(share >= 1, np.inf, np.where(share <= 0, 0.0, n))
-    return np.maximum(np.nan_to_num(n, nan=np.inf, posinf=np.inf), 0.0)
-
-
-def reach_draws(
-    shots: np.ndarray,
-    prob: np.ndarray,
-    stderr: np.ndarray,
-    centre: np.ndarray,
-    level: float,
-    *,
-    recall: Recall = RECALL,
-    draws: int = 2000,
-    seed: int = 0,
-) -> np.ndarray:
-    """Draws [draws] of the number of shots at which one curve is at `level`, from its first points.
-
-    Finds the mode of the posterior (least squares from several priors ρ), proposes from a Student t (5 degrees of freedom) with
-    the curvature there, and resamples by importance.
-
-    Args:
-      shots, prob, stderr: [n], the points seen.
-      centre: [4], (logit γ, logit(β/γ), ln K, logit ρ) of the pretrained model.
-      level: probability to reach.
-      recall: widths of the prior and the discrepancy.
-      draws, seed: number of draws and their seed.
-    """
-    sd = np.array([recall.gamma, recall.beta, recall.efficiency, recall.prior])
-    error = np.hypot(np.nan_to_num(stderr, nan=recall.discrepancy), recall.discrepancy)
-
-    def residuals(q):
-        q = np.atleast_2d(q)
-        gamma = _expit(q[:, :1])
-        beta = gamma * _expit(q[:, 1:2])
-        odds = q[:, 3:] + np.exp(q[:, 2:3]) * np.logaddexp(0.0, -q[:, 1:2]) * shots
-        p = beta + (gamma - beta) * _expit(odds)
-        return np.concatenate([(p - prob) / error, (q - centre) / sd], axis=1)
-
-    starts = [np.r_[centre[:3], centre[3] + step] for step in (0.0, -2.0, -4.0, -7.0, 2.0)]
-    found = [least_squares(lambda q: residuals(q)[0], start, method="lm") for start in starts]
-    best = min(found, key=lambda r: r.cost)
-    factor = np.linalg.cholesky(np.linalg.inv(best.jac.T @ best.jac))
-    rng = np.random.default_rng(seed)
-    freedom = 5
-    z = rng.standard_normal((2 * draws, 4))
-    scale = np.sqrt(rng.chisquare(freedom, (2 * draws, 1)) / freedom)
-    z = z / scale
-    q = best.x + z @ factor.T
-    log_target = -0.5 * np.sum(residuals(q) ** 2, axis=1)
-    log_proposal = -0.5 * (freedom + 4) * np.log1p(np.sum(z**2, axis=1) / freedom)
-    weight = log_target - log_proposal
-    weight = np.exp(weight - weight.max())
-    return law_reach(q[rng.choice(len(q), draws, p=weight / weight.sum())], level)
-
-
 def forecast(
     frame: pd.DataFrame,
     *,
     favoured: int = 0,
     windows: Sequence[float] = (0.1, 0.2),
     recall: Recall = RECALL,
-    draw: Callable[..., np.ndarray] = reach_draws,
+    method: Literal["psis", "laplace", "nuts", "point"] = "psis",
     seed: int = 0,
 ) -> pd.DataFrame:
     """Forecasts of the return of every suppressed task, beside what happened.
@@ -134,8 +55,9 @@ def forecast(
         pretrained model.
       favoured: the task that was favoured; all others are suppressed.
       windows: shares of the shots to see.
-      recall: what the forecast from knowledge takes for granted.
-      draw: takes the place of `reach_draws` (same arguments), for posteriors of another make.
+      recall: how far fine-tuning may have moved each parameter.
+      method: how the forecast is inferred: `posterior_draws` by "psis", "laplace" or "nuts", or `point_draws`, which takes the
+        pretrained model's point fit for granted.
       seed: of the draws.
 
     Returns:
@@ -145,58 +67,66 @@ def forecast(
         the level; 0 if never below, inf if not within the prompt), predicted (median), lo90, hi90, p_never;
         error: |log₂ (1 + predicted) / (1 + observed)|; where the return lies beyond the prompt, the least that the error can be;
         covered: whether the interval holds what is observed (beyond the prompt: whether it reaches there);
-        ahead: whether the return was still to come at the end of the window and came within the prompt.
+        ahead: whether the return was still to come at the end of the window and came within the prompt;
+        k_hat: of the importance weights, above 0.7 is doubtful (NaN where there are none).
 
     Raises:
-      InputError: a pretrained curve is missing.
+      InputError: a pretrained curve is missing, or an unknown method.
     """
+    if method not in ("psis", "laplace", "nuts", "point"):
+        raise InputError(f"forecast: method {method!r} is unknown; choose psis, laplace, nuts or point")
     curves = amount_curves(frame)
-    pretrained = curves.select(curves.keys["amount"].to_numpy() == 0)
-    known = fit(pretrained, "bayesian_scoring").to_frame().set_index([*FAMILY, "source"])
-    alone = {w: fit(curves, "bayesian_scoring", fraction=w).to_frame() for w in windows}
     largest = curves.max_shots()
-    points = [slice(a, b) for a, b in zip(curves.start[:-1], curves.start[1:], strict=True)]
     labels = curves.keys.iloc[curves.group].reset_index(drop=True).assign(source=curves.source)
-    plateaus = {}
-    for c in np.flatnonzero(labels["amount"] == 0):
-        shots, prob = curves.shots[points[c]], curves.prob[points[c]]
-        plateaus[tuple(labels.loc[c, [*FAMILY, "source"]])] = prob[shots >= (1 - PLATEAU) * largest[c]].mean()
-    rows = []
+    names = [tuple(row) for row in labels[[*FAMILY, "source"]].itertuples(index=False)]
+    points = [slice(a, b) for a, b in zip(curves.start[:-1], curves.start[1:], strict=True)]
+    measured = [tuple(getattr(curves, f)[p] for f in ("shots", "prob", "stderr")) for p in points]
+    pretrained = {names[c]: int(c) for c in np.flatnonzero(labels["amount"] == 0)}
+    rows, sights = [], []
     for c in np.flatnonzero((labels["amount"] > 0) & (labels["source"] != favoured)):
-        name = tuple(labels.loc[c, [*FAMILY, "source"]])
-        if name not in plateaus:
-            raise InputError(f"forecast: no pretrained curve of {dict(zip([*FAMILY, 'source'], name))}")
-        level = plateaus[name] / 2
-        shots, prob, stderr = (getattr(curves, f)[points[c]] for f in ("shots", "prob", "stderr"))
-        observed = shots_back(shots, prob, stderr, level)
-        centre = _raw(known.loc[name])
+        if names[c] not in pretrained:
+            raise InputError(
+                f"forecast: no pretrained curve of {dict(zip([*FAMILY, 'source'], names[c], strict=True))}"
+            )
+        before = measured[pretrained[names[c]]]
+        level = before[1][before[0] >= (1 - PLATEAU) * before[0].max()].mean() / 2
+        shots, prob, _ = measured[c]
+        observed = shots_back(*measured[c], level)
         for window in windows:
             seen = shots <= window * largest[c] * (1 + 1e-12)
-            found = draw(
-                shots[seen], prob[seen], stderr[seen], centre, level, recall=recall, seed=seed + int(c)
-            )
-            quantiles = np.quantile(found, [0.05, 0.5, 0.95], method="inverted_cdf")
-            plain = law_reach(_raw(alone[window].loc[c]), level)
-            common = {
-                **labels.loc[c].to_dict(), "window": window, "level": level, "start": prob[0],
-                "seen": shots[seen].max(), "max_shots": largest[c], "observed": observed,
-                "ahead": bool(shots[seen].max() < observed < np.inf),
-            }  # fmt: skip
+            sights.append(Sight(before, tuple(x[seen] for x in measured[c]), level))
+            last = shots[seen].max()
             rows.append(
                 {
-                    **common, "forecaster": "knowledge", "predicted": quantiles[1], "lo90": quantiles[0],
-                    "hi90": quantiles[2], "p_never": np.isinf(found).mean(),
-                    "covered": float(quantiles[0] <= observed <= quantiles[2]
-                                     if np.isfinite(observed) else quantiles[2] >= largest[c]),
+                    "curve": int(c), **labels.loc[c].to_dict(), "window": window, "level": level, "start": prob[0],
+                    "seen": last, "max_shots": largest[c], "observed": observed,
+                    "ahead": bool(last < observed < np.inf),
                 }
             )  # fmt: skip
-            rows.append(
-                {
-                    **common, "forecaster": "alone", "predicted": float(plain), "lo90": np.nan, "hi90": np.nan,
-                    "p_never": float(np.isinf(plain)), "covered": np.nan,
-                }
-            )  # fmt: skip
-    table = pd.DataFrame(rows)
+    common = pd.DataFrame(rows)
+    if method == "point":
+        known = raw_scoring(
+            fit(curves.select(curves.keys["amount"].to_numpy() == 0), "bayesian_scoring").to_frame()
+        )
+        order = {names[c]: i for i, c in enumerate(pretrained.values())}
+        centres = known[[order[names[c]] for c in common["curve"]]]
+        draws, k_hat = point_draws(sights, centres, recall=recall, seed=seed), np.nan
+    else:
+        draws, k_hat = posterior_draws(sights, recall=recall, method=method, seed=seed)
+    low, middle, high = np.quantile(draws, [0.05, 0.5, 0.95], axis=1, method="inverted_cdf")
+    observed, top = common["observed"].to_numpy(), common["max_shots"].to_numpy()
+    inside = np.where(np.isfinite(observed), (low <= observed) & (observed <= high), high >= top)
+    knowledge = common.assign(
+        forecaster="knowledge", predicted=middle, lo90=low, hi90=high, p_never=np.isinf(draws).mean(1),
+        covered=inside.astype(float), k_hat=k_hat,
+    )  # fmt: skip
+    plain = np.empty(len(common))
+    for window in windows:
+        raw = raw_scoring(fit(curves, "bayesian_scoring", fraction=window).to_frame())
+        here = (common["window"] == window).to_numpy()
+        plain[here] = law_reach(raw[common["curve"][here]], common["level"][here].to_numpy())
+    alone = common.assign(forecaster="alone", predicted=plain, p_never=np.isinf(plain).astype(float))
+    table = pd.concat([knowledge, alone], ignore_index=True).drop(columns="curve")
     table["error"] = _error(*(table[c].to_numpy(float) for c in ("predicted", "observed", "max_shots")))
     return table
 
@@ -226,15 +156,3 @@ def forecast_summary(table: pd.DataFrame, by: Sequence[str] = ("forecaster", "wi
         columns[f"coverage{suffix}"] = groups["covered"].mean()
     summary = pd.DataFrame(columns).reset_index()
     return summary.assign(n_ahead=summary["n_ahead"].fillna(0).astype(int))
-
-
-def _raw(row) -> np.ndarray:
-    """(logit γ, logit(β/γ), ln K, logit ρ) of a row of fitted parameters, kept off the boundaries."""
-    gamma, prior = np.clip([row["gamma"], row["prior"]], 1e-6, 1 - 1e-6)
-    ratio = np.clip(row["beta"] / gamma, 1e-3, 1 - 1e-3)
-    logits = [np.log(p) - np.log1p(-p) for p in (gamma, ratio, prior)]
-    return np.array([logits[0], logits[1], np.log(np.clip(row["efficiency"], 1e-4, 1e4)), logits[2]])
-
-
-def _expit(x):
-    return 0.5 * (1 + np.tanh(0.5 * x))

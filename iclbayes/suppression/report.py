@@ -19,6 +19,7 @@ def analyse(
     laws: Sequence[str] = (),
     fractions: Sequence[float] = (0.1, 0.5, 1.0),
     windows: Sequence[float] = (0.1, 0.2),
+    forecaster: str = "psis",
     on_done: Callable[[int], None] = lambda n: None,
 ) -> dict[str, pd.DataFrame]:
     """Everything that is computed from the curves of a suppression experiment.
@@ -28,7 +29,7 @@ def analyse(
       favoured: the task that was favoured.
       hypotheses: what to compare, names of `HYPOTHESES`.
       laws, fractions: laws to compare by amount; none by default.
-      windows: of the forecast.
+      windows, forecaster: of the forecast, see `forecast` (its `method`).
       on_done: called with the number of fits after each finished chunk.
 
     Returns:
@@ -38,7 +39,7 @@ def analyse(
     curves = amount_curves(frame)
     sharing, fits = compare_sharing(curves, hypotheses, on_done=on_done)
     free = fits["all_free"]
-    forecasts = forecast(frame, favoured=favoured, windows=windows)
+    forecasts = forecast(frame, favoured=favoured, windows=windows, method=forecaster)
     parts = [forecast_summary(forecasts, ("forecaster", "window")).assign(method="all")]
     parts.append(forecast_summary(forecasts, ("method", "forecaster", "window")))
     summary = pd.concat(parts, ignore_index=True)
