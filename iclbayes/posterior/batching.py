@@ -19,6 +19,7 @@ def over_units(
     arrays: Any,
     chunk: int,
     on_done: Callable[[int], None] = lambda n: None,
+    mapped: bool = True,
 ) -> Any:
     """jit(vmap(function)) over the leading axis of every leaf of `arrays` (a tuple of pytrees), in chunks.
 
@@ -27,6 +28,7 @@ def over_units(
       function: takes one unit's arrays; traced in float64.
       arrays: tuple of pytrees of NumPy arrays, leading axis [U].
       chunk: units side by side in a program; padded by repeating the last unit.
+      mapped: False for a function that takes arrays of many units, with the leading axis, itself.
 
     Returns:
       The function's pytree with leading axis [U], NumPy.
@@ -44,7 +46,7 @@ def over_units(
         on_done(stop - start)
         return jax.tree.map(lambda a: np.asarray(a)[: stop - start], out)
 
-    program = _program(signature, function, arrays, chunk)
+    program = _program(signature, jax.vmap(function) if mapped else function, arrays, chunk)
     workers = execute.cores() if jax.local_devices()[0].platform == "cpu" else 1
     if workers > 1 and len(starts) > 1:
         with ThreadPoolExecutor(workers) as pool:
@@ -65,7 +67,7 @@ def _program(signature, function, arrays, chunk):
         compilations += 1
         with execute.precision(np.dtype(np.float64)):
             shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct((chunk, *a.shape[1:]), a.dtype), arrays)
-            _programs[signature] = jax.jit(jax.vmap(function)).lower(*shapes).compile()
+            _programs[signature] = jax.jit(function).lower(*shapes).compile()
     return _programs[signature]
 
 

@@ -5,8 +5,6 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 
@@ -15,11 +13,12 @@ from ..curves import Curves
 from ..files import InputError
 from ..fits import Fits
 from ..laws import Law, get
-from . import batching, laplace, nuts, psis
+from . import psis
 from .discrepancy import RandomWalk
+from .inference import infer
 from .likelihoods import Likelihood, choose
-from .models import Spec, make_spec, potential, start_vector
-from .result import Block, Posterior
+from .models import Spec, make_spec
+from .result import Posterior
 from .units import Layout, layouts
 
 METHODS = ("nuts", "psis", "laplace")
@@ -132,7 +131,7 @@ def posterior(
         extra_task = law.joint and ((n_curves == 1) if background is None else background)
         spec = make_spec(law, chosen, n_curves, bool(extra_task), discrepancy, priors, hierarchy)
         raw = _start_raw(fits, spec, layout)
-        blocks.append(_infer(spec, layout, raw, method, sampling, seed + 1000 * number, on_done))
+        blocks.append(infer(spec, layout, raw, method, sampling, seed + 1000 * number, on_done))
     result = Posterior(law=law, curves=curves, used=used, blocks=tuple(blocks), seed=seed)
     _warn(result)
     return result
@@ -160,117 +159,6 @@ def _start_raw(fits: Fits, spec: Spec, layout: Layout) -> dict[str, np.ndarray]:
             value = np.clip(value, prior.loc - 2.5 * prior.scale, prior.loc + 2.5 * prior.scale)
         out[name] = value
     return out
-
-
-def _infer(spec, layout, raw, method, sampling, seed, on_done) -> Block:
-    data = layout.data
-    chunk = batching.chunk_size(len(data.shots))
-
-    def starts_of(data, raw):
-        fitted = start_vector(spec, raw, data)
-        plain = start_vector(spec, {n: _prior_centre(spec, n, v) for n, v in raw.items()}, data)
-        return jnp.stack([fitted, 0.5 * (fitted + plain), plain])
-
-    def values(theta, unit):
-        """[B, n] potentials of theta [B, n, P]."""
-
-        def one(theta, data):
-            return jax.vmap(lambda t: potential(spec, t, data))(theta)
-
-        return batching.over_units(("values", spec), one, (theta, _rows(data, unit)), chunk)
-
-    def slopes(theta, unit):
-        """[B, n, P] gradients at theta [B, n, P]."""
-
-        def one(theta, data):
-            return jax.vmap(jax.grad(lambda t: potential(spec, t, data)))(theta)
-
-        return batching.over_units(("slopes", spec), one, (theta, _rows(data, unit)), chunk)
-
-    starts = batching.over_units(("starts", spec), starts_of, (data, raw), chunk)
-    mode = laplace.best_modes(values, slopes, starts)
-    n_units = len(data.shots)
-    total = sampling.n_chains * sampling.n_draws
-    k_hat = np.full(n_units, np.nan)
-    rng = np.random.default_rng(seed)
-    if method == "laplace":
-        draws = laplace.normal_draws(rng, mode, total)
-    else:
-        proposals, ratios = laplace.importance_draws(rng, values, mode, sampling.n_importance)
-        weights, k_hat = psis.smooth(ratios)
-        draws = np.take_along_axis(proposals, psis.resample(rng, weights, total)[..., None], 1)
-    shape = (n_units, sampling.n_chains, sampling.n_draws)
-    block = Block(
-        spec=spec,
-        layout=layout,
-        mode=mode,
-        theta=draws.reshape(*shape, -1),
-        energy=np.full(shape, np.nan),
-        diverging=np.zeros(shape, bool),
-        n_steps=np.zeros(shape, int),
-        k_hat=k_hat,
-        method=np.full(n_units, method, dtype=object),
-    )
-    if method == "laplace":
-        on_done(n_units)
-        return block
-    todo = np.arange(n_units) if method == "nuts" else np.flatnonzero(~(k_hat <= sampling.max_k_hat))
-    on_done(n_units - len(todo))
-    # Independent draws of the importance sampler are dispersed starts near the typical set.
-    starts = block.theta[:, :, 0]
-    for attempt in range(sampling.retries + 1):
-        if len(todo) == 0:
-            break
-        target = 1 - (1 - sampling.target_accept) * 0.25**attempt
-        report = on_done if attempt == 0 else lambda n: None
-        block = _nuts(block, todo, starts, sampling, target, seed + attempt + 1, report)
-        healthy = block.healthy()
-        todo = todo[~healthy[todo]]
-    return block
-
-
-def _nuts(block: Block, todo, starts, sampling: Sampling, target: float, seed: int, on_done) -> Block:
-    spec = block.spec
-
-    def run(key, centre, factor, starts, data, target):
-        return nuts.run_unit(
-            jax.random.wrap_key_data(key),
-            lambda theta: potential(spec, theta, data),
-            centre,
-            factor,
-            starts,
-            n_warmup=sampling.n_warmup,
-            n_draws=sampling.n_draws,
-            target_accept=target,
-            max_tree_depth=sampling.max_tree_depth,
-        )
-
-    centre, factor = block.mode.theta[todo], block.mode.factor[todo]
-    whitened = np.linalg.solve(factor[:, None], (starts[todo] - centre[:, None])[..., None])[..., 0]
-    name = ("nuts", spec, sampling.n_warmup, sampling.n_draws, sampling.max_tree_depth)
-    inputs = (
-        batching.keys(seed, len(block.theta), 7)[todo],
-        centre,
-        factor,
-        whitened,
-        _rows(block.layout.data, todo),
-        np.full(len(todo), target),
-    )
-    chains = batching.over_units(name, run, inputs, min(16, batching.chunk_size(len(block.theta))), on_done)
-    new = {f: getattr(block, f).copy() for f in ("theta", "energy", "diverging", "n_steps", "method")}
-    for field in ("theta", "energy", "diverging", "n_steps"):
-        new[field][todo] = getattr(chains, field)
-    new["method"][todo] = "nuts"
-    return dataclasses.replace(block, **new)
-
-
-def _rows(tree, index):
-    return jax.tree.map(lambda a: np.asarray(a)[index], tree)
-
-
-def _prior_centre(spec, name, like):
-    prior = dict(spec.priors)[name]
-    return jnp.full_like(like, prior.loc) if isinstance(prior, dist.Normal) else jnp.zeros_like(like)
 
 
 def _warn(result: Posterior) -> None:
