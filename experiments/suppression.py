@@ -25,7 +25,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 import pandas as pd
-import synthetic
+import synthetic_config as synthetic
 
 from iclbayes import compare, ginc, icl, plots, suppression, training
 from iclbayes.cli import progress, run_guarded
@@ -77,6 +77,8 @@ class Config:
     """laws to compare by amount."""
     fractions: tuple[float, ...] = (0.1, 0.5, 1.0)
     """shares of the shots to fit them on."""
+    forecaster: Literal["psis", "laplace", "nuts", "point"] = "psis"
+    """how returns are forecast: a posterior (importance-resampled, Laplace or NUTS), or around point fits."""
 
     def tuning(self, method: str, base: synthetic.Config) -> suppression.Tuning:
         """The fine-tuning by a method."""
@@ -254,6 +256,7 @@ def run(config: Config) -> None:
             hypotheses=config.hypotheses,
             laws=config.laws,
             fractions=config.fractions,
+            forecaster=config.forecaster,
             on_done=advance,
         )
     for caption, table in suppression.summaries(tables).values():

@@ -287,6 +287,8 @@ def tune_amounts(
     if not amounts or len(set(amounts)) < len(amounts) or amounts[0] < 1:
         raise InputError(f"suppression: amounts are {amounts}; give whole numbers of at least 1, each once")
     columns, context = columns or {}, model.config.context
+    mixture = None if weights is None else [float(w) for w in weights]
+    extra = {"weights": mixture, "key": jax.random.key_data(key).tolist(), **(extra or {})}
     data, curves, logs = None, [], []
     for amount in amounts:
         labels = {**columns, "method": tuning.method, "amount": amount}
