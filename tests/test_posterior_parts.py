@@ -11,7 +11,7 @@ from scipy.special import gammaln
 
 from iclbayes import InputError, laws
 from iclbayes.posterior import diagnostics, laplace, psis, scores, stacking
-from iclbayes.posterior.discrepancy import RandomWalk, wiener
+from iclbayes.posterior.discrepancy import RandomWalk, levy, stable
 from iclbayes.posterior.likelihoods import LIKELIHOODS, log_gamma
 from iclbayes.posterior.priors import LogRatio, law_priors, natural, resolve
 
@@ -32,7 +32,12 @@ def test_log_gamma_is_that_of_scipy():
 # scipy's own distribution for every likelihood, at p = 0.3, noise 0.2, 50 tests, stderr 0.05
 P, S = 0.3, 0.2
 PHI = 1 / S**2 - 1
+K = np.arange(51)
+MARGIN = stats.norm(50 * P, 50 * np.sqrt(P * (1 - P) * (S / 50 + S**2)))  # of counts, before rounding
+UPPER = np.where(K == 0, 1.0, MARGIN.sf(K - 0.5)) - np.where(K == 50, 0.0, MARGIN.sf(K + 0.5))
+LOWER = np.where(K == 50, 1.0, MARGIN.cdf(K + 0.5)) - np.where(K == 0, 0.0, MARGIN.cdf(K - 0.5))
 REFERENCE = {
+    "quasi_binomial": stats.rv_discrete(values=(K, np.where(K > 15, UPPER, LOWER))),
     "binomial": stats.binom(50, P),
     "beta_binomial": stats.betabinom(50, P * PHI, (1 - P) * PHI),
     "normal": stats.norm(P, np.hypot(0.05, S)),
@@ -112,19 +117,80 @@ def test_every_law_has_priors_for_its_parameters_and_unknown_names_are_refused()
         resolve(law, {}, {"alpha": 3.0})
 
 
-def test_the_walk_outside_the_range_is_brownian_in_log_shots():
+@pytest.mark.parametrize(("n", "p", "noise"), [(250, 0.9, 0.5), (20, 0.02, 1.0), (2500, 0.999, 0.3)])
+def test_quasi_binomial_masses_sum_to_one_and_are_finite_with_finite_slopes_however_far(n, p, noise):
+    kind = LIKELIHOODS["quasi_binomial"]
+    k = jnp.arange(n + 1.0)
+
+    def masses(p):
+        sites = {"dispersion": jnp.asarray(noise), "overdispersion": jnp.asarray(0.01)}
+        return kind.log_prob(jnp.full(n + 1, p), sites, jnp.full(n + 1, float(n)), jnp.zeros(n + 1), k)
+
+    np.testing.assert_allclose(np.exp(masses(p)).sum(), 1.0, rtol=1e-12)
+    assert np.isfinite(masses(p)).all() and np.isfinite(jax.jacobian(masses)(p)).all()
+    # A dispersion of 1 is the binomial's variance.
+    draws = kind.sample(
+        RNG, np.full(40_000, 0.7), {"dispersion": 1.0, "overdispersion": 0.0}, np.full(40_000, 250.0), None
+    )
+    assert abs(draws.std() / stats.binom(250, 0.7).std() * 250 - 1) < 0.03
+
+
+@pytest.mark.parametrize("alpha", [2.0, 1.5, 1.0, 0.7])
+def test_stable_draws_have_the_distribution_of_scipy_and_add_up(alpha):
+    reference = stats.levy_stable(alpha, 0.0, scale=0.5 ** (1 / alpha))
+    if alpha in (1.0, 2.0):  # closed forms of the same convention
+        reference = stats.cauchy(scale=0.5) if alpha == 1 else stats.norm()
+    draws = np.asarray(stable(jax.random.key(0), alpha, (40_000,), jnp.float64))
+    # SciPy's general law is by quadrature: compare it on a grid, with the standard error of 40,000 draws.
+    grid = np.array([-4.0, -1.5, -0.6, -0.2, 0.0, 0.2, 0.6, 1.5, 4.0])
+    np.testing.assert_allclose(
+        (draws[:, None] < grid).mean(0), reference.cdf(grid), atol=4 * 0.5 / np.sqrt(40_000)
+    )
+    # Three unequal steps of the motion are one step of their sum: self-similarity with index 1/α.
+    t = jnp.array([2.0, 0.3, 3.0])
+    path = np.asarray(jax.vmap(lambda k: levy(k, t, alpha))(jax.random.split(jax.random.key(1), 40_000)))
+    whole = path[:, 2] / 3.0 ** (1 / alpha)
+    np.testing.assert_allclose(
+        (whole[:, None] < grid).mean(0), reference.cdf(grid), atol=4 * 0.5 / np.sqrt(40_000)
+    )
+
+
+def test_the_motion_outside_the_range_is_brownian_in_log_shots_where_stability_is_2():
     t = jnp.array([0.0, 2.0, 0.5, 2.0])
-    draws = np.asarray(jax.vmap(lambda k: wiener(k, t))(jax.random.split(jax.random.key(0), 20_000)))
+    draws = np.asarray(jax.vmap(lambda k: levy(k, t))(jax.random.split(jax.random.key(0), 20_000)))
     assert (draws[:, 0] == 0).all() and np.allclose(draws[:, 1], draws[:, 3])
     np.testing.assert_allclose(np.cov(draws.T)[1:3, 1:3], [[2.0, 0.5], [0.5, 0.5]], atol=0.07)
+    away, distance = beyond(RandomWalk(stability=2.0, beyond=0.8))
+    np.testing.assert_allclose(away.std(0), 0.8 * 0.3 * np.sqrt(distance), rtol=0.03)
+
+
+def test_the_default_motion_outside_the_range_is_cauchys_and_nothing_inside():
     walk = RandomWalk()
+    away, distance = beyond(walk)
+    assert (away[:, distance == 0] == 0).all()
+    for draws, far in zip(away.T, distance, strict=True):
+        if far:
+            # E exp(i k δ) = exp(−c σ t |k| / 2): linear in the distance, tails of index 1.
+            expected = stats.cauchy(scale=0.5 * walk.beyond * 0.3 * far)
+            for q in (0.05, 0.25, 0.75, 0.99):
+                assert abs((draws < expected.ppf(q)).mean() - q) < 4 * np.sqrt(q * (1 - q) / len(draws))
+
+
+def beyond(walk):
+    """(draws of the motion, distance from the fitted range in log shots) at 5 numbers of shots, σ = 0.3."""
     shots = jnp.array([[1.0, 5.0, 20.0, 100.0, 10_000.0]])
     keys = jax.random.split(jax.random.key(1), 20_000)
     first, last = jnp.array([5.0]), jnp.array([20.0])
     away = np.asarray(jax.vmap(lambda k: walk.outside(k, jnp.asarray(0.3), first, last, shots))(keys))[:, 0]
     u = np.log1p(np.asarray(shots[0]))
-    distance = np.maximum(u - np.log(21.0), 0) + np.maximum(np.log(6.0) - u, 0)
-    np.testing.assert_allclose(away.std(0), 0.3 * np.sqrt(distance), rtol=0.03)
+    return away, np.maximum(u - np.log(21.0), 0) + np.maximum(np.log(6.0) - u, 0)
+
+
+def test_impossible_discrepancies_are_refused():
+    with pytest.raises(InputError, match=r"stability 2.5 is not in \(0, 2\]"):
+        RandomWalk(stability=2.5)
+    with pytest.raises(InputError, match="pieces must be at least 1"):
+        RandomWalk(pieces=0)
 
 
 def test_the_walk_inside_has_the_covariance_of_brownian_motion_at_its_knots():

@@ -34,7 +34,9 @@ class PosteriorCommand:
     """Column that names the source of each curve."""
     fraction: float | None = None
     """Fit only shots up to this fraction of each curve's largest number; forecast the rest."""
-    likelihood: Literal["auto", "binomial", "beta_binomial", "normal", "logit_normal", "beta"] = "auto"
+    likelihood: Literal[
+        "auto", "binomial", "beta_binomial", "quasi_binomial", "normal", "logit_normal", "beta"
+    ] = "auto"
     """What noise the observations have; auto goes by the columns."""
     discrepancy: bool = True
     """Let the curve wander from the law, the more the farther outside the fitted shots."""

@@ -1,11 +1,22 @@
 """What a law gets wrong: a random walk of the log odds in log shots.
 
-    logit p(n) = logit law(n) + δ(u),   u = ln(1 + n),   δ a Wiener process with scale σ per √(unit of u), δ(u_first) = 0
+    logit p(n) = logit law(n) + δ(u),   u = ln(1 + n),   δ(u_first) = 0
 
-No law is exactly true of a real model. Inside the range of the fitted shots, [u_first, u_last], δ is resolved by `pieces`
-straight pieces, whose increments are inferred with the law's parameters; outside, it goes on as the walk that it is, so that
-its variance grows by σ² for every factor e in 1 + n, on either side. σ is the parameter `discrepancy` of a group; its default
-prior is ln σ ~ Normal(−1.6, 0.7): 0.2 log odds per factor e in shots (90 %: 0.06 to 0.64).
+No law is exactly true of a real model. Inside the range of the fitted shots, [u_first, u_last], δ is a Wiener process with scale
+σ per √(unit of u), resolved by `pieces` straight pieces, whose increments are inferred with the law's parameters. σ is the
+parameter `discrepancy` of a group; its default prior is ln σ ~ Normal(−1.6, 0.7): 0.2 log odds per factor e in shots (90 %: 0.06
+to 0.64).
+
+Outside, on either side, δ goes on as a symmetric stable Lévy motion: over a distance t of u it changes by
+
+    c σ t^(1/α) X,     E exp(i k X) = exp(−|k|^α / 2),     independently of what it did before
+
+with index of stability α (`stability`) and c (`beyond`). α = 2 with c = 1 continues the Wiener process, normal at every distance.
+The default α = 1 is Cauchy's motion: mostly small changes, whose size grows in proportion to the distance as that of a smooth
+function does, and now and then a jump of any size. That is how forecasts of real curves err: most curves go on as they did, some
+break (a context window overflows, a format is lost), and no single variance describes both: a normal walk wide enough for the
+breaks is too wide for all the others. c < 1 because a law fitted with its discrepancy already knows that it is uncertain; its
+default was chosen on real curves of one task and judged on those of another (`experiments/coverage.py --choose`).
 """
 
 import dataclasses
@@ -15,6 +26,7 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 from jax import Array
 
+from ..files import InputError
 from .priors import normal
 
 
@@ -25,11 +37,23 @@ class RandomWalk:
     Attributes:
       pieces: straight pieces within the fitted range.
       centre, scale: of the normal prior of ln σ.
+      stability: α in (0, 2] of the motion outside the fitted range; 2 is a Wiener process, 1 Cauchy's.
+      beyond: c > 0, the scale outside in units of the scale inside.
     """
 
     pieces: int = 4
     centre: float = -1.6
     scale: float = 0.7
+    stability: float = 1.0
+    beyond: float = 0.5
+
+    def __post_init__(self):
+        if self.pieces < 1 or not self.scale > 0 or not self.beyond >= 0:
+            raise InputError("discrepancy: pieces must be at least 1, scale above 0, beyond at least 0")
+        if not 0 < self.stability <= 2:
+            raise InputError(
+                f"discrepancy: stability {self.stability} is not in (0, 2]; 2 is a Wiener process"
+            )
 
     def priors(self) -> dict[str, dist.Distribution]:
         return {"discrepancy": normal(self.centre, self.scale)}
@@ -97,18 +121,41 @@ class RandomWalk:
         return jnp.stack([out[i] for i in columns], -1), log_volume
 
     def outside(self, key: Array, sigma: Array, first: Array, last: Array, shots: Array) -> Array:
-        """A draw of what the walk adds beyond the fitted range, at shots [..., J, n] in any order; 0 inside it."""
+        """A draw of what the motion adds beyond the fitted range, at shots [..., J, n] in any order; 0 inside it."""
         u = jnp.log1p(shots)
         after = jnp.maximum(u - jnp.log1p(last)[..., None], 0.0)
         before = jnp.maximum(jnp.log1p(first)[..., None] - u, 0.0)
         key_after, key_before = jax.random.split(key)
-        return sigma[..., None, None] * (wiener(key_after, after) + wiener(key_before, before))
+        path = levy(key_after, after, self.stability) + levy(key_before, before, self.stability)
+        return self.beyond * sigma[..., None, None] * path
 
 
-def wiener(key: Array, t: Array) -> Array:
-    """A draw of standard Brownian motion (variance t) along the last axis, at times t ≥ 0 in any order; 0 where t = 0."""
+def levy(key: Array, t: Array, stability: float = 2.0) -> Array:
+    """A draw of a symmetric stable Lévy motion along the last axis, at times t ≥ 0 in any order; 0 where t = 0.
+
+    Its increments over a time τ are τ^(1/α) X, with α = `stability` and E exp(i k X) = exp(−|k|^α / 2): standard Brownian motion
+    for α = 2, Cauchy's with scale τ/2 for α = 1.
+    """
     order = jnp.argsort(t, axis=-1)
     sorted_t = jnp.take_along_axis(t, order, -1)
     gaps = jnp.diff(sorted_t, axis=-1, prepend=jnp.zeros_like(sorted_t[..., :1]))
-    path = jnp.cumsum(jnp.sqrt(gaps) * jax.random.normal(key, t.shape, t.dtype), -1)
+    path = jnp.cumsum(gaps ** (1 / stability) * stable(key, stability, t.shape, t.dtype), -1)
     return jnp.take_along_axis(path, jnp.argsort(order, axis=-1), -1)
+
+
+def stable(key: Array, stability: float, shape=(), dtype=float) -> Array:
+    """Draws of the symmetric stable distribution with characteristic function exp(−|k|^α / 2).
+
+    Chambers, Mallows and Stuck 1976: 2^(−1/α) sin(αV) / cos(V)^(1/α) · (cos((1 − α) V) / E)^((1 − α)/α), with V uniform on
+    (−π/2, π/2) and E exponential.
+    """
+    if stability == 2:
+        return jax.random.normal(key, shape, dtype)
+    key_v, key_e = jax.random.split(key)
+    v = jax.random.uniform(key_v, shape, dtype, -1.0, 1.0) * (0.5 * jnp.pi)
+    e = jnp.maximum(jax.random.exponential(key_e, shape, dtype), 1e-30)
+    power = (1 - stability) / stability
+    draw = (
+        jnp.sin(stability * v) / jnp.cos(v) ** (1 / stability) * (jnp.cos((1 - stability) * v) / e) ** power
+    )
+    return 0.5 ** (1 / stability) * draw

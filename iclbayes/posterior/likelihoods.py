@@ -3,27 +3,36 @@
     binomial        k ~ Binomial(n, p)
     beta_binomial   k ~ BetaBinomial(n, p φ, (1 − p) φ), φ = 1/s² − 1: the share of right answers has standard deviation
                     s √(p (1 − p)) beyond binomial sampling (prompts, shuffles and runs differ); s is `overdispersion`
+    quasi_binomial  k ~ N(n p, n² v) rounded to a whole number in 0…n, v = p (1 − p) (d/n + s²); d is `dispersion`, s as above
     normal          y ~ N(p, stderr² + noise²), stderr known (0 where the file has none), `noise` the extra scale
     logit_normal    logit y ~ N(logit p, noise²)
     beta            y ~ Beta(p φ, (1 − p) φ), φ = 1/s² − 1, s is `overdispersion`
 
-y is a probability, k a count, n the number of test examples. Each has defaults for its noise parameter on the log scale.
+y is a probability, k a count, n the number of test examples. Each has defaults for its noise parameters on the log scale.
+
+A benchmark asks the same n test examples after every number of shots. What luck there was in choosing them is then the same along
+the whole curve, a part of the p that is forecast; and as some examples are always right and others always wrong, counts scatter
+from one number of shots to the next by less than a binomial, by Σ_i p_i (1 − p_i) = n (p (1 − p) − var_i p_i), over
+examples i. Binomial and beta-binomial noise cannot be that small; `quasi_binomial` can (d < 1), and is the default for counts.
 """
 
 import dataclasses
 from typing import ClassVar
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 from jax import Array
-from jax.scipy.special import gammaln
+from jax.scipy.special import gammaln, log_ndtr
 
 from ..curves import Curves
 from ..files import InputError
 from .priors import normal
 
 EDGE = 1e-9  # probabilities are kept this far from 0 and 1
+MANY = 50  # tests from which on a count is nearly normal
+FAR = 1e3  # standard deviations: beyond every tail
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,6 +107,29 @@ class BetaBinomial(Likelihood):
 
 
 @dataclasses.dataclass(frozen=True)
+class QuasiBinomial(Likelihood):
+    name: ClassVar[str] = "quasi_binomial"
+    counts: ClassVar[bool] = True
+    noise: ClassVar = (
+        ("dispersion", -0.7, 1.0),  # 0.5 (0.1 to 2.6)
+        ("overdispersion", -4.0, 1.0),  # 0.018 (0.0035 to 0.095)
+    )
+
+    def distribution(self, p, noise, n_test, stderr):
+        del stderr
+        variance = p * (1 - p) * (noise["dispersion"] / n_test + noise["overdispersion"] ** 2)
+        return RoundedNormal(n_test * p, n_test * jnp.sqrt(variance), n_test)
+
+    def logit_variance(self, y, noise, n_test, stderr):
+        return (noise["dispersion"] / n_test + noise["overdispersion"] ** 2) / (y * (1 - y))
+
+    def sample(self, rng, p, noise, n_test, stderr):
+        variance = p * (1 - p) * (noise["dispersion"] / n_test + noise["overdispersion"] ** 2)
+        k = np.rint(n_test * (p + np.sqrt(variance) * rng.standard_normal(p.shape)))
+        return np.clip(k, 0.0, n_test) / n_test
+
+
+@dataclasses.dataclass(frozen=True)
 class Normal(Likelihood):
     name: ClassVar[str] = "normal"
     noise: ClassVar = (("noise", -4.0, 1.0),)  # 0.018 (0.0035 to 0.095)
@@ -160,6 +192,40 @@ class SmoothBetaBinomial(dist.BetaBinomial):
         return choose_k + jnp.sum(g[:3], 0) - jnp.sum(g[3:], 0)
 
 
+class RoundedNormal(dist.Distribution):
+    """The whole number in 0, …, n nearest to a draw of N(loc, scale²): P(k) = Φ((k + ½ − loc)/scale) − Φ((k − ½ − loc)/scale),
+    where 0 and n also take the tails beyond them."""
+
+    arg_constraints: ClassVar = {
+        "loc": dist.constraints.real,
+        "scale": dist.constraints.positive,
+        "n": dist.constraints.positive,
+    }
+    pytree_data_fields = ("loc", "scale", "n")
+
+    def __init__(self, loc, scale, n, *, validate_args=None):
+        self.loc, self.scale, self.n = jnp.broadcast_arrays(loc, scale, jnp.asarray(n, loc.dtype))
+        super().__init__(batch_shape=self.loc.shape, validate_args=validate_args)
+
+    @dist.constraints.dependent_property(is_discrete=True, event_dim=0)
+    def support(self):
+        return dist.constraints.integer_interval(0, self.n)
+
+    def sample(self, key, sample_shape=()):
+        z = jax.random.normal(key, sample_shape + self.batch_shape, self.loc.dtype)
+        return jnp.clip(jnp.round(self.loc + self.scale * z), 0.0, self.n)
+
+    def log_prob(self, value):
+        low, high = ((value + half - self.loc) / self.scale for half in (-0.5, 0.5))
+        flip = low + high > 0  # the upper tail by its mirror image, where Φ keeps its digits
+        a, b = jnp.where(flip, -high, low), jnp.where(flip, -low, high)
+        bottom, top = value <= 0, value >= self.n
+        a = jnp.where(jnp.where(flip, top, bottom), a - FAR, a)
+        b = jnp.where(jnp.where(flip, bottom, top), b + FAR, b)
+        log_a, log_b = log_ndtr(a), log_ndtr(b)
+        return log_b + jnp.log(-jnp.expm1(jnp.minimum(log_a - log_b, -1e-12)))
+
+
 def log_gamma(x: Array) -> Array:
     """ln Γ(x) for x > 0 by Stirling's series at x + 8; error below 1e-11 plus rounding."""
     t = x * (x + 7.0)
@@ -177,14 +243,15 @@ def _beta(p, spread, xp=jnp):
 
 
 LIKELIHOODS: dict[str, Likelihood] = {
-    kind.name: kind() for kind in (Binomial, BetaBinomial, Normal, LogitNormal, Beta)
+    kind.name: kind() for kind in (Binomial, BetaBinomial, QuasiBinomial, Normal, LogitNormal, Beta)
 }
 
 
 def choose(name: "str | Likelihood", curves: Curves, used: np.ndarray) -> Likelihood:
     """The likelihood by name, checked against the data; "auto" takes counts first, then standard errors, then shape.
 
-    Auto: beta_binomial where every point has counts; normal where every point has a standard error, or a probability is
+    Auto: where every point has counts, quasi_binomial (beta_binomial if any is of fewer than 50 tests, since rounded normals are
+    no counts of few); normal where every point has a standard error, or a probability is
     exactly 0 or 1; else logit_normal.
 
     Args:
@@ -222,7 +289,7 @@ def choose(name: "str | Likelihood", curves: Curves, used: np.ndarray) -> Likeli
 
 def _auto(curves, used):
     if not np.isnan(curves.n_test[used]).any() and not np.isnan(curves.n_correct[used]).any():
-        return "beta_binomial"
+        return "quasi_binomial" if (curves.n_test[used] >= MANY).all() else "beta_binomial"
     edge = (curves.prob[used] <= 0) | (curves.prob[used] >= 1)
     return "normal" if edge.any() or not np.isnan(curves.stderr[used]).any() else "logit_normal"
 
