@@ -1,5 +1,6 @@
 """`iclbayes posterior`: curves in, posteriors, bands and forecasts out."""
 
+import contextlib
 import dataclasses
 import warnings
 from pathlib import Path
@@ -68,7 +69,7 @@ class PosteriorCommand:
           InputError: anything that the user can mend.
         """
         from .exchange import write_netcdf
-        from .sample import PosteriorWarning, posterior
+        from .sample import posterior
         from .stacking import leave_future_out, stacked_forecast, stacking_weights
 
         if self.level is not None and not 0 < self.level < 1:
@@ -89,18 +90,17 @@ class PosteriorCommand:
         }
         posteriors = []
         for law in laws:
-            with tqdm(desc=law, unit="posterior") as bar, warnings.catch_warnings(record=True) as caught:
-                warnings.simplefilter("always", PosteriorWarning)
+            with tqdm(desc=law, unit="posterior") as bar, _told(law):
                 posteriors.append(
                     posterior(curves, law, fraction=self.fraction, on_done=bar.update, **options)
                 )
-            for warning in caught:
-                if issubclass(warning.category, PosteriorWarning):
-                    print(f"iclbayes: warning: {law}: {warning.message}")
         shots = _grid(curves)
         tables = [one.forecast(shots) for one in posteriors]
         if len(posteriors) > 1:
-            scores = leave_future_out(curves, laws, fraction=self.fraction, **(options | {"method": "psis"}))
+            with _told("stacking"):
+                scores = leave_future_out(
+                    curves, laws, fraction=self.fraction, **(options | {"method": "psis"})
+                )
             weights = stacking_weights(scores[[one.law.name for one in posteriors]].to_numpy())
             print(
                 "stacking weights:",
@@ -131,6 +131,18 @@ class PosteriorCommand:
                     temporary, dpi=120
                 )
         return table
+
+
+@contextlib.contextmanager
+def _told(prefix: str):
+    """Warnings about posteriors as lines of the command line, each once."""
+    from .sample import PosteriorWarning
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", PosteriorWarning)
+        yield
+    for text in dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, PosteriorWarning)):
+        print(f"iclbayes: warning: {prefix}: {text}")
 
 
 def _grid(curves) -> np.ndarray:
