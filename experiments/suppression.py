@@ -3,11 +3,11 @@
     python experiments/suppression.py --run-dir DIR                        # SFT and DPO on all models of the run in DIR
     python experiments/suppression.py --run-dir DIR --method sft --amounts 8 64
     python experiments/suppression.py --run-dir DIR --resume               # continue; also adds methods, amounts and models
-    python experiments/synthetic.py --preset paper --run-dir DIR && python experiments/suppression.py --preset paper --run-dir DIR
 
-DIR is the folder of a run of experiments/synthetic.py. DIR/suppression holds config.json (with versions, times and the command),
-models/<model>/<method>_<amount>/ (logs and curves), curves.csv, fits.csv, sharing.csv (which parameters amounts have in common),
-shifts.csv, attribution.csv, forecast.csv, laws.csv, utilisation.csv, tables.md, tables.tex and the figures.
+DIR is the folder of a run of experiments/synthetic.py; experiments/paper.py does the published scale. DIR/suppression holds
+config.json (with versions, times and the command), models/<model>/<method>_<amount>/ (logs and curves), curves.csv, fits.csv,
+sharing.csv (which parameters amounts have in common), shifts.csv, attribution.csv, forecast.csv, laws.csv, utilisation.csv,
+tables.md, tables.tex and the figures.
 
 Hardware: quick, two CPU cores, about five minutes for two models; paper, one accelerator. The published learning rates (8e-5, DPO
 8e-6) would not move the small models in so few updates, so the quick preset has larger ones.
@@ -23,14 +23,13 @@ from pathlib import Path
 from typing import Literal
 
 import jax
-import jax.numpy as jnp
 import pandas as pd
 import synthetic_config as synthetic
+from utilisation import matrix_rate, utilisation
 
 from iclbayes import compare, ginc, icl, plots, suppression, training
 from iclbayes.cli import progress, run_guarded
 from iclbayes.files import InputError, write_csv, write_text
-from iclbayes.models.gpt2 import flops_per_token
 from iclbayes.runtime import use_compilation_cache
 
 
@@ -169,7 +168,8 @@ def fine_tune(config: Config, base: synthetic.Config, folder: Path) -> tuple[pd.
                 resume=config.resume,
             )
             curves.append(after)
-            used.append(utilisation(log, model, rate).assign(seconds=time.perf_counter() - began))
+            numbers = utilisation(log, model.config, rate) | {"seconds": time.perf_counter() - began}
+            used.append(pd.DataFrame([{"method": method, "layers": layers, "seed": seed, **numbers}]))
     model_of = ["method", "layers", "seed"]
     frame = with_earlier(pd.concat(curves, ignore_index=True), folder / "curves.csv", [*model_of, "amount"])
     used = with_earlier(pd.concat(used, ignore_index=True), folder / "utilisation.csv", model_of)
@@ -186,29 +186,6 @@ def with_earlier(new: pd.DataFrame, path: Path, by: Sequence[str]) -> pd.DataFra
     known = pd.MultiIndex.from_frame(new[list(by)].drop_duplicates())
     kept = old[~pd.MultiIndex.from_frame(old[list(by)]).isin(known)]
     return pd.concat([kept, new], ignore_index=True) if len(kept) else new
-
-
-def matrix_rate(dtype: str) -> float:
-    """Floating-point operations a second of a product of square matrices, the best of ten, after warming up."""
-    size = 1024 if jax.default_backend() == "cpu" else 8192
-    x = jnp.ones((size, size), dtype)
-    product = jax.jit(jnp.matmul)
-    times = []
-    for _ in range(12):
-        began = time.perf_counter()
-        jax.block_until_ready(product(x, x))
-        times.append(time.perf_counter() - began)
-    return 2 * size**3 / min(times[2:])
-
-
-def utilisation(log: pd.DataFrame, model, rate: float) -> pd.DataFrame:
-    """Model FLOPs utilisation of one model's fine-tuning: tokens/s × FLOPs a token / the measured matrix rate."""
-    row = log.iloc[0]
-    speed = log["tokens_per_s"].median()
-    flops = flops_per_token(model.config)
-    values = {"method": row["method"], "layers": row["layers"], "seed": row["seed"]}
-    values |= {"tokens_per_s": speed, "tflops": speed * flops / 1e12, "matrix_tflops": rate / 1e12}
-    return pd.DataFrame([values | {"utilisation": speed * flops / rate}])
 
 
 def record(config: Config, folder: Path) -> None:
@@ -235,6 +212,23 @@ def write_results(tables: dict, figures: dict, folder: Path, prefix: str = "") -
     return [folder / f"{prefix}{name}" for name in names]
 
 
+def report(config: Config, frame: pd.DataFrame, folder: Path) -> list[Path]:
+    """Fits, forecasts, tables and figures of the curves in `frame`, written to `folder`; returns the paths."""
+    with progress("fitting", "fit") as advance:
+        tables = suppression.analyse(
+            frame,
+            favoured=config.favoured,
+            hypotheses=config.hypotheses,
+            laws=config.laws,
+            fractions=config.fractions,
+            forecaster=config.forecaster,
+            on_done=advance,
+        )
+    for caption, table in suppression.summaries(tables).values():
+        print(f"\n{caption}\n\n{compare.to_text(table, digits=3)}")
+    return write_results(tables, suppression.figures(frame, tables, favoured=config.favoured), folder)
+
+
 def run(config: Config) -> None:
     """The whole experiment."""
     began = time.perf_counter()
@@ -248,23 +242,8 @@ def run(config: Config) -> None:
     frame, used = fine_tune(config, base, folder)
     print(f"\nModel FLOPs utilisation against the measured matrix rate\n\n{compare.to_text(used)}")
 
-    print("\n2. Fitting and forecasting", flush=True)
-    with progress("fitting", "fit") as advance:
-        tables = suppression.analyse(
-            frame,
-            favoured=config.favoured,
-            hypotheses=config.hypotheses,
-            laws=config.laws,
-            fractions=config.fractions,
-            forecaster=config.forecaster,
-            on_done=advance,
-        )
-    for caption, table in suppression.summaries(tables).values():
-        print(f"\n{caption}\n\n{compare.to_text(table, digits=3)}")
-
-    print("\n3. Drawing", flush=True)
-    figures = suppression.figures(frame, tables, favoured=config.favoured)
-    paths = [folder / "curves.csv", folder / "utilisation.csv", *write_results(tables, figures, folder)]
+    print("\n2. Fitting, forecasting, drawing", flush=True)
+    paths = [folder / "curves.csv", folder / "utilisation.csv", *report(config, frame, folder)]
     print("\n".join(f"  {path}" for path in paths))
     print(f"\ndone in {time.perf_counter() - began:.0f} s: {folder}")
 

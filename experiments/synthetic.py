@@ -17,7 +17,7 @@ import jax
 import pandas as pd
 from synthetic_config import PRESETS, Config, open_run, parse
 from synthetic_report import draw, rise_table, write_results
-from synthetic_stages import entropy_table, fit_laws, measure, pretrain, suppress
+from synthetic_stages import entropy_table, fit_laws, measure, measure_exact, pretrain, suppress
 
 from iclbayes import compare, ginc
 from iclbayes.cli import print_comparison, run_guarded
@@ -43,7 +43,7 @@ def run(config: Config) -> None:
         print("warning: a model beats the exact learner, which cannot be: check the world and the model")
 
     print("\n2. Measuring ICL curves", flush=True)
-    frame = measure(config, world, results)
+    frame = pd.concat([measure(config, world, results), measure_exact(config, world)], ignore_index=True)
     write_csv(frame, run_dir / "curves.csv")
     print(compare.to_text(rise_table(frame)))
 

@@ -88,12 +88,19 @@ def icl_prompts(config: Config, world: ginc.World):
 
 
 def measure(config: Config, world: ginc.World, results) -> pd.DataFrame:
-    """ICL curves of every model and of the two exact learners, on the same prompts."""
+    """ICL curves of every model on the same prompts."""
     prompts = icl_prompts(config, world)
     frames = []
     for (layers, seed), result in results.items():
         scores = icl.score_model(result.model, prompts)
         frames.append(icl.icl_curves(scores, learner="gpt2", layers=layers).assign(seed=seed))
+    return pd.concat(frames, ignore_index=True).assign(method="none", amount=0, step=0)
+
+
+def measure_exact(config: Config, world: ginc.World) -> pd.DataFrame:
+    """ICL curves of the two exact learners; the one that was pretrained knows the weights of the mixture."""
+    prompts = icl_prompts(config, world)
+    frames = []
     for learner in icl.EXACT_LEARNERS:
         options = {"blocks": config.blocks, "weights": config.weights or None}
         options = options if learner == "exact_pretraining" else {}

@@ -1,0 +1,231 @@
+"""The published scale with one command, ordered by value, resumable model by model, with small results to keep.
+
+    python experiments/paper.py --run-dir runs/paper     # begins, or continues what was stopped, also by SIGKILL
+    python experiments/paper.py --run-dir runs/paper --stages pretrain sft --first 3 4
+
+Stages, each a list of models: `pretrain` (3, 4, 8, 12, 16 layers, their ICL curves right after each), `sft`, `dpo`, `rest` (1
+and 2 layers: pretraining, SFT, DPO), `flops` (all depths pretrained with the same compute). Checkpoints stay in the run
+folder; `--results` gets what is small: curves at the end of each stage, fits, tables, figures, losses and errors beside the
+published ones, utilisation, times, versions and the command. They are written anew after every stage.
+
+Hardware: one accelerator. experiments/suppression.md estimates memory and time of every stage on an H200.
+"""
+
+import dataclasses
+import importlib.metadata
+import itertools
+import json
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Literal
+
+import jax
+import pandas as pd
+import published
+import suppression as script
+import synthetic_config as settings
+import synthetic_report
+import synthetic_stages as stages
+import tyro
+from utilisation import matrix_rate, utilisation
+
+from iclbayes import compare, ginc
+from iclbayes.cli import run_guarded
+from iclbayes.files import atomic_path, write_csv, write_text
+from iclbayes.runtime import use_compilation_cache
+from iclbayes.suppression.sharing import final_steps
+
+STAGES = ("pretrain", "sft", "dpo", "rest", "flops")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """What to run, in this order, and where it goes."""
+
+    run_dir: Path = Path("runs/paper")
+    """folder of the run: checkpoints, logs, all curves."""
+    results: Path = Path("experiments/results/paper")
+    """folder of the small results."""
+    stages: tuple[Literal["pretrain", "sft", "dpo", "rest", "flops"], ...] = STAGES
+    """which stages."""
+    first: tuple[int, ...] = published.DEPTHS
+    """depths of the stages pretrain, sft and dpo."""
+    rest: tuple[int, ...] = (1, 2)
+    """depths of the stage rest."""
+    base: settings.Config = settings.PAPER
+    """pretraining, curves and laws."""
+    tune: script.Config = script.PAPER
+    """fine-tuning and forecasts."""
+
+    def pretraining(self, name: str) -> settings.Config:
+        """The pretraining of the run's folder `name`, "uniform" or "flops_matched"."""
+        return dataclasses.replace(
+            self.base,
+            layers=(*self.first, *self.rest),
+            run_dir=self.run_dir / name,
+            flops_matched=name == "flops_matched",
+            resume=True,
+        )
+
+
+def plan(config: Config) -> Iterator[tuple[str, str, Callable[[], None]]]:
+    """(stage, name of a step, what to do) in order; every step is one model and may be repeated without harm."""
+    uniform, matched = config.pretraining("uniform"), config.pretraining("flops_matched")
+
+    def of(layers, *methods):
+        return [(method, n) for n in layers for method in methods]
+
+    for stage in STAGES:
+        if stage not in config.stages:
+            continue
+        if stage == "flops":
+            steps = [("flops_matched", n) for n in matched.layers]
+        elif stage == "rest":
+            steps = [*of(config.rest, "uniform"), *of(config.rest, "sft"), *of(config.rest, "dpo")]
+        else:
+            steps = of(config.first, "uniform" if stage == "pretrain" else stage)
+        for what, layers in steps:
+            if what in ("sft", "dpo"):
+                action = lambda what=what, layers=layers: tune(config.tune, uniform, what, layers)  # noqa: E731
+            else:
+                base = matched if what == "flops_matched" else uniform
+                action = lambda base=base, layers=layers: pretrain(base, layers)  # noqa: E731
+            yield stage, f"{what}_{layers}", action
+
+
+def pretrain(base: settings.Config, layers: int) -> None:
+    """Pretrains one depth and measures its curves, losses and utilisation."""
+    one = dataclasses.replace(base, layers=(layers,))
+    world = ginc.make_world(base.world)
+    exact = base.run_dir / "exact.csv"
+    results = stages.pretrain(one, world, base.run_dir)
+    rate = matrix_rate(one.model(layers).dtype)
+    for (depth, seed), result in results.items():
+        folder = base.run_dir / "models" / settings.run_name(depth, seed)
+        model = {(depth, seed): result}
+        write_csv(stages.measure(one, world, model), folder / "curves.csv")
+        numbers = utilisation(result.metrics, result.model.config, rate)
+        row = stages.entropy_table(one, world, model).assign(**numbers)
+        write_csv(row, folder / "entropy.csv")
+    if not exact.exists():
+        write_csv(stages.measure_exact(one, world), exact)
+
+
+def tune(config: script.Config, base: settings.Config, method: str, layers: int) -> None:
+    """Fine-tunes one depth by one method and all amounts."""
+    folder = base.run_dir / "suppression"
+    folder.mkdir(exist_ok=True)
+    one = dataclasses.replace(
+        config, run_dir=base.run_dir, method=method, layers=(layers,), resume=True, preset="paper"
+    )
+    script.record(one, folder)
+    script.fine_tune(one, base, folder)
+
+
+def report(config: Config) -> None:
+    """Fits, tables and figures of all that is there, in the run's folders, and the small ones in the results."""
+    for name in ("uniform", "flops_matched"):
+        base = config.pretraining(name)
+        if not base.run_dir.is_dir():
+            continue
+        parts = {f: sorted(base.run_dir.glob(f"models/*/{f}.csv")) for f in ("curves", "entropy")}
+        if not parts["curves"]:
+            continue
+        frame = pd.concat([_read(path) for path in (*parts["curves"], base.run_dir / "exact.csv")])
+        entropy = pd.concat([_read(path) for path in parts["entropy"]])
+        logs = pd.concat(
+            _read(path.parent / "metrics.csv").assign(layers=int(layers), seed=int(seed))
+            for path in parts["curves"]
+            for layers, seed in [path.parent.name.removeprefix("layers").split("_seed")]
+        )
+        fits, table = stages.fit_laws(base, frame)
+        depths = tuple(sorted(frame.loc[frame["learner"] == "gpt2", "layers"].unique()))
+        synthetic_report.write_results(base, fits, table, base.run_dir)
+        synthetic_report.draw(dataclasses.replace(base, layers=depths), frame, fits, table, base.run_dir)
+        ours = {
+            "losses": published.losses(logs),
+            "errors": published.errors(table[table["learner"] == "gpt2"]),
+        }
+        for title, one in (*ours.items(), ("entropy", entropy)):
+            write_csv(one, base.run_dir / f"{title}.csv")
+            print(f"\n{name}, {title}\n\n{compare.to_text(one)}", flush=True)
+        text = "\n\n".join(f"{k}\n\n{compare.to_text(t, 'markdown')}" for k, t in ours.items())
+        write_text(text + "\n", base.run_dir / "published.md")
+        write_csv(logs, base.run_dir / "metrics.csv")
+        tuned = base.run_dir / "suppression" / "curves.csv"
+        if tuned.exists():
+            after = _read(tuned)
+            script.report(config.tune, after, tuned.parent)
+            keep(tuned.parent, config.results / name / "suppression", final_steps(after))
+        keep(base.run_dir, config.results / name, frame)
+
+
+def keep(folder: Path, results: Path, curves: pd.DataFrame) -> None:
+    """Copies tables and figures of a folder to the results, numbers with 5 digits, and its curves, compressed."""
+    results.mkdir(parents=True, exist_ok=True)
+    for path in sorted(folder.glob("*")):
+        if path.suffix in (".png", ".md", ".tex", ".json"):
+            with atomic_path(results / path.name) as temporary:
+                shutil.copyfile(path, temporary)
+        elif path.suffix == ".csv" and path.name not in ("curves.csv", "exact.csv"):
+            with atomic_path(results / path.name) as temporary:
+                _read(path).to_csv(temporary, index=False, float_format="%.5g")
+    with atomic_path(results / "curves.csv.gz") as temporary:
+        packed = {"method": "gzip", "mtime": 0}
+        curves.to_csv(temporary, index=False, float_format="%.5g", compression=packed)
+
+
+def record(config: Config, times: list[dict]) -> None:
+    """record.json and times.csv: the command, versions, the device, and how long each step took."""
+    config.results.mkdir(parents=True, exist_ok=True)
+    path = config.run_dir / "times.csv"
+    frame = pd.DataFrame(times)
+    if path.exists():
+        frame = pd.concat([_read(path), frame], ignore_index=True)
+    write_csv(frame, path)
+    write_csv(frame, config.results / "times.csv")
+    values = {
+        "command": " ".join(["python", *sys.argv]),
+        "versions": {name: importlib.metadata.version(name) for name in ("jax", "flax", "optax", "iclbayes")},
+        "device": str(jax.devices()[0].device_kind),
+        "config": settings.as_json(dataclasses.replace(config.base, run_dir=None)),
+        "tuning": settings.as_json(dataclasses.replace(config.tune, run_dir=None)),
+    }
+    write_text(json.dumps(values, indent=2) + "\n", config.results / "record.json")
+
+
+def run(config: Config) -> None:
+    """All stages in order."""
+    done = config.run_dir / "done"
+    done.mkdir(parents=True, exist_ok=True)
+    for name in ("uniform", "flops_matched"):
+        settings.open_run(config.pretraining(name))  # refuses another configuration
+    for stage, steps in itertools.groupby(plan(config), key=lambda step: step[0]):
+        for _, name, action in (*steps, (stage, f"report_{stage}", lambda: report(config))):
+            if (done / name).exists():
+                continue
+            print(f"\n{stage}: {name}", flush=True)
+            began = time.perf_counter()
+            action()
+            record(config, [{"stage": stage, "step": name, "seconds": time.perf_counter() - began}])
+            write_text("", done / name)
+    print(f"\ndone: {config.run_dir}, {config.results}")
+
+
+def _read(path: Path) -> pd.DataFrame:
+    return pd.read_csv(path, float_precision="round_trip")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point. Returns the exit status."""
+    if not jax.config.jax_compilation_cache_dir:
+        use_compilation_cache()
+    config = tyro.cli(Config, args=arguments, description=__doc__.splitlines()[0])
+    return run_guarded(lambda: run(config))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
