@@ -12,6 +12,7 @@ Hardware: one accelerator. experiments/suppression.md estimates memory and time 
 """
 
 import dataclasses
+import functools
 import importlib.metadata
 import itertools
 import json
@@ -89,10 +90,10 @@ def plan(config: Config) -> Iterator[tuple[str, str, Callable[[], None]]]:
             steps = of(config.first, "uniform" if stage == "pretrain" else stage)
         for what, layers in steps:
             if what in ("sft", "dpo"):
-                action = lambda what=what, layers=layers: tune(config.tune, uniform, what, layers)  # noqa: E731
+                action = functools.partial(tune, config.tune, uniform, what, layers)
             else:
                 base = matched if what == "flops_matched" else uniform
-                action = lambda base=base, layers=layers: pretrain(base, layers)  # noqa: E731
+                action = functools.partial(pretrain, base, layers)
             yield stage, f"{what}_{layers}", action
 
 
@@ -125,42 +126,34 @@ def tune(config: script.Config, base: settings.Config, method: str, layers: int)
     script.fine_tune(one, base, folder)
 
 
-def report(config: Config) -> None:
-    """Fits, tables and figures of all that is there, in the run's folders, and the small ones in the results."""
-    for name in ("uniform", "flops_matched"):
-        base = config.pretraining(name)
-        if not base.run_dir.is_dir():
-            continue
-        parts = {f: sorted(base.run_dir.glob(f"models/*/{f}.csv")) for f in ("curves", "entropy")}
-        if not parts["curves"]:
-            continue
-        frame = pd.concat([_read(path) for path in (*parts["curves"], base.run_dir / "exact.csv")])
-        entropy = pd.concat([_read(path) for path in parts["entropy"]])
-        logs = pd.concat(
-            _read(path.parent / "metrics.csv").assign(layers=int(layers), seed=int(seed))
-            for path in parts["curves"]
-            for layers, seed in [path.parent.name.removeprefix("layers").split("_seed")]
-        )
-        fits, table = stages.fit_laws(base, frame)
-        depths = tuple(sorted(frame.loc[frame["learner"] == "gpt2", "layers"].unique()))
-        synthetic_report.write_results(base, fits, table, base.run_dir)
-        synthetic_report.draw(dataclasses.replace(base, layers=depths), frame, fits, table, base.run_dir)
-        ours = {
-            "losses": published.losses(logs),
-            "errors": published.errors(table[table["learner"] == "gpt2"]),
-        }
-        for title, one in (*ours.items(), ("entropy", entropy)):
-            write_csv(one, base.run_dir / f"{title}.csv")
-            print(f"\n{name}, {title}\n\n{compare.to_text(one)}", flush=True)
-        text = "\n\n".join(f"{k}\n\n{compare.to_text(t, 'markdown')}" for k, t in ours.items())
-        write_text(text + "\n", base.run_dir / "published.md")
-        write_csv(logs, base.run_dir / "metrics.csv")
-        tuned = base.run_dir / "suppression" / "curves.csv"
-        if tuned.exists():
-            after = _read(tuned)
-            script.report(config.tune, after, tuned.parent)
-            keep(tuned.parent, config.results / name / "suppression", final_steps(after))
-        keep(base.run_dir, config.results / name, frame)
+def report(config: Config, name: str) -> None:
+    """Fits, tables and figures of what is there in the run's folder `name`, and the small ones in the results."""
+    base = config.pretraining(name)
+    parts = {f: sorted(base.run_dir.glob(f"models/*/{f}.csv")) for f in ("curves", "entropy")}
+    frame = pd.concat([_read(path) for path in (*parts["curves"], base.run_dir / "exact.csv")])
+    entropy = pd.concat([_read(path) for path in parts["entropy"]])
+    logs = pd.concat(
+        _read(path.parent / "metrics.csv").assign(layers=int(layers), seed=int(seed))
+        for path in parts["curves"]
+        for layers, seed in [path.parent.name.removeprefix("layers").split("_seed")]
+    )
+    fits, table = stages.fit_laws(base, frame)
+    depths = tuple(sorted(frame.loc[frame["learner"] == "gpt2", "layers"].unique()))
+    synthetic_report.write_results(base, fits, table, base.run_dir)
+    synthetic_report.draw(dataclasses.replace(base, layers=depths), frame, fits, table, base.run_dir)
+    ours = {"losses": published.losses(logs), "errors": published.errors(table[table["learner"] == "gpt2"])}
+    for title, one in (*ours.items(), ("entropy", entropy)):
+        write_csv(one, base.run_dir / f"{title}.csv")
+        print(f"\n{name}, {title}\n\n{compare.to_text(one)}", flush=True)
+    text = "\n\n".join(f"{k}\n\n{compare.to_text(t, 'markdown')}" for k, t in ours.items())
+    write_text(text + "\n", base.run_dir / "published.md")
+    write_csv(logs, base.run_dir / "metrics.csv")
+    tuned = base.run_dir / "suppression" / "curves.csv"
+    if tuned.exists():
+        after = _read(tuned)
+        script.report(config.tune, after, tuned.parent)
+        keep(tuned.parent, config.results / name / "suppression", final_steps(after))
+    keep(base.run_dir, config.results / name, frame)
 
 
 def keep(folder: Path, results: Path, curves: pd.DataFrame) -> None:
@@ -204,7 +197,9 @@ def run(config: Config) -> None:
     for name in ("uniform", "flops_matched"):
         settings.open_run(config.pretraining(name))  # refuses another configuration
     for stage, steps in itertools.groupby(plan(config), key=lambda step: step[0]):
-        for _, name, action in (*steps, (stage, f"report_{stage}", lambda: report(config))):
+        folder = "flops_matched" if stage == "flops" else "uniform"
+        last = (stage, f"report_{stage}", functools.partial(report, config, folder))
+        for _, name, action in (*steps, last):
             if (done / name).exists():
                 continue
             print(f"\n{stage}: {name}", flush=True)

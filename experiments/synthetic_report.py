@@ -44,7 +44,13 @@ def draw(
     scoring = fits[(fits["law"] == "bayesian_scoring") & (fits["learner"] == "gpt2")]
     scoring = scoring[scoring["seed"] == config.seeds[0]]
     if len(scoring):
-        labels = {"layers": "layers", "efficiency": "ICL efficiency K", "prior": "prior ρ", "source": "task"}
+        labels = {
+            "layers": "layers",
+            "efficiency": "ICL efficiency K",
+            "prior": "prior ρ",
+            "source": "task",
+            "k": "k =",
+        }
         efficiency = scoring.drop_duplicates(["layers", "k"])
         figures["efficiency.png"] = plots.plot_parameter(
             efficiency, x="layers", y="efficiency", line="k", labels=labels, logy=True

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from .. import compare, plots
 from .reemergence import forecast, forecast_summary
@@ -114,7 +115,8 @@ def _mean_attribution(table: pd.DataFrame) -> pd.DataFrame:
 def figures(
     frame: pd.DataFrame, tables: dict[str, pd.DataFrame], *, favoured: int = 0, seed: int | None = None
 ) -> dict[str, Figure]:
-    """Figures by name: curves by amount, priors, efficiency, γ and β by amount and depth, laws by amount, forecasts.
+    """Figures by name: curves by amount, priors, efficiency by depth (of one depth: by k), γ and β by amount and depth, laws by
+    amount, forecasts.
 
     Curves and priors are those of the deepest model; `seed` chooses one seed of the models, by default the first.
     Efficiencies that the curves do not determine (standard error above themselves) are left out.
@@ -133,7 +135,7 @@ def figures(
         "amount": "documents",
         "task": "task",
         "layers": "layers",
-        "k": "k",
+        "k": "k =",
         "efficiency": "ICL efficiency K",
     }
     labels |= {"prior": "prior ρ", "gamma": "γ", "beta": "β"}
@@ -149,6 +151,9 @@ def figures(
                 f"k = {key[0]}, task {key[1]}{' (favoured)' if key[1] == favoured else ''}"
             ),
         )
+        for axis in found[f"curves_{method}"].axes:
+            if axis.get_xscale() == "linear":
+                axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         mine = shared[(shared["method"] == method) & (shared["layers"] == shared["layers"].max())]
         found[f"priors_{method}"] = plots.plot_parameter(
             mine, x="amount", y="prior", line="task", panel="k", labels=labels
@@ -156,17 +161,24 @@ def figures(
         for axis in found[f"priors_{method}"].axes:
             axis.set_ylim(-0.04, 1.04)
         mine = _identified(shared[shared["method"] == method])
-        if len(mine):
+        if len(mine) and final["layers"].nunique() == 1:
             found[f"efficiency_{method}"] = plots.plot_parameter(
-                mine, x="layers", y="efficiency", line="k", panel="amount", labels=labels, logy=True
-            )
+                mine.rename(columns={"amount": "tuned"}), x="k", y="efficiency", line="tuned",
+                labels=labels | {"k": "k", "tuned": "docs:"}, logy=True,
+            )  # fmt: skip
+        elif len(mine):
+            found[f"efficiency_{method}"] = plots.plot_parameter(
+                mine.rename(columns={"amount": "tuned"}), x="layers", y="efficiency", line="k", panel="tuned",
+                labels=labels | {"tuned": "documents:"}, logy=True,
+            )  # fmt: skip
             for axis in found[f"efficiency_{method}"].axes:
                 axis.set_xlim(-0.5, mine["layers"].nunique() - 0.5)
         levels = _levels(free[free["method"] == method], favoured)
         for name in ("gamma", "beta"):
             found[f"{name}_{method}"] = plots.plot_parameter(
-                levels, x="amount", y=name, line="role", panel="layers", labels=labels | {"role": "tasks"}
-            )
+                levels, x="amount", y=name, line="role", panel="layers",
+                labels=labels | {"role": "", "layers": "layers:"},
+            )  # fmt: skip
     if "laws" in tables:
         found["laws"] = _laws_by_amount(tables["laws"])
     found["forecast"] = plot_forecast(tables["forecast"])
@@ -180,8 +192,8 @@ def _identified(fits: pd.DataFrame) -> pd.DataFrame:
 
 
 def _levels(fits: pd.DataFrame, favoured: int) -> pd.DataFrame:
-    """Means of γ and β over k, of the favoured task and of the others, with standard errors of the means."""
-    roles = np.where(fits["source"] == favoured, "favoured", "disfavoured")
+    """Means of γ and β over k (and tasks), of the favoured task and of the others, with standard errors of the means."""
+    roles = np.where(fits["source"] == favoured, "favoured task", "other tasks")
     grouped = fits.assign(role=roles).groupby(["layers", "amount", "role"])
     table = grouped[["gamma", "beta"]].mean().reset_index()
     for name in ("gamma", "beta"):
@@ -229,6 +241,16 @@ def plot_forecast(table: pd.DataFrame) -> Figure:
             axis.plot(
                 observed, at, plots.MARKERS[i], color=color, markersize=3.5, alpha=0.8, label=method.upper()
             )
+        axis.text(
+            2.0 * top,
+            8 * top,
+            "beyond the prompt ",
+            ha="right",
+            va="top",
+            rotation=90,
+            fontsize=7,
+            color="#555555",
+        )
         axis.set_xscale("log")
         axis.set_yscale("log")
         axis.set_xlim(0.9, 2.1 * top)
