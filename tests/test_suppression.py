@@ -16,6 +16,7 @@ from iclbayes.files import InputError
 from iclbayes.models import GPT2, GPT2Config
 from iclbayes.suppression import recall as recall_module
 from iclbayes.suppression import reemergence, sharing, tuning
+from iclbayes.training import preferences
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "experiments"))
 
@@ -268,6 +269,36 @@ def test_a_stopped_amount_ends_with_the_same_bits_and_the_model_stays(small, tmp
     columns = ["step", "loss", "grad_norm", "zero_shot"]
     pd.testing.assert_frame_equal(log[columns], again_log[columns], check_exact=True)
     assert log.groupby("amount")["loss"].last()[9] < log.groupby("amount")["loss"].first()[9]
+
+
+def test_rejected_sequences_follow_the_weights_of_the_pretraining(small):
+    world, model, _ = small
+    how = suppression.Tuning(method="dpo", favoured=2)
+    # The favoured task's own weight does not count: 0 and 1 are rejected as 6 to 2.
+    pairs = suppression.tuning_data(
+        world, jax.random.key(1), how, 256, 24, reference=model, weights=(6, 2, 9)
+    )
+    nll = [ginc.mixture_nll(world, pairs.rejected, blocks=1, weights=np.eye(3)[z]).rows for z in (0, 1)]
+    share = np.mean(np.asarray(nll[0]) < np.asarray(nll[1]))
+    assert 0.65 < share < 0.85  # 0.75 ± 0.03, less a few rows that look like the other's
+
+
+def test_preference_tuning_scores_the_reference_once_and_leaves_it(small, tmp_path, monkeypatch):
+    world, model, prompts = small
+    how = suppression.Tuning(method="dpo", learning_rate=3e-2, batch_size=2, evals=0)
+    before = [np.array(x) for x in jax.tree.leaves(nnx.state(model))]
+    scored, real = [], preferences._log_probs
+    monkeypatch.setattr(preferences, "_log_probs", lambda m, t: scored.append((m, len(t))) or real(m, t))
+    _, log = suppression.tune_amounts(
+        model, how, (4, 10), world, jax.random.key(2), prompts, tmp_path, progress=False
+    )
+    # Two batches, one of the chosen and one of the rejected sequences, for both amounts and all their updates.
+    assert [(m is model, n) for m, n in scored] == [(True, 10), (True, 10)]
+    for a, b in zip(before, jax.tree.leaves(nnx.state(model)), strict=True):
+        np.testing.assert_array_equal(a, b)
+    loss = log.groupby("amount")["loss"]
+    np.testing.assert_allclose(loss.first(), np.log(2), atol=1e-6)
+    assert loss.last()[10] < np.log(2) - 0.05
 
 
 def test_mistakes_of_the_library_are_named(small, tmp_path):
