@@ -20,6 +20,7 @@ cover 93 to 99 %: what covers the collapses on average is width that the other p
 """
 
 import argparse
+import dataclasses
 import time
 import warnings
 
@@ -155,6 +156,90 @@ def evaluate(curves, fraction, laws, options) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
+# --- where the default of the discrepancy and of the noise come from ---------------------------------------------------
+
+
+def scatter(frame: pd.DataFrame) -> pd.DataFrame:
+    """Scatter of single runs about the straight line (in log shots) between a point's two neighbours, over that of a binomial.
+
+    Returns:
+      Points, mean and median ratio by task, selection and shots; a binomial's mean is 1, its median 0.45. Neighbours more than
+      a factor 5 apart in 1 + shots, and points beyond a context window, are left out.
+    """
+    rows = []
+    for (model, task, selection, _), run in frame.groupby(["model", "task", "selection", "run"]):
+        run = run.sort_values("shots")
+        x, y, n = np.log1p(run["shots"].to_numpy()), run["accuracy"].to_numpy(), run["n_test"].to_numpy()
+        gone = [first for name, first in COLLAPSED if name == model]
+        for i in range(1, len(x) - 1):
+            if x[i + 1] - x[i - 1] > np.log(5) or (gone and run["shots"].iloc[i + 1] >= gone[0]):
+                continue
+            left = (x[i + 1] - x[i]) / (x[i + 1] - x[i - 1])
+            right = 1 - left
+            p = np.clip(y[i - 1 : i + 2].mean(), 0.01, 0.99)
+            variance = p * (1 - p) * (1 / n[i] + left**2 / n[i - 1] + right**2 / n[i + 1])
+            ratio = (y[i] - left * y[i - 1] - right * y[i + 1]) ** 2 / variance
+            rows.append((task, selection, run["shots"].iloc[i], ratio))
+    table = pd.DataFrame(rows, columns=["task", "selection", "shots", "ratio"])
+    table["shots"] = pd.cut(table["shots"], [0, 20, 100, np.inf], labels=["to 20", "21 to 100", "above 100"])
+    grouped = table.groupby(["task", "selection", "shots"], observed=True)["ratio"]
+    return grouped.agg(points="size", mean="mean", median="median").reset_index()
+
+
+STABILITY = (2.0, 1.5, 1.0)
+BEYOND = (0.35, 0.5, 0.7, 1.0)
+
+
+def candidates(one, curves):
+    """Yields (stability, beyond, draws [S, N]): one posterior, continued outside its shots by different motions."""
+    for stability in STABILITY:
+        for beyond in BEYOND:
+            blocks = []
+            for block in one.blocks:
+                walk = dataclasses.replace(block.spec.discrepancy, stability=stability, beyond=beyond)
+                blocks.append(
+                    dataclasses.replace(block, spec=dataclasses.replace(block.spec, discrepancy=walk))
+                )
+            moved = dataclasses.replace(one, blocks=tuple(blocks))
+            yield stability, beyond, moved.draws(curves, observation=True, most=500)
+
+
+def choose(path, kinds, fractions, laws, options) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The motion outside the fitted shots, chosen on one task by its log score and judged on the other.
+
+    Returns:
+      (scores of every candidate by task, a row per task left out: what the other task chooses, and how it and the Wiener process
+      of the same posterior, α = 2 and c = 1, score on the task left out).
+    """
+    tables = []
+    for kind in kinds:
+        for fraction in fractions:
+            curves = long_enough(load(path, kind == "runs"), fraction)
+            held = ~curves.within(fraction)
+            task = curves.keys["task"].to_numpy()[curves.group[curves.point_curve()[held]]]
+            for law in laws:
+                one = bayes.posterior(curves, law, fraction=fraction, **options)
+                for stability, beyond, draws in candidates(one, curves):
+                    table = score_draws(draws[:, held], curves.prob[held]).groupby(task).mean()
+                    index = {"curves": kind, "fraction": fraction, "law": one.law.name}
+                    index |= {"stability": stability, "beyond": beyond}
+                    tables.append(table.rename_axis("task").reset_index().assign(**index))
+    # Every combination of curves, fraction and law counts alike: the runs are ten times as many points, not ten times the facts.
+    scores = ["log_score", "crps", "in50", "in90"]
+    mean = pd.concat(tables).groupby(["task", "stability", "beyond"])[scores].mean().reset_index()
+    rows = []
+    for out, own in mean.groupby("task"):
+        best = mean[mean["task"] != out].sort_values("log_score").iloc[-1]
+        for label, stability, beyond in (
+            ("chosen on the other task", best["stability"], best["beyond"]),
+            ("default", bayes.RandomWalk().stability, bayes.RandomWalk().beyond),
+            ("Wiener", 2.0, 1.0),
+        ):
+            row = own[(own["stability"] == stability) & (own["beyond"] == beyond)].iloc[0]
+            rows.append({"judged on": out, "motion": label, **row.drop("task").to_dict()})
+    return mean, pd.DataFrame(rows)
+
+
 def summarise(table: pd.DataFrame) -> pd.DataFrame:
     grouped = table.groupby(["curves", "fraction", "method"], sort=False)
     out = grouped.agg(
@@ -173,9 +258,24 @@ def main(argv=None) -> pd.DataFrame:
     parser.add_argument("--curves", nargs="+", choices=("averaged", "runs"), default=("averaged", "runs"))
     parser.add_argument("--method", default="psis")
     parser.add_argument("--max-k-hat", type=float, default=np.inf, help="NUTS takes over above this")
+    parser.add_argument(
+        "--scatter", action="store_true", help="only: scatter of single runs over a binomial's"
+    )
+    parser.add_argument("--choose", action="store_true", help="only: the motion outside, chosen task by task")
     args = parser.parse_args(argv)
+    if args.scatter:
+        table = scatter(pd.read_csv(args.path))
+        print(table.round(2).to_markdown(index=False))
+        return table
     use_compilation_cache()
     options = {"method": args.method, "max_k_hat": args.max_k_hat, "n_draws": 250}
+    if args.choose:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            mean, table = choose(args.path, args.curves, args.fraction, args.law, options)
+        print(mean.round(3).to_markdown(index=False))
+        print(table.round(3).to_markdown(index=False))
+        return table
     tables = []
     for kind in args.curves:
         for fraction in args.fraction:
