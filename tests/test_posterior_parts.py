@@ -9,10 +9,10 @@ import pytest
 from scipy import optimize, stats
 from scipy.special import gammaln
 
-from iclbayes import InputError, laws
+from iclbayes import Curves, InputError, laws
 from iclbayes.posterior import diagnostics, laplace, psis, scores, stacking
 from iclbayes.posterior.discrepancy import RandomWalk, levy, stable
-from iclbayes.posterior.likelihoods import LIKELIHOODS, log_gamma
+from iclbayes.posterior.likelihoods import LIKELIHOODS, choose, log_gamma
 from iclbayes.posterior.priors import LogRatio, law_priors, natural, resolve
 
 RNG = np.random.default_rng(0)
@@ -115,6 +115,15 @@ def test_every_law_has_priors_for_its_parameters_and_unknown_names_are_refused()
         resolve(law, {}, {"raw_alpha": dist.HalfNormal(1.0)})
     with pytest.raises(InputError, match="give a numpyro distribution"):
         resolve(law, {}, {"alpha": 3.0})
+
+
+def test_auto_takes_rounded_normals_for_many_tests_and_exact_counts_for_few():
+    shots = np.arange(3)
+    for n_test, name in ((250, "quasi_binomial"), (20, "beta_binomial")):
+        curves = Curves.from_arrays(shots, np.full((2, 3), 0.5), n_test=np.full((2, 3), n_test))
+        assert choose("auto", curves, np.ones(6, bool)).name == name
+    bare = Curves.from_arrays(shots, np.full((2, 3), 0.5))
+    assert choose("auto", bare, np.ones(6, bool)).name == "logit_normal"
 
 
 @pytest.mark.parametrize(("n", "p", "noise"), [(250, 0.9, 0.5), (20, 0.02, 1.0), (2500, 0.999, 0.3)])
