@@ -1,11 +1,7 @@
-"""Posteriors end to end: a closed form, simulation-based calibration, answers, exchange, bad input."""
-
-import warnings
+"""Posteriors end to end: a closed form, answers, exchange, bad input."""
 
 import arviz as az
-import jax
 import numpy as np
-import numpyro
 import numpyro.distributions as dist
 import pandas as pd
 import pytest
@@ -14,9 +10,7 @@ from scipy import stats
 
 import iclbayes
 from iclbayes import InputError, posterior
-from iclbayes.posterior import batching, models, sample
-from iclbayes.posterior.discrepancy import RandomWalk
-from iclbayes.posterior.likelihoods import LIKELIHOODS
+from iclbayes.posterior import batching, sample
 
 LAW = Constant()
 COUNTS = np.array([[3, 5, 4, 2], [18, 16, 19, 20], [9, 11, 10, 8]])  # of 20
@@ -160,103 +154,6 @@ def test_data_that_a_likelihood_cannot_take_are_refused():
         posterior.posterior(plain, LAW, likelihood="beta_binomial")
     with pytest.raises(InputError, match="probability of 0 or 1"):
         posterior.posterior(plain, LAW, likelihood="logit_normal")
-
-
-# --- simulation-based calibration ------------------------------------------------------------------------------------
-
-SHOTS = np.array([0.0, 1, 2, 4, 8, 16, 32, 64])
-
-
-def simulate(law, likelihood, discrepancy, n, seed=0):
-    """Parameters and curves from the model itself: draws of its prior, then of its observations."""
-    law = iclbayes.laws.get(law)
-    shape = (n, 1, len(SHOTS))
-    kind = LIKELIHOODS[likelihood]
-    shots = np.broadcast_to(SHOTS, shape)
-    data = models.Data(
-        shots=shots,
-        obs=np.zeros(shape),
-        mask=np.ones(shape, bool),
-        n_test=np.full(shape, 100.0),
-        stderr=np.full(shape, 0.02 if likelihood == "normal" else 0.0),
-        first=shots[..., 0],
-        last=shots[..., -1],
-    )
-    spec = models.make_spec(law, kind, 1, law.joint, discrepancy)
-    with jax.enable_x64(True):
-        seeded = numpyro.handlers.seed(models.model, seed)
-        trace = numpyro.handlers.trace(seeded).get_trace(spec, data)  # obs=None simulates
-    obs = np.asarray(trace["obs"]["value"])
-    prob = obs / 100 if kind.counts else obs
-    curves = iclbayes.Curves.from_arrays(SHOTS, prob, n_test=data.n_test if kind.counts else None)
-    if likelihood == "normal":
-        curves = iclbayes.Curves(**{**vars(curves), "stderr": np.full(len(curves.shots), 0.02)})
-    truth = {
-        name: np.asarray(site["value"]) for name, site in trace.items() if site["type"] == "deterministic"
-    }
-    return curves, truth
-
-
-def normal_scores(draws, truth):
-    """Φ⁻¹ of the rank of each truth [n] among its draws [S, n]: standard normal for a calibrated posterior."""
-    return stats.norm.ppf(((draws < truth).sum(0) + 0.5) / (len(draws) + 1))
-
-
-def p_value(scores) -> float:
-    """Smallest p-value, times their number, of three tests of standard normality: mean, variance, Kolmogorov–Smirnov."""
-    n = len(scores)
-    mean = 2 * stats.norm.sf(abs(scores.mean()) * np.sqrt(n))
-    spread = stats.chi2(n).cdf((scores**2).sum())
-    return 3 * min(mean, 2 * min(spread, 1 - spread), stats.kstest(scores, "norm").pvalue)
-
-
-def calibrate(law, likelihood, discrepancy, n=300, max_k_hat=np.inf):
-    """({quantity: p-value}, {quantity: p-value of the posterior squeezed by 20 %})."""
-    curves, truth = simulate(law, likelihood, discrepancy, n)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", posterior.PosteriorWarning)  # some simulated curves have poor k-hat
-        options = {"method": "psis", "max_k_hat": max_k_hat, "n_draws": 100}
-        one = posterior.posterior(curves, law, likelihood=likelihood, discrepancy=discrepancy, **options)
-    found, narrow = {}, {}
-    for name, value in one.params.items():
-        draws = value.reshape(-1, n, *value.shape[3:]).reshape(400, n, -1)[..., 0]
-        true = truth[name].reshape(n, -1)[:, 0]
-        # Ranks do not change on another scale; squeezing is cleaner on the unbounded one.
-        scale = stats.logistic.ppf if name in ("prior", "gamma", "beta", "probs") else np.log
-        draws, true = scale(draws), scale(true)
-        found[name] = p_value(normal_scores(draws, true))
-        centre = draws.mean(0)
-        narrow[name] = p_value(normal_scores(centre + 0.8 * (draws - centre), true))
-    return found, narrow
-
-
-FULL = [
-    (law, likelihood, discrepancy)
-    for law in (
-        "power",
-        "bounded_power",
-        "logistic",
-        "bayesian_scoring",
-        "bayesian_scoring_log",
-        "bayesian_heterogeneous",
-    )
-    for likelihood in LIKELIHOODS
-    for discrepancy in (None, RandomWalk())
-]
-
-
-def test_ranks_are_uniform_and_those_of_a_posterior_a_fifth_too_narrow_are_not():
-    found, narrow = calibrate("power", "binomial", None)
-    assert min(found.values()) > 1e-3, found
-    assert max(narrow.values()) < 1e-6, narrow
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("law", "likelihood", "discrepancy"), FULL)
-def test_ranks_are_uniform_for_every_law_and_likelihood(law, likelihood, discrepancy):
-    found, narrow = calibrate(law, likelihood, discrepancy, n=200, max_k_hat=0.7)
-    assert min(found.values()) > 1e-4, found
-    assert min(narrow.values()) < 1e-4, narrow
 
 
 def test_hierarchy_lends_strength_to_short_curves():

@@ -17,7 +17,6 @@ from .units import Layout
 if TYPE_CHECKING:
     from .sample import Sampling
 
-CHUNK = 16  # units side by side in a program of NUTS: few enough that not many wait for the slowest
 STAGES = (0.25, 0.3, 0.45)  # of the warm-up; the coordinates are learnt anew after each but the last
 WORTH = 0.3  # independent draws per draw of the warm-up, roughly
 FIRST_STEP = 0.4
@@ -156,7 +155,8 @@ def _nuts(block, todo, at, starts, sampling, target, seed, on_done):
             np.full(n_todo, adapting),
             data,
         )
-        found = batching.over_units(name, program, _rows(inputs, order), CHUNK, on_done, mapped=False)
+        chunk = _chunk(n_todo)
+        found = batching.over_units(name, program, _rows(inputs, order), chunk, on_done, mapped=False)
         chains, draws = _rows(found, np.argsort(order))
         return chains, draws[:, :, :n]
 
@@ -183,6 +183,11 @@ def _learn(draws, at):
     n_units, n_chains, n, size = draws.shape
     worth = np.full(n_units, WORTH * n_chains * n)
     return coordinates.fit(draws.reshape(n_units, -1, size), worth, at.factor @ at.factor.transpose(0, 2, 1))
+
+
+def _chunk(n_units: int) -> int:
+    """Units side by side in a program of NUTS: few enough that not many wait for the slowest, and few sizes to compile."""
+    return 16 if n_units >= 32 else 4 if n_units > 1 else 1
 
 
 def _stages(n_warmup: int) -> list[int]:

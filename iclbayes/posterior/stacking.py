@@ -13,7 +13,8 @@ import pandas as pd
 from ..curves import Curves
 from ..files import InputError
 from . import psis
-from .result import Posterior, frame_of
+from .along import frame_of
+from .result import Posterior
 from .sample import posterior
 
 
