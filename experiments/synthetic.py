@@ -24,6 +24,11 @@ from iclbayes.cli import print_comparison, run_guarded
 from iclbayes.files import write_csv
 from iclbayes.runtime import use_compilation_cache
 
+FILES = (
+    *("config.json", "metrics.csv", "entropy.csv", "curves.csv", "fits.csv"),
+    *("table.csv", "table.md", "table.tex"),
+)
+
 
 def run(config: Config) -> None:
     """The whole experiment."""
@@ -54,17 +59,7 @@ def run(config: Config) -> None:
 
     print("\n4. Drawing", flush=True)
     figures = draw(config, frame, fits, table, run_dir)
-    names = [
-        "config.json",
-        "metrics.csv",
-        "entropy.csv",
-        "curves.csv",
-        "fits.csv",
-        "table.csv",
-        "table.md",
-        "table.tex",
-    ]
-    print("\n".join(f"  {path}" for path in [*(run_dir / name for name in names), *figures]))
+    print("\n".join(f"  {path}" for path in [*(run_dir / name for name in FILES), *figures]))
 
     if config.suppress:
         print(f"\n5. Suppressing all tasks but {config.favoured}", flush=True)

@@ -30,16 +30,6 @@ TINY = [
     *("--weights", "0.4", "0.3", "0.2", "0.1", "--suppress", "8", "64", "--favoured", "1"),
     *("--forecaster", "laplace"),
 ]
-FILES = [
-    "config.json",
-    "metrics.csv",
-    "entropy.csv",
-    "curves.csv",
-    "fits.csv",
-    "table.csv",
-    "table.md",
-    "table.tex",
-]
 FIGURES = ["curves.png", "laws.png", "nrmse.png", "efficiency.png", "priors.png"]
 CLOCK = ["tokens_per_s"]  # columns that a clock writes
 
@@ -73,7 +63,7 @@ def run_dir(tmp_path_factory):
 
 
 def test_a_run_leaves_everything_it_names(run_dir):
-    for name in FILES:
+    for name in synthetic.FILES:
         assert (run_dir / name).stat().st_size > 0
     for name in FIGURES:
         assert (run_dir / name).read_bytes().startswith(b"\x89PNG")
