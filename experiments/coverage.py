@@ -127,7 +127,8 @@ def forecasts(curves, fraction, laws, options):
     posteriors = [bayes.posterior(curves, law, fraction=fraction, **options) for law in laws]
     for one in posteriors:
         yield one.law.name, one.draws(curves, observation=True)
-    scores = bayes.leave_future_out(curves, laws, fraction=fraction, **options)
+    posteriors = [one for one in posteriors if one.law.name in bayes.STACK] or posteriors
+    scores = bayes.leave_future_out(curves, [one.law for one in posteriors], fraction=fraction, **options)
     elpd = scores[[one.law.name for one in posteriors]].to_numpy()
     weights = bayes.stacking_weights(elpd)
     print(

@@ -28,7 +28,7 @@ class PosteriorCommand:
     curves: tyro.conf.Positional[Path]
     """CSV or Parquet file of curves."""
     law: Repeated = ()
-    """Name of a law; repeat for several (default: bayesian_heterogeneous)."""
+    """Name of a law; repeat for several (default: bayesian_heterogeneous, bayesian_scoring and logistic, and their average)."""
     group_by: Repeated = ()
     """Column whose values define the groups; repeat for several."""
     source: str | None = None
@@ -70,13 +70,13 @@ class PosteriorCommand:
         """
         from .exchange import write_netcdf
         from .sample import posterior
-        from .stacking import leave_future_out, stacked_forecast, stacking_weights
+        from .stacking import STACK, leave_future_out, stacked_forecast, stacking_weights
 
         if self.level is not None and not 0 < self.level < 1:
             raise InputError(f"--level {self.level} is not a probability between 0 and 1")
         if self.out and self.out.suffix != ".nc":
             raise InputError(f"{self.out}: draws are written as netCDF; let --out end with .nc")
-        laws = self.law or ("bayesian_heterogeneous",)
+        laws = self.law or STACK
         curves = read_curves(self.curves, group_by=self.group_by, source=self.source)
         options = {
             "likelihood": self.likelihood,

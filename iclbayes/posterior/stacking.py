@@ -17,6 +17,10 @@ from .along import frame_of
 from .result import Posterior
 from .sample import posterior
 
+# What is averaged where no law is named: a mixture of speeds, one speed of learning, and a curve in log shots. None is the best
+# for every curve (`experiments/coverage.py`).
+STACK = ("bayesian_heterogeneous", "bayesian_scoring", "logistic")
+
 
 def loo(one: Posterior) -> pd.DataFrame:
     """PSIS-LOO of every used point: group columns, source, shots, elpd (ln density with the point left out), k_hat."""
