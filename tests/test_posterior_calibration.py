@@ -105,7 +105,7 @@ def calibrate(law, likelihood, discrepancy, n):
 
 CELLS = [(law, likelihood, walk) for law in laws.LAWS for likelihood in LIKELIHOODS for walk in (False, True)]
 # A cell for every law and every likelihood, half of them with the discrepancy.
-FEW = [(law, list(LIKELIHOODS)[i % 5], i % 2 == 1) for i, law in enumerate(laws.LAWS)]
+FEW = [(law, [*LIKELIHOODS][i % len(LIKELIHOODS)], i // 2 % 2 == 1) for i, law in enumerate(laws.LAWS)]
 
 
 @pytest.mark.parametrize(("law", "likelihood", "walk"), FEW)

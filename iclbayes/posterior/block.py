@@ -63,7 +63,7 @@ def _problem(row) -> str:
     found = []
     if row["method"] == "nuts":
         if row["divergences"]:
-            found.append(f"{row['divergences']} divergences")
+            found.append(f"{row['divergences']} divergence{'s' if row['divergences'] > 1 else ''}")
         if not row["r_hat"] <= diagnostics.MAX_RHAT:
             found.append(f"R-hat {row['r_hat']:.3f}")
         ess = min(row["ess_bulk"], row["ess_tail"])

@@ -174,8 +174,8 @@ def _warn(result: Posterior) -> None:
     bad = table[~table["ok"]]
     if len(bad):
         warnings.warn(
-            f"{len(bad)} of {len(table)} posteriors have poor diagnostics (see diagnostics()): "
-            f"{_names(bad, table, reason=True)}",
+            f"{len(bad)} of {len(table)} posteriors have poor diagnostics (see diagnostics(); more n_warmup and n_draws, or "
+            f"retries, may help): {_names(bad, table, reason=True)}",
             PosteriorWarning,
             stacklevel=3,
         )
