@@ -16,7 +16,8 @@ from iclbayes.posterior.likelihoods import LIKELIHOODS
 
 SHOTS = np.array([0.0, 1, 2, 4, 8, 16, 32, 64])
 ASKED = np.array([0, 3, 7])  # points at which the expected probability is ranked, too
-SIZES = {"n_warmup": 120, "n_draws": 60, "retries": 0}
+SIZES = {"n_chains": 2, "n_warmup": 100, "n_draws": 60, "max_tree_depth": 6, "retries": 0}
+QUICK = {"method": "psis", "max_k_hat": np.inf, "n_draws": 60}
 SWAPPED = (
     "prior",
     "probs",
@@ -81,16 +82,17 @@ def unbounded(name, value):
     return np.log(value)
 
 
-def calibrate(law, likelihood, discrepancy, n):
+def calibrate(law, likelihood, discrepancy, n, options=SIZES):
     """({quantity: p-value}, {quantity: p-value of the posterior squeezed by 20 %}) of n simulated curves."""
     curves, truth = simulate(law, likelihood, discrepancy, n)
     with warnings.catch_warnings():
         warnings.simplefilter(
             "ignore", posterior.PosteriorWarning
         )  # poor diagnostics: all curves count all the same
-        one = posterior.posterior(curves, law, likelihood=likelihood, discrepancy=discrepancy, **SIZES)
-    draws = {k: v.reshape(-1, n, *v.shape[3:]).reshape(240, n, -1)[..., 0] for k, v in one.params.items()}
-    p = one.draws(SHOTS[ASKED], most=240)[:, :, 0]
+        one = posterior.posterior(curves, law, likelihood=likelihood, discrepancy=discrepancy, **options)
+    draws = {k: v.reshape(-1, n, *v.shape[3:]) for k, v in one.params.items()}
+    draws = {k: v.reshape(len(v), n, -1)[..., 0] for k, v in draws.items()}
+    p = one.draws(SHOTS[ASKED])[:, :, 0]
     draws |= {f"p({SHOTS[i]:g})": p[..., k] for k, i in enumerate(ASKED)}
     found, narrow = {}, {}
     for name, value in draws.items():
@@ -109,10 +111,15 @@ FEW = [(law, [*LIKELIHOODS][i % len(LIKELIHOODS)], i // 2 % 2 == 1) for i, law i
 
 
 @pytest.mark.parametrize(("law", "likelihood", "walk"), FEW)
-def test_ranks_are_uniform_and_those_of_a_posterior_a_fifth_too_narrow_are_not(law, likelihood, walk):
-    found, narrow = calibrate(law, likelihood, RandomWalk() if walk else None, n=128)
+def test_ranks_are_uniform(law, likelihood, walk):
+    found, _ = calibrate(law, likelihood, RandomWalk() if walk else None, n=96)
     assert min(found.values()) > 1e-3, found
-    assert min(narrow.values()) < 1e-4, narrow
+
+
+def test_ranks_of_a_posterior_a_fifth_too_narrow_are_not_uniform():
+    found, narrow = calibrate("power", "binomial", None, n=300, options=QUICK)
+    assert min(found.values()) > 1e-3, found
+    assert max(narrow[name] for name in ("C", "alpha", "E")) < 1e-6, narrow
 
 
 @pytest.mark.slow
@@ -120,4 +127,4 @@ def test_ranks_are_uniform_and_those_of_a_posterior_a_fifth_too_narrow_are_not(l
 def test_ranks_are_uniform_for_every_law_and_likelihood(law, likelihood, walk):
     found, narrow = calibrate(law, likelihood, RandomWalk() if walk else None, n=256)
     assert min(found.values()) > 1e-4, found
-    assert min(narrow.values()) < 1e-6, narrow
+    assert min(narrow.values()) < 1e-4, narrow
