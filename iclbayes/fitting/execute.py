@@ -1,6 +1,6 @@
 """Running fits on the hardware at hand: precision, few shapes, threads, devices, hosts.
 
-A data set of any size is cut into chunks of 8, 64 or 512 fits, padded with fits of weight 0 (they end after three steps), so
+A data set of any size is cut into chunks of 8, 32, 128 or 512 fits, padded with fits of weight 0 (they end at once), so
 that a law compiles once per bucket of points. On a CPU the chunks run in as many threads as there are cores, because XLA runs
 one such loop on one core; on several devices each chunk is sharded over a mesh of all local devices, each running its own
 loop; after `jax.distributed.initialize()` the hosts take the chunks in turn and gather the results.
@@ -22,7 +22,7 @@ from jax.sharding import PartitionSpec as P
 from .engine import FitResult, fit_batch
 from .objective import Problem
 
-CHUNKS = (8, 64, 512)
+CHUNKS = (8, 32, 128, 512)
 _compiled: dict = {}
 _lock = threading.Lock()
 _building: dict = {}

@@ -10,7 +10,7 @@ from jax import Array
 
 from .objective import Data, Problem, evaluate, evaluate_value
 
-POOL_POINTS = 12_000  # points of all runs that advance together: a dozen arrays of them fit in a core's cache
+POOL_NUMBERS = 12_000  # points and matrix entries of all runs that advance together: a dozen such arrays fit in a core's cache
 
 
 class Minimum(NamedTuple):
@@ -19,15 +19,12 @@ class Minimum(NamedTuple):
     Attributes:
       theta: [B, P] the best point that was visited.
       value: [B] objective there; inf if the objective was never finite.
-      grad, gram: [B, P] and [B, P, P] there.
       steps: [B] evaluations made.
       converged: [B] whether it stopped because nothing was left to gain.
     """
 
     theta: Array
     value: Array
-    grad: Array
-    gram: Array
     steps: Array
     converged: Array
 
@@ -40,6 +37,7 @@ def minimise(
     theta: Array,
     *,
     max_steps: int,
+    idle: Array | None = None,
     gtol: float | None = None,
     ftol: float | None = None,
     patience: int = 20,
@@ -56,12 +54,13 @@ def minimise(
     The B runs need very different numbers of steps (a median of a dozen, a tail of hundreds), so they are not advanced in
     lockstep: each round takes the first `pool` unfinished runs, advances them `round_steps` steps together and puts them
     back. The pool stays full until the queue is nearly empty, and is small enough that its points stay in the cache
-    (default: about `POOL_POINTS` points).
+    (default: about `POOL_NUMBERS` points and matrix entries).
 
     Args:
       data: points of C fits, [C, S, n] (batch first).
       owner: [B] the fit that each run belongs to.
       theta: [B, P] first guesses.
+      idle: [B] runs to leave out: they end where they start, with value inf.
     """
     optimizer = optax.with_extra_args_support(optimizer)
     dtype = theta.dtype
@@ -69,8 +68,8 @@ def minimise(
     gtol = gtol if gtol is not None else (1e-8 if dtype == jnp.float64 else 1e-5)
     n_runs = theta.shape[0]
     if pool is None:
-        points = max(1, data.y[0].size)
-        pool = 2 ** max(3, min(8, round(math.log2(POOL_POINTS / points))))
+        numbers = max(1, data.y[0].size) + theta.shape[1] ** 2
+        pool = 2 ** max(3, min(8, round(math.log2(POOL_NUMBERS / numbers))))
     pool = min(pool, n_runs)
 
     def update(grad, state, theta, value, gram, own):
@@ -110,8 +109,6 @@ def minimise(
             state=state,
             best=jnp.where(better, run.theta, run.best),
             best_value=best_value,
-            best_grad=jnp.where(better, grad, run.best_grad),
-            best_gram=jnp.where(better, gram, run.best_gram),
             mark=mark,
             mark_value=mark_value,
             steps=steps,
@@ -141,11 +138,10 @@ def minimise(
     infinite = jnp.full((n_runs,), jnp.inf, dtype)
     never = jnp.zeros((n_runs,), bool)
     state = jax.vmap(optimizer.init)(theta)
-    grad, gram = jnp.zeros_like(theta), jnp.zeros((*theta.shape, theta.shape[1]), dtype)
-    start = _Run(theta, state, theta, infinite, grad, gram, zero, infinite, zero, never, never)
+    start = _Run(theta, state, theta, infinite, zero, infinite, zero, never, never if idle is None else idle)
     runs, _ = jax.lax.while_loop(lambda c: c[1], advance, (start, jnp.ones((), bool)))
     converged = runs.ended & jnp.isfinite(runs.best_value)
-    return Minimum(runs.best, runs.best_value, runs.best_grad, runs.best_gram, runs.steps, converged)
+    return Minimum(runs.best, runs.best_value, runs.steps, converged)
 
 
 class _Run(NamedTuple):
@@ -155,8 +151,6 @@ class _Run(NamedTuple):
     state: optax.OptState
     best: Array
     best_value: Array
-    best_grad: Array
-    best_gram: Array
     mark: Array  # step and best value at the last check for progress
     mark_value: Array
     steps: Array

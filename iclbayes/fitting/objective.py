@@ -1,9 +1,9 @@
 """Objective, gradient and Gauss–Newton matrix of a batch of fits.
 
-Everything per data point is laid out with the batch of fits last, [curves S, points n, fits B]: the reductions over points
-then run over the slow axis and vectorise over fits. A law reaches the points only through its d local parameters, so the
-Gauss–Newton matrix is built per curve in d dimensions (4 for the scoring law) and carried to the P raw parameters by the
-chain rule: for 5 sources × 256 points of the scoring law 10 products a point instead of 120.
+A law reaches the points only through its d local parameters, so the Gauss–Newton matrix is summed per curve in d dimensions
+(4 for the scoring law) and carried to the P raw parameters by the chain rule: for 5 sources × 256 points of the scoring law
+10 products a point instead of 120. Data per point is laid out with the batch of fits last, [curves S, points n, fits B], so
+that sums over points vectorise over fits.
 """
 
 import dataclasses
@@ -18,6 +18,7 @@ from ..laws import Law
 from .losses import PointLoss
 
 Shapes = tuple[tuple[str, tuple[int, ...]], ...]
+FEW = 6  # local parameters up to which every entry of the Gauss–Newton matrix is a sum of its own
 
 
 class Data(NamedTuple):
@@ -102,6 +103,10 @@ class Problem:
         repeat = lambda v: jnp.broadcast_to(v, (self.n_conditions, *v.shape))  # noqa: E731
         return {name: repeat(value) if name in self.shared else value for name, value in raw.items()}
 
+    def local_order(self) -> np.ndarray:
+        """[P] the local parameter behind each raw one, for laws whose local parameters are the raw ones (`local_is_raw`)."""
+        return np.array([self.law.param_names.index(name) for name, _ in self.shapes])
+
     def local(self, theta: Array) -> Array:
         """Vector [P] → local parameters [d, S] of all curves."""
         q = jax.vmap(self.law.local)(self.split(self.unravel(theta)))  # [C, d, J]
@@ -125,33 +130,54 @@ def evaluate(problem: Problem, theta: Array, data: Data) -> tuple[Array, Array, 
     Returns:
       value [B] = Σ_points w ℓ(p, y) + ridge, gradient [P, B], gram [P, P, B] ≈ ∂²value.
     """
-    both = lambda t: (problem.local(t), jax.jacfwd(problem.local)(t))  # noqa: E731
-    q, chain = jax.vmap(both, in_axes=-1, out_axes=-1)(theta)  # [d, S, B], [d, S, P, B]
-    p, rows = problem.law.point_and_jacobian(q[:, :, None, :], data.x)
-    loss, slope, curvature = problem.loss(p, data.y)
-    value = jnp.sum(data.w * loss, axis=(0, 1))
-    slope, curvature = data.w * slope, data.w * curvature
-    d = len(rows)
-    grad_local = jnp.stack([jnp.sum(slope * r, axis=1) for r in rows])  # [d, S, B]
-    if d <= 6:
-        entries = {}
-        for i in range(d):
-            scaled = curvature * rows[i]
-            for j in range(i + 1):
-                entries[i, j] = entries[j, i] = jnp.sum(scaled * rows[j], axis=1)
-        gram_local = jnp.stack([jnp.stack([entries[i, j] for j in range(d)]) for i in range(d)])
+    q = jax.vmap(problem.local, in_axes=-1, out_axes=-1)(theta)  # [d, S, B]
+    sums = _sums_batch_last if q.shape[0] <= FEW else _sums_batch_first
+    value, grad_local, gram_local = sums(problem, q, data)
+    if problem.law.local_is_raw:  # the chain rule is a change of order
+        order = problem.local_order()
+        grad, gram = grad_local[order, 0], gram_local[order][:, order, 0]
     else:
-        stacked = jnp.stack([jnp.broadcast_to(r, p.shape) for r in rows])
-        gram_local = jnp.stack([jnp.sum(stacked * (curvature * r), axis=2) for r in rows])  # [d, d, S, B]
-    # Sums of products with the batch last, not batched matrix products: these matrices are too small for a library call each.
-    grad = jnp.sum(chain * grad_local[:, :, None], axis=(0, 1))
-    half = jnp.sum(gram_local[:, :, :, None] * chain[None], axis=1)  # [d, S, P, B]
-    gram = jnp.sum(chain[:, :, :, None] * half[:, :, None], axis=(0, 1))
+        chain = jax.vmap(jax.jacfwd(problem.local), in_axes=-1, out_axes=0)(theta)  # [B, d, S, P]
+        flat = chain.reshape(chain.shape[0], -1, problem.size)
+        grad = jnp.einsum("bkp,kb->pb", flat, grad_local.reshape(flat.shape[1], -1))
+        half = jnp.einsum("ijsb,bjsp->bisp", gram_local, chain)
+        gram = jnp.einsum("bkp,bkr->prb", flat, half.reshape(flat.shape))
     if problem.ridge:
         centre, precision = (a.astype(theta.dtype) for a in problem.ridge_terms())
         value = value + penalty(problem, theta.T, data.pull)
         grad = grad + 2 * data.pull * precision[:, None] * (theta - centre[:, None])
         gram = gram + 2 * data.pull * jnp.diag(precision)[:, :, None]
+    return value, grad, gram
+
+
+def _sums_batch_last(problem: Problem, q: Array, data: Data) -> tuple[Array, Array, Array]:
+    """Value [B], gradient [d, S, B] and Gauss–Newton matrix [d, d, S, B] in local parameters q [d, S, B].
+
+    One fused sum over points for each entry, which vectorises over the fits: best for few local parameters.
+    """
+    p, rows = problem.law.point_and_jacobian(q[:, :, None, :], data.x)
+    loss, slope, curvature = problem.loss(p, data.y)
+    value = jnp.sum(data.w * loss, axis=(0, 1))
+    slope, curvature = data.w * slope, data.w * curvature
+    grad = jnp.stack([jnp.sum(slope * r, axis=1) for r in rows])
+    entries = {}
+    for i, row in enumerate(rows):
+        scaled = curvature * row
+        for j in range(i + 1):
+            entries[i, j] = entries[j, i] = jnp.sum(scaled * rows[j], axis=1)
+    d = len(rows)
+    return value, grad, jnp.stack([jnp.stack([entries[i, j] for j in range(d)]) for i in range(d)])
+
+
+def _sums_batch_first(problem: Problem, q: Array, data: Data) -> tuple[Array, Array, Array]:
+    """The same as matrix products JᵀWJ for each curve, J [n, d]: best for many local parameters."""
+    x, y, w = (jnp.moveaxis(a, -1, -3) for a in (data.x, data.y, data.w))  # [..., B, S, n]
+    p, rows = problem.law.point_and_jacobian(jnp.moveaxis(q, -1, 1)[..., None], x)
+    loss, slope, curvature = problem.loss(p, y)
+    jac = jnp.stack([jnp.broadcast_to(r, p.shape) for r in rows], axis=2)  # [B, S, d, n]
+    value = jnp.einsum("bsn,bsn->b", w, loss)
+    grad = jnp.einsum("bsdn,bsn->dsb", jac, w * slope)
+    gram = jnp.einsum("bsdn,bsen->desb", jac * (w * curvature)[:, :, None], jac)
     return value, grad, gram
 
 

@@ -23,6 +23,7 @@ class Baseline(Law):
     """Shared by the three: positive parameters, one curve at a time."""
 
     joint: ClassVar[bool] = False
+    local_is_raw: ClassVar[bool] = True
     per_source: ClassVar[tuple[str, ...]] = ()
 
     def raw_shapes(self, n_curves, background):
