@@ -115,7 +115,7 @@ def curve_fit_one(arguments) -> float:
     best = np.inf
     for floor, big, kappa, t_0 in starts:
         try:
-            found, _ = optimize.curve_fit(logistic_numpy, t, y, p0=(big, kappa, t_0, floor), maxfev=2000)
+            found, _ = optimize.curve_fit(logistic_numpy, t, y, p0=(big, kappa, t_0, floor))
         except RuntimeError:
             continue
         best = min(best, float(np.mean((logistic_numpy(t, *found) - y) ** 2)))
@@ -152,8 +152,6 @@ def least_squares_one(arguments) -> float:
                 found = optimize.least_squares(
                     lambda theta: (predict(theta, n, len(y)) - y).reshape(-1),
                     start,
-                    method="trf",
-                    max_nfev=200,
                 )
         except ValueError:
             continue

@@ -56,6 +56,13 @@ class Scoring(Law):
     param_names: ClassVar[tuple[str, ...]] = ("prior", "efficiency", "gamma", "beta")
     per_source: ClassVar[tuple[str, ...]] = ("prior", "gamma", "beta")
     needs: ClassVar[dict[str, tuple[str, ...]]] = {"beta": ("gamma",)}
+    # First guesses: how far the plateaus lie outside what was seen (as a share of the way to the limits 1 and 0), and the log
+    # odds at 0 shots: a curve that has only begun to rise looks like a small prior under a far plateau.
+    above: ClassVar[tuple[float, ...]] = (0.02, 0.3, 0.02, 0.7, 0.05, 0.95)
+    below: ClassVar[tuple[float, ...]] = (0.1, 0.02, 0.6, 0.05, 0.9, 0.3)
+    start: ClassVar[tuple[float, ...]] = (-2.0, -3.0, -1.0, -4.0, -0.3, -5.0)
+    faster: ClassVar[tuple[float, ...]] = (0.0,)  # ln of the rate over the one that puts the half-way point where it was seen
+    certain: ClassVar[int] = 4  # guesses without noise; those after them are scattered
 
     def raw_shapes(self, n_curves, background):
         tasks = n_curves + bool(background)
@@ -105,17 +112,13 @@ class Scoring(Law):
         def table(values):
             return jnp.resize(jnp.array(values, dtype), (n_starts,))[:, None]
 
-        # How far the plateaus lie outside what was seen (as a share of the observed rise, towards the limits 0 and 1), and
-        # the log odds at 0 shots: a curve that has only begun to rise looks like a small prior under a far plateau.
-        above = table([0.02, 0.3, 0.02, 0.7, 0.05, 0.95])
-        start = table([-2.0, -3.0, -1.0, -4.0, -0.3, -5.0])
-        below = table([0.1, 0.02, 0.6, 0.05, 0.9, 0.3])
+        above, below, start = table(self.above), table(self.below), table(self.start)
         noise = jax.random.normal(key, (5, n_starts, n_curves), dtype)
-        noise = noise * jnp.where(jnp.arange(n_starts) < 4, 0.0, 0.7)[:, None].astype(dtype)
+        noise = noise * jnp.where(jnp.arange(n_starts) < self.certain, 0.0, 0.7)[:, None].astype(dtype)
         low, high = jnp.minimum(first, last), jnp.maximum(first, last)
         gamma = jnp.clip(high + above * jnp.maximum(1 - high, 0.0) * 0.9 + 1e-3, 2e-3, 0.999)
         beta = jnp.clip(low * (1.0 - below), 1e-6, 0.98 * gamma)
-        rate = (0.5 - start) / half[None] * jnp.exp(noise[0])
+        rate = (0.5 - start) / half[None] * jnp.exp(table(self.faster) + noise[0])
         rates = rate / jnp.log(gamma / beta)
         efficiency = jnp.exp(jnp.mean(jnp.log(jnp.maximum(rates, 1e-12)), axis=1))
         odds = start + noise[1]
@@ -166,6 +169,15 @@ class Heterogeneous(Scoring):
         "beta": (-1.0, 1.5),
     }
 
+    # Its loss has more minima, among them tiny priors whose steep rises are smeared over shots, and efficiencies so different
+    # that a curve creeps up over decades: starts that between them reach the lowest known loss of most real curves.
+    above: ClassVar[tuple[float, ...]] = (0.7, 0.7, 0.7, 0.3, 0.7, 0.7, 0.3, 0.3)
+    below: ClassVar[tuple[float, ...]] = (0.9, 0.02, 0.6, 0.02, 0.3, 0.3, 0.9, 0.6)
+    start: ClassVar[tuple[float, ...]] = (-2.0, -8.0, -16.0, -8.0, -16.0, -0.3, -8.0, -4.0)
+    faster: ClassVar[tuple[float, ...]] = (1.0, -1.0, 1.0, 1.0, 1.0, -1.0, -1.0, 0.0)
+    spread: ClassVar[tuple[float, ...]] = (1.5, 0.7, 1.5, 4.0, 0.3, 0.7, 0.3, 4.0)
+    certain: ClassVar[int] = 8
+
     def raw_shapes(self, n_curves, background):
         return super().raw_shapes(n_curves, background) | {"spread": ()}
 
@@ -198,7 +210,7 @@ class Heterogeneous(Scoring):
 
     def guess(self, x, y, w, n_starts, key, background):
         raw = super().guess(x, y, w, n_starts, key, background)
-        spread = jnp.resize(jnp.array([1.0, 0.3, 2.0, 1.0, 0.5, 2.0], y.dtype), (n_starts,))
+        spread = jnp.resize(jnp.array(self.spread, y.dtype), (n_starts,))
         return raw | {"spread": jnp.log(spread)}
 
     def shots_to_reach(self, params, level):
