@@ -1,0 +1,145 @@
+"""Starts on binned points, finished on all: against NumPy, and against an exhaustive search on every point."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import iclbayes
+from iclbayes import laws
+from iclbayes.fitting import Status, coarse, levenberg_marquardt
+from iclbayes.fitting.objective import Data
+
+LONG = 96  # points, enough for the starts to be run on binned points
+
+
+def test_binned_points_are_weighted_means():
+    rng = np.random.default_rng(0)
+    shots = np.sort(rng.integers(0, 500, (2, 3, 90)), axis=-1).astype(float)
+    prob, weight = (
+        rng.uniform(size=shots.shape),
+        rng.uniform(size=shots.shape) * (rng.uniform(size=shots.shape) < 0.7),
+    )
+    with jax.enable_x64(True):
+        data = Data(*(jnp.asarray(a) for a in (shots, prob, weight)), jnp.zeros(2))
+        found = jax.device_get(coarse.bin_points(data, jnp.asarray(shots), bins=7))
+    for index in np.ndindex(2, 3):
+        u, w = np.log1p(shots[index]), weight[index]
+        low, high = u[w > 0].min(), u[w > 0].max()
+        place = np.clip(np.floor((u - low) / (high - low) * 7), 0, 6)
+        for k in range(7):
+            inside = (place == k) & (w > 0)
+            assert found.w[index][k] == pytest.approx(w[inside].sum())
+            if inside.any():
+                assert found.x[index][k] == pytest.approx(np.average(shots[index][inside], weights=w[inside]))
+                assert found.y[index][k] == pytest.approx(np.average(prob[index][inside], weights=w[inside]))
+    assert np.isfinite(np.stack(jax.tree.leaves(found[:3]))).all()
+
+
+def mixed_bag(rng, count, points):
+    """Curves of every law's shape, steps, falling and noisy ones, [count, points]."""
+    n = np.arange(points)
+    kinds = [
+        0.1
+        + 0.8
+        / (1 + np.exp(-(n[None] - rng.uniform(1, points, (count, 1))) / rng.uniform(0.3, 20, (count, 1)))),
+        np.exp(-(rng.uniform(0.3, 2, (count, 1)) * (n + 1.0) ** -rng.uniform(0.1, 2, (count, 1)) + 0.1)),
+        (n[None] >= rng.integers(1, points, (count, 1))).astype(float),
+        np.broadcast_to(0.9 - 0.8 * n / points, (count, points)),
+        np.full((count, points), 0.5),
+    ]
+    which = rng.integers(0, len(kinds), count)
+    prob = np.stack(kinds)[which, np.arange(count)]
+    return n, np.clip(prob + rng.choice([0.0, 0.02, 0.3], (count, 1)) * rng.standard_normal(prob.shape), 0, 1)
+
+
+@pytest.mark.parametrize(
+    "law", ["bayesian_scoring", "bayesian_scoring_log", "logistic", "bounded_power", "power"]
+)
+def test_the_search_on_binned_points_finds_what_a_search_on_all_points_finds(law, monkeypatch):
+    n, prob = mixed_bag(np.random.default_rng(1), 64, LONG)
+    curves = iclbayes.Curves.from_arrays(n, prob)
+    quick = iclbayes.fit(curves, law)
+    monkeypatch.setattr(coarse, "WORTHWHILE", np.inf)
+    # Another optimizer object, so that another program is compiled.
+    thorough = iclbayes.fit(curves, law, n_starts=16, optimizer=levenberg_marquardt())
+    ratio = quick.loss.reshape(-1) / np.maximum(thorough.loss.reshape(-1), 1e-12)
+    tiny = quick.loss.reshape(-1) < 1e-8  # exact fits: any ratio of rounding errors
+    assert np.mean((ratio <= 1.001) | tiny) >= 0.95, np.sort(ratio)[-8:]
+    assert (quick.diagnostics()["n_agreed"] >= 1).all()
+    assert (quick.diagnostics()["n_agreed"] <= 8).all()
+
+
+def test_every_start_of_an_easy_curve_agrees():
+    rng = np.random.default_rng(2)
+    n = np.arange(LONG)
+    prob = 0.2 + 0.6 / (1 + np.exp(-(n - 30) / 6)) + 0.01 * rng.standard_normal((8, LONG))
+    found = iclbayes.fit(iclbayes.Curves.from_arrays(n, prob), "logistic").diagnostics()
+    assert (found["n_agreed"] >= 7).all()
+    assert (found["status"] == "converged").all()
+
+
+finite = st.floats(0, 1, allow_nan=False)
+hostile = st.lists(
+    st.tuples(st.integers(0, 10**6), finite, st.sampled_from([0.0, 1.0, 1e-9, 1e6])),
+    min_size=1,
+    max_size=LONG,
+)
+
+
+@functools.cache
+def long_fit(name, curves, dtype):
+    fit = jax.vmap(functools.partial(iclbayes.fit_group, laws.get(name), n_starts=4, max_steps=50))
+    compiled = jax.jit(fit)
+
+    def run(*arrays):
+        with jax.enable_x64(dtype == "float64"):
+            return jax.device_get(compiled(*(jnp.asarray(a, dtype) for a in arrays)))
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("name", "n_curves", "dtype"),
+    [
+        ("bayesian_original", 3, "float64"),
+        ("bayesian_sampling", 3, "float64"),
+        ("bayesian_scoring", 3, "float32"),
+        ("bounded_power", 1, "float32"),
+        ("bayesian_scoring_log", 1, "float64"),
+    ],
+)
+def test_hostile_groups_never_give_a_nan(name, n_curves, dtype):
+    """Joint groups, both precisions: constants, steps, noise, one point, nothing, 10⁶ shots, weights of 0 and of 1e6."""
+    n = np.arange(LONG)
+    rows = [np.ones(LONG), np.zeros(LONG), (n >= 40) * 1.0, 1 - n / LONG, np.full(LONG, 1e-12)]
+
+    @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+    @given(st.lists(hostile, min_size=n_curves, max_size=n_curves), st.integers(0, 2**16))
+    def check(drawn, seed):
+        rng = np.random.default_rng(seed)
+        shots = np.broadcast_to(n, (4, n_curves, LONG)).astype(float).copy()
+        prob = np.stack([np.stack([rows[i] for i in rng.integers(0, 5, n_curves)]) for _ in range(4)])
+        weight = np.ones_like(prob)
+        prob[1] = rng.uniform(size=prob[1].shape)
+        weight[2] = 0.0
+        weight[3] = 0.0
+        for j, case in enumerate(drawn):
+            for i, (s, p, w) in enumerate(case):
+                shots[3, j, i], prob[3, j, i], weight[3, j, i] = s, p, w
+        found = long_fit(name, n_curves, dtype)(shots, prob, weight)
+        has_data = weight.sum((1, 2)) > 0
+        assert (found.status[~has_data] == Status.NO_DATA).all()
+        assert np.isin(found.status[has_data], [Status.CONVERGED, Status.MAX_STEPS]).all()
+        for leaf in (*found.params.values(), found.loss, found.grad_norm, found.condition, found.covariance):
+            assert not np.isnan(leaf[has_data]).any()
+        assert (found.loss[has_data] <= 1.0 + 1e-6).all()
+        # A constant is among the curves that every law can draw, and so is what a fit must not do worse than.
+        flat = np.average(prob.reshape(4, -1)[1]), prob.reshape(4, -1)[1]
+        assert found.loss[1] <= np.mean((flat[1] - flat[0]) ** 2) * 1.02
+
+    check()
