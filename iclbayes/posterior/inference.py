@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 
-from . import batching, coordinates, laplace, nuts, psis
+from . import batching, coordinates, diagnostics, laplace, nuts, psis
 from .block import Block
+from .coordinates import Coordinates
 from .models import Spec, potential, start_vector
 from .units import Layout
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 STAGES = (0.25, 0.3, 0.45)  # of the warm-up; the coordinates are learnt anew after each but the last
 WORTH = 0.3  # independent draws per draw of the warm-up, roughly
 FIRST_STEP = 0.4
+NOTES = ("energy", "diverging", "n_steps")
 
 
 def infer(
@@ -98,23 +100,46 @@ def infer(
     starts = block.theta[:, :, :: max(1, sampling.n_draws // (sampling.retries + 1))]
     laplace_covariance = mode.factor @ mode.factor.transpose(0, 2, 1)
     at = coordinates.fit(draws[todo], worth[todo], laplace_covariance[todo])
+    target = np.full(n_units, sampling.target_accept)
+    thin = np.ones(n_units, int)
     for attempt in range(sampling.retries + 1):
-        target = 1 - (1 - sampling.target_accept) * 0.25**attempt
         report = on_done if attempt == 0 else lambda n: None
-        start = starts[todo, :, attempt]
-        block, at = _nuts(block, todo, at, start, sampling, target, seed + attempt + 1, report)
-        again = ~block.healthy(todo)
-        todo, at = todo[again], jax.tree.map(lambda a, again=again: a[again], at)
+        for length in np.unique(thin[todo]):  # 1 in the first attempt
+            now = todo[thin[todo] == length]
+            here = np.isin(todo, now)
+            start = starts[now, :, attempt]
+            old = _rows(at, here)
+            block, new = _nuts(
+                block, now, old, start, sampling, target[now], length, seed + attempt + 1, report
+            )
+            at = Coordinates(*(_put(a, here, b) for a, b in zip(at, new, strict=True)))
+        checks = block.checks(todo)
+        again = ~checks["ok"].to_numpy()
+        # Smaller steps against divergences, longer chains for the rest.
+        diverged = checks["divergences"].to_numpy() > 0
+        slow = ~(checks["r_hat"] <= diagnostics.MAX_RHAT) | ~(
+            checks[["ess_bulk", "ess_tail"]].min(axis=1) >= diagnostics.MIN_ESS
+        )
+        target[todo[diverged]] = 1 - (1 - target[todo[diverged]]) / 4
+        thin[todo[slow.to_numpy()]] *= 2
+        todo, at = todo[again], _rows(at, again)
         if len(todo) == 0:
             break
     return block
 
 
-def _nuts(block, todo, at, starts, sampling, target, seed, on_done):
+def _put(array, where, values):
+    array = array.copy()
+    array[where] = values
+    return array
+
+
+def _nuts(block, todo, at, starts, sampling, target, thin, seed, on_done):
     """(the block with fresh chains of the units `todo`, the coordinates that their draws suggest).
 
     Args:
       at: coordinates of these units to begin with; starts: θ [T, C, P].
+      target: [T] acceptance probability; thin: draws made for one that is kept.
     """
     spec, data = block.spec, _rows(block.layout.data, todo)
     n_todo = len(todo)
@@ -150,7 +175,7 @@ def _nuts(block, todo, at, starts, sampling, target, seed, on_done):
             at,
             coordinates.from_theta(at, theta),
             log_step,
-            np.full(n_todo, target),
+            target,
             np.full(n_todo, n),
             np.full(n_todo, adapting),
             data,
@@ -169,14 +194,21 @@ def _nuts(block, todo, at, starts, sampling, target, seed, on_done):
         work = chains.n_steps[:, :, :n].mean((1, 2))
         if number < len(lengths) - 1:
             at = _learn(draws[:, :, n // 3 :], at)
-    chains, draws = stage(len(lengths), theta, sampling.n_draws, False, on_done)
-    kept = slice(sampling.n_draws)
-    fresh = {"theta": draws, "method": "nuts"}
-    fresh |= {name: getattr(chains, name)[:, :, kept] for name in ("energy", "diverging", "n_steps")}
+    parts = []
+    for number in range(thin):
+        report = on_done if number == thin - 1 else lambda n: None
+        chains, draws = stage(len(lengths) + number, theta, sampling.n_draws, False, report)
+        theta = draws[:, :, -1]
+        parts.append({"theta": draws, **{k: getattr(chains, k)[:, :, : sampling.n_draws] for k in NOTES}})
+    fresh = {name: np.concatenate([part[name] for part in parts], 2) for name in parts[0]}
+    at = _learn(fresh["theta"], at)
+    diverging = fresh["diverging"].reshape(n_todo, sampling.n_chains, -1, thin).any(-1)  # also those left out
+    fresh = {name: value[:, :, thin - 1 :: thin] for name, value in fresh.items()}
+    fresh |= {"diverging": diverging, "method": "nuts"}
     new = {name: getattr(block, name).copy() for name in fresh}
     for name, value in fresh.items():
         new[name][todo] = value
-    return dataclasses.replace(block, **new), _learn(draws, at)
+    return dataclasses.replace(block, **new), at
 
 
 def _learn(draws, at):

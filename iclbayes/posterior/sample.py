@@ -37,7 +37,8 @@ class Sampling:
       target_accept, max_tree_depth: of NUTS.
       n_importance: proposals of a unit for PSIS.
       max_k_hat: with "psis", NUTS takes over the units whose k̂ is above this (inf: never).
-      retries: times that units with poor diagnostics are sampled again, each with smaller steps (1 − target_accept over 4).
+      retries: times that units with poor diagnostics are sampled again: with smaller steps (1 − target_accept over 4) where there
+        were divergences, and chains twice as long, thinned, where R-hat or the effective sample size was poor.
     """
 
     n_chains: int = 4
