@@ -1,6 +1,10 @@
 """Starts on binned points, finished on all: against NumPy, and against an exhaustive search on every point."""
 
 import functools
+import os
+import socket
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -143,3 +147,43 @@ def test_hostile_groups_never_give_a_nan(name, n_curves, dtype):
         assert found.loss[1] <= np.mean((flat[1] - flat[0]) ** 2) * 1.02
 
     check()
+
+
+TWO_HOSTS = """
+import sys
+import numpy as np, jax
+jax.config.update("jax_compilation_cache_dir", sys.argv[1])
+jax.distributed.initialize(sys.argv[2], num_processes=int(sys.argv[3]), process_id=int(sys.argv[4]))
+import iclbayes
+rng = np.random.default_rng(0)
+n = np.arange(16)
+prob = np.exp(-(rng.uniform(0.3, 2, (int(sys.argv[6]), 1)) * (n + 1.0) ** -0.7 + 0.1))
+fits = iclbayes.fit(iclbayes.Curves.from_arrays(n, prob), "power")
+if jax.process_index() == jax.process_count() - 1:
+    np.save(sys.argv[5], np.concatenate([fits.loss, *fits.params.values()], axis=1))
+"""
+
+
+@pytest.mark.parametrize("count", [1, 40])
+def test_two_hosts_give_the_result_of_one(tmp_path, count):
+    """Also where there are fewer fits than hosts, so that one of them has nothing to do."""
+    results = []
+    for hosts in (1, 2):
+        with socket.socket() as probe:
+            probe.bind(("localhost", 0))
+            address = f"localhost:{probe.getsockname()[1]}"
+        out = tmp_path / f"{hosts}.npy"
+        cache = jax.config.jax_compilation_cache_dir
+        running = [
+            subprocess.Popen(
+                [sys.executable, "-c", TWO_HOSTS, cache, address, str(hosts), str(i), str(out), str(count)],
+                env=os.environ | {"JAX_PLATFORMS": "cpu"},
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for i in range(hosts)
+        ]
+        errors = [process.communicate(timeout=240)[1] for process in running]
+        assert all(process.returncode == 0 for process in running), errors
+        results.append(np.load(out))
+    np.testing.assert_allclose(results[0], results[1], rtol=1e-6)
