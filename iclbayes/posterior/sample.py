@@ -82,7 +82,8 @@ def posterior(
       curves: from `iclbayes.read_curves` or `Curves.from_arrays`. A weight of 0 leaves a point out; other weights do not count.
       law: a name (see `iclbayes.laws.LAWS`) or a law. Laws that are not joint get a posterior per curve.
       fraction: use only shots ≤ fraction × the curve's largest number of shots, and forecast the rest.
-      likelihood: "auto", "binomial", "beta_binomial", "normal", "logit_normal" or "beta", see `posterior.likelihoods`.
+      likelihood: "auto", "binomial", "beta_binomial", "quasi_binomial", "normal", "logit_normal" or "beta", see
+        `posterior.likelihoods`.
       priors: distributions that replace the defaults, by parameter name, see `posterior.priors`.
       discrepancy: "walk" (the default), a `RandomWalk`, or None to take the law as exactly true.
       hierarchy: names of the law's parameters that groups draw from a common distribution, which is inferred too.
