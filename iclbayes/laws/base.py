@@ -39,7 +39,8 @@ class Law:
     label: ClassVar[str] = ""
     param_names: ClassVar[tuple[str, ...]] = ()
     per_source: ClassVar[tuple[str, ...]] = ()  # parameters whose leading axis is the source
-    local_is_raw: ClassVar[bool] = False  # one curve, and `local` stacks the raw parameters in the order of `param_names`
+    # One curve, and `local` stacks the raw parameters in the order of `param_names`.
+    local_is_raw: ClassVar[bool] = False
     ridge: ClassVar[float] = 0.0  # default noise σ of the ridge, see `fitting.Problem`; 0 for none
     ridge_at: ClassVar[
         dict[str, tuple[float, float]]

@@ -57,12 +57,13 @@ class Scoring(Law):
     per_source: ClassVar[tuple[str, ...]] = ("prior", "gamma", "beta")
     needs: ClassVar[dict[str, tuple[str, ...]]] = {"beta": ("gamma",)}
     # First guesses: how far the plateaus lie outside what was seen (as a share of the way to the limits 1 and 0), and the log
-    # odds at 0 shots: a curve that has only begun to rise looks like a small prior under a far plateau.
+    # odds at 0 shots: a curve that has only begun to rise looks like a small prior under a far plateau; ln of the rate over the
+    # one that puts the half-way point where it was seen; how many guesses come without noise, before the scattered ones.
     above: ClassVar[tuple[float, ...]] = (0.02, 0.3, 0.02, 0.7, 0.05, 0.95)
     below: ClassVar[tuple[float, ...]] = (0.1, 0.02, 0.6, 0.05, 0.9, 0.3)
     start: ClassVar[tuple[float, ...]] = (-2.0, -3.0, -1.0, -4.0, -0.3, -5.0)
-    faster: ClassVar[tuple[float, ...]] = (0.0,)  # ln of the rate over the one that puts the half-way point where it was seen
-    certain: ClassVar[int] = 4  # guesses without noise; those after them are scattered
+    faster: ClassVar[tuple[float, ...]] = (0.0,)
+    certain: ClassVar[int] = 4
 
     def raw_shapes(self, n_curves, background):
         tasks = n_curves + bool(background)
