@@ -1,0 +1,117 @@
+"""The search among the starts of a batch of fits.
+
+Curves of few points: every start runs on every point. Curves of many: every start runs on binned points (`fitting.coarse`),
+and of the ends those that differ and promise most are finished on every point.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+from .coarse import bin_points, worth_binning
+from .levenberg_marquardt import levenberg_marquardt
+from .loop import Minimum, minimise
+from .objective import Data, Problem, evaluate_value
+
+DEFAULT_OPTIMIZER = levenberg_marquardt()
+ROUGH_OPTIMIZER = levenberg_marquardt(ftol=1e-4)  # for binned points, whose minima are approximate anyway
+FINAL_OPTIMIZER = levenberg_marquardt(damping=1e-4)  # for all points, from a start close to the minimum
+AGREEMENT = 1e-3  # starts agree whose losses are within this factor of the best (plus 1e-12)
+FINISHED = 2  # different ends on the binned points that are finished on all points
+PROMISING = 1.25  # those whose loss is within this factor of the lowest
+
+
+class Found(NamedTuple):
+    """The best of the starts of each of B fits, and how many ended there."""
+
+    theta: Array
+    value: Array
+    n_agreed: Array
+    steps: Array
+    converged: Array
+
+
+def search(
+    problem: Problem,
+    optimizer: optax.GradientTransformation,
+    data: Data,
+    shots: Array,
+    theta0: Array,
+    max_steps: int,
+) -> Found:
+    """The best end of the starts theta0 [B, n_starts, P] on data and shots [B, S, n]; max_steps limits each stage."""
+    binnable = data.x.shape == data.y.shape and worth_binning(data.y.shape)
+    function = _on_binned_points_first if binnable else _on_all_points
+    return function(problem, optimizer, data, shots, theta0, max_steps)
+
+
+def _on_all_points(problem, optimizer, data, shots, theta0, max_steps) -> Found:
+    """Every start on every point."""
+    del shots
+    batch, n_starts, _ = theta0.shape
+    owner = jnp.repeat(jnp.arange(batch), n_starts)
+    ends = _by_start(minimise(problem, optimizer, data, owner, _flat(theta0), max_steps=max_steps), n_starts)
+    best = jnp.argmin(ends.value, axis=1)
+    at_best = _take(ends, best)
+    agreed = jnp.sum(_agrees(ends.value, at_best.value), axis=1)
+    return Found(at_best.theta, at_best.value, agreed, at_best.steps, at_best.converged)
+
+
+def _on_binned_points_first(problem, optimizer, data, shots, theta0, max_steps) -> Found:
+    """Every start on binned points; then the best ends that differ, `FINISHED` at most, on every point.
+
+    A start counts as agreed if its end on the binned points has the same loss on all points as one that was finished at the
+    best of all losses.
+    """
+    batch, n_starts, _ = theta0.shape
+    first, then = optimizer, optimizer
+    if optimizer is DEFAULT_OPTIMIZER:
+        first, then = ROUGH_OPTIMIZER, FINAL_OPTIMIZER
+    owner = jnp.repeat(jnp.arange(batch), n_starts)
+    binned = bin_points(data, shots)
+    rough = minimise(problem, first, binned, owner, _flat(theta0), max_steps=max_steps)
+    rough = _by_start(rough, n_starts)
+    starts = jnp.where(jnp.isfinite(rough.value)[..., None], rough.theta, theta0)
+    values = jax.vmap(jax.vmap(lambda t, d: evaluate_value(problem, t, d), (0, None)))(starts, data)
+    values = jnp.where(jnp.isfinite(values), values, jnp.inf)
+
+    left, chosen, idle, member = values, [], [], []
+    lowest = jnp.min(values, axis=1)
+    for k in range(min(FINISHED, n_starts)):
+        pick = jnp.argmin(left, axis=1)
+        value = jnp.take_along_axis(left, pick[:, None], 1)[:, 0]
+        chosen.append(pick)
+        idle.append(~(value <= PROMISING * lowest) & (k > 0))
+        member.append(_agrees(left, value))
+        left = jnp.where(member[-1], jnp.inf, left)
+    chosen, idle, member = jnp.stack(chosen, 1), jnp.stack(idle, 1), jnp.stack(member, 1)
+    owner = jnp.repeat(jnp.arange(batch), chosen.shape[1])
+    near = _flat(jnp.take_along_axis(starts, chosen[..., None], axis=1))
+    ends = minimise(problem, then, data, owner, near, max_steps=max_steps, idle=idle.reshape(-1))
+    ends = _by_start(ends, chosen.shape[1])
+    best = jnp.argmin(ends.value, axis=1)
+    at_best = _take(ends, best)
+    same = _agrees(ends.value, at_best.value)
+    agreed = jnp.sum(jnp.any(member & same[..., None], axis=1), axis=1)
+    before = jnp.take_along_axis(rough.steps, jnp.take_along_axis(chosen, best[:, None], 1), 1)[:, 0]
+    return Found(at_best.theta, at_best.value, agreed, before + at_best.steps, at_best.converged)
+
+
+def _flat(theta: Array) -> Array:
+    return theta.reshape(-1, theta.shape[-1])
+
+
+def _by_start(ends: Minimum, n_starts: int) -> Minimum:
+    return jax.tree.map(lambda a: a.reshape(-1, n_starts, *a.shape[1:]), ends)
+
+
+def _take(ends: Minimum, index: Array) -> Minimum:
+    return jax.tree.map(lambda a: a[jnp.arange(len(index)), index], ends)
+
+
+def _agrees(values: Array, best: Array) -> Array:
+    """Which of the values [B, k] equal the best [B] up to `AGREEMENT`."""
+    return values <= best[:, None] * (1 + AGREEMENT) + 1e-12
