@@ -108,7 +108,7 @@ class Fit:
             print(f"figure: {self.plot}")
 
     def _stream(self, laws, options) -> None:
-        from .stream import Progress, fit_stream
+        from .stream import CHUNK_ROWS, Progress, fit_stream
 
         if self.plot is not None:
             raise InputError(
@@ -134,7 +134,7 @@ class Fit:
                 laws,
                 group_by=self.group_by,
                 source=self.source,
-                chunk_rows=self.chunk_rows or 1_000_000,
+                chunk_rows=self.chunk_rows or CHUNK_ROWS,
                 stderr=self.stderr,
                 on_progress=on_progress,
                 **options,

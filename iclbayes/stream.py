@@ -18,6 +18,8 @@ from .files import InputError, atomic_path
 from .fits import fit
 from .reading import curves_from_frame
 
+CHUNK_ROWS = 250_000  # memory then stays level at a few hundred MB, most of it JAX
+
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
@@ -35,7 +37,7 @@ def fit_stream(
     *,
     group_by: Sequence[str],
     source: str | None = None,
-    chunk_rows: int = 1_000_000,
+    chunk_rows: int = CHUNK_ROWS,
     stderr: bool = False,
     on_progress: Callable[[Progress], None] = lambda progress: None,
     **options,
