@@ -17,3 +17,20 @@ def real_curves() -> Path:
     if not path.exists():
         pytest.skip("the folder of real curves (../shared/data) is not here")
     return path
+
+
+@pytest.fixture(autouse=True, scope="module")
+def drop_programs():
+    """Lets go of the compiled programs of a file's tests: thousands in one process exhaust its memory maps, and XLA crashes."""
+    yield
+    import gc
+
+    import jax
+
+    from iclbayes import fits
+    from iclbayes.fitting import execute
+
+    execute._compiled.clear()
+    fits._functions.clear()
+    jax.clear_caches()
+    gc.collect()
