@@ -177,21 +177,17 @@ class Fits:
     def _call(self, function, block, *arrays):
         with execute.precision(self.dtype):
             arrays = [np.asarray(a, self.dtype) for a in arrays]
-            return np.asarray(_mapped(function, block.problem)(block.result, *arrays))
+            return jax.device_get(_mapped(function, block.problem)(block.result, *arrays))
 
     @property
     def stderr(self) -> dict[str, np.ndarray]:
         """Standard errors of `params`, same names and shapes, by the delta method from JᵀWJ at the minimum."""
-        values = [self._call_tree(_params_stderr, b) for b in self.blocks]
+        values = [self._call(_params_stderr, b) for b in self.blocks]
         found = {}
         for name in self._names:
             by_block = {id(b): _condition_axis(b, v[name]) for b, v in zip(self.blocks, values, strict=True)}
             found[name] = self._per_group(lambda b, table=by_block: table[id(b)])
         return found
-
-    def _call_tree(self, function, block, *arrays):
-        with execute.precision(self.dtype):
-            return jax.device_get(_mapped(function, block.problem)(block.result, *arrays))
 
     def shots_to_reach(self, level: float) -> np.ndarray:
         """Smallest number of shots at which each curve is at `level`: [G, J]; 0 from the start, inf if never.
