@@ -47,8 +47,7 @@ def draws(
     """
     seed = posterior.seed if seed is None else seed
     own = isinstance(shots, Curves)
-    total = int(np.prod(posterior.blocks[0].theta.shape[1:3]))
-    take = np.linspace(0, total - 1, min(most, total)).astype(int)
+    take = _thinned(posterior, most)
     if own:
         out = np.full((len(take), len(shots.shots)), np.nan)
     else:
@@ -79,8 +78,7 @@ def log_score(
 ) -> np.ndarray:
     """ln of the predictive density (mass, for counts) of each point [N] of a `Curves` with the same curves."""
     seed = posterior.seed if seed is None else seed
-    total = int(np.prod(posterior.blocks[0].theta.shape[1:3]))
-    take = np.linspace(0, total - 1, min(most, total)).astype(int)
+    take = _thinned(posterior, most)
     value = _log_density(posterior, curves, take, seed)
     return np.logaddexp.reduce(value, axis=0) - np.log(len(take))
 
@@ -112,22 +110,23 @@ def forecast(posterior: "Posterior", shots=None, *, n_test=None, most: int = 100
 def frame_of(curves: Curves, shots, values: np.ndarray) -> pd.DataFrame:
     """Group columns, source, shots, mean, median, lo50, hi50, lo90, hi90 of draws as `Posterior.draws` returns them."""
     if isinstance(shots, Curves):
-        curve, at, flat = (
-            curves.point_curve() if shots is curves else shots.point_curve(),
-            shots.shots,
-            values,
-        )
+        curve, at, flat = shots.point_curve(), shots.shots, values
     else:
         shots = np.asarray(shots, float)
-        rank = np.arange(curves.n_curves) - np.searchsorted(curves.group, curves.group)
         curve = np.repeat(np.arange(curves.n_curves), len(shots))
         at = np.tile(shots, curves.n_curves)
-        flat = values[:, curves.group, rank].reshape(len(values), -1)
+        flat = values[:, curves.group, curves.rank()].reshape(len(values), -1)
     frame = curves.keys.iloc[curves.group[curve]].reset_index(drop=True)
     frame = frame.assign(source=curves.source[curve], shots=at, mean=flat.mean(0), median=np.median(flat, 0))
     for name, level in LEVELS.items():
         frame[name] = np.quantile(flat, level, axis=0)
     return frame
+
+
+def _thinned(posterior: "Posterior", most: int) -> np.ndarray:
+    """Which draws to use: all, or `most` of them evenly."""
+    total = int(np.prod(posterior.blocks[0].theta.shape[1:3]))
+    return np.linspace(0, total - 1, min(most, total)).astype(int)
 
 
 def _log_density(posterior: "Posterior", curves, take, seed):

@@ -30,12 +30,9 @@ def shots_to_reach(
     if not 0 < level < 1:
         raise InputError(f"level {level} is not a probability between 0 and 1")
     if posterior.blocks[0].spec.discrepancy is None:
-        found = [
-            piece.reshape(len(piece), *piece.shape[1:])
-            for piece in posterior.over_draws(
-                f"reach {level}", lambda spec, sites, data: _reach(spec, sites, data, level)
-            )
-        ]
+        found = posterior.over_draws(
+            f"reach {level}", lambda spec, sites, data: _reach(spec, sites, data, level)
+        )
         value = posterior.assemble(found, not posterior.law.joint)
         return value.reshape(-1, *value.shape[2:])
     horizon = 100 * float(posterior.curves.max_shots().max()) if horizon is None else horizon

@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 from numpyro.distributions import Distribution
 from scipy.optimize import least_squares
+from scipy.special import expit
 
 from ..curves import Curves
 from ..laws.bayesian import Scoring
@@ -184,10 +185,10 @@ def _draws_around(shots, prob, stderr, centre, level, sd, discrepancy, draws, se
 
     def residuals(q):
         q = np.atleast_2d(q)
-        gamma = _expit(q[:, :1])
-        beta = gamma * _expit(q[:, 1:2])
+        gamma = expit(q[:, :1])
+        beta = gamma * expit(q[:, 1:2])
         odds = q[:, 3:] + np.exp(q[:, 2:3]) * np.logaddexp(0.0, -q[:, 1:2]) * shots
-        p = beta + (gamma - beta) * _expit(odds)
+        p = beta + (gamma - beta) * expit(odds)
         return np.concatenate([(p - prob) / error, (q - centre) / sd], axis=1)
 
     starts = [np.r_[centre[:3], centre[3] + step] for step in (0.0, -2.0, -4.0, -7.0, 2.0)]
@@ -223,8 +224,8 @@ def _pairs(sights: Sequence[Sight]) -> Curves:
 
 def law_reach(q: np.ndarray, level) -> np.ndarray:
     """n* of the scoring law for q [..., 4] = (logit γ, logit(β/γ), ln K, logit ρ): 0 from the start, inf for never."""
-    gamma = _expit(q[..., 0])
-    beta = gamma * _expit(q[..., 1])
+    gamma = expit(q[..., 0])
+    beta = gamma * expit(q[..., 1])
     rate = np.exp(q[..., 2]) * np.logaddexp(0.0, -q[..., 1])  # K ln(γ / β)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         share = (level - beta) / (gamma - beta)
@@ -239,7 +240,3 @@ def raw_scoring(frame: pd.DataFrame) -> np.ndarray:
     ratio = np.clip(frame["beta"].to_numpy() / gamma, 1e-3, 1 - 1e-3)
     logits = [np.log(p) - np.log1p(-p) for p in (gamma, ratio, prior)]
     return np.stack([*logits[:2], np.log(np.clip(frame["efficiency"].to_numpy(), 1e-4, 1e4)), logits[2]], -1)
-
-
-def _expit(x):
-    return 0.5 * (1 + np.tanh(0.5 * x))
