@@ -267,9 +267,7 @@ def _condition_axis(block: Block, value) -> np.ndarray:
 
 
 def _count_positive(curves: Curves) -> np.ndarray:
-    count = np.zeros(curves.n_curves, int)
-    np.add.at(count, curves.point_curve(), curves.weight > 0)
-    return count
+    return np.bincount(curves.point_curve(), curves.weight > 0, curves.n_curves).astype(int)
 
 
 _functions: dict = {}

@@ -13,8 +13,7 @@ from .laws import Law
 
 def check_points(curves: Curves, fraction: float | None = None) -> None:
     """Raises InputError if a group has no point of positive weight; `fraction` is what the message says was asked for."""
-    count = np.zeros(curves.n_groups, int)
-    np.add.at(count, curves.group[curves.point_curve()], curves.weight > 0)
+    count = np.bincount(curves.group[curves.point_curve()], curves.weight > 0, curves.n_groups)
     empty = np.flatnonzero(count == 0)
     if len(empty):
         key = ", ".join(f"{c}={v}" for c, v in curves.keys.iloc[empty[0]].items()) or "the only group"

@@ -149,14 +149,23 @@ def _open_parts(parts: Path, request: dict) -> list[dict]:
 def _chunks(
     path: Path, group_by: list[str], together: list[str], chunk_rows: int, skip: int
 ) -> Iterator[pd.DataFrame]:
-    """Data frames of about `chunk_rows` rows that end where a group ends, after the first `skip` rows."""
+    """Data frames of about `chunk_rows` rows that end where a group ends, after the first `skip` rows.
+
+    The last is of half to three halves of that: a short one would be a shape of its own, whose program takes more memory and time
+    to compile than the rows are worth.
+    """
     held: list[pd.DataFrame] = []
+    ready: pd.DataFrame | None = None  # yielded once what follows it is known to be long enough
     for frame in _batches(path, chunk_rows, skip):
         missing = [c for c in group_by if c not in frame]
         if missing:
             raise InputError(f"{path}: no column {missing[0]!r}; it has {', '.join(map(str, frame.columns))}")
         held.append(frame)
-        if sum(map(len, held)) < chunk_rows:
+        rows = sum(map(len, held))
+        if ready is not None and rows >= (chunk_rows + 1) // 2:
+            yield ready
+            ready = None
+        if rows < chunk_rows:
             continue
         whole = pd.concat(held, ignore_index=True)
         last = (whole[together] != whole[together].iloc[-1]).any(axis=1).to_numpy()
@@ -164,11 +173,11 @@ def _chunks(
             held = [whole]
             continue
         cut = int(np.flatnonzero(last)[-1]) + 1
-        yield whole.iloc[:cut].reset_index(drop=True)
+        ready = whole.iloc[:cut].reset_index(drop=True)
         held = [whole.iloc[cut:]]
-    rest = pd.concat(held, ignore_index=True) if held else pd.DataFrame()
-    if len(rest):
-        yield rest
+    parts = [frame for frame in (ready, *held) if frame is not None and len(frame)]
+    if parts:
+        yield pd.concat(parts, ignore_index=True)
 
 
 def _batches(path: Path, size: int, skip: int) -> Iterator[pd.DataFrame]:

@@ -130,6 +130,15 @@ def test_stream_gives_what_the_whole_file_gives_and_survives_a_kill(tmp_path, su
     np.testing.assert_allclose(streamed["loss"], whole["loss"], rtol=1e-6)
 
 
+@pytest.mark.parametrize("n_models", [8, 9, 10])
+def test_the_last_chunk_of_a_stream_is_no_shape_of_its_own(tmp_path, n_models):
+    frame = table(n_models=n_models)  # 32 rows each, so that chunks of 96 rows leave 2, 0 or 1 models over
+    frame.to_csv(tmp_path / "f.csv", index=False)
+    sizes = [len(f) for f in stream._chunks(tmp_path / "f.csv", ["model"], ["model"], 96, skip=0)]
+    assert sum(sizes) == len(frame) and all(48 <= size <= 144 for size in sizes)
+    assert len(sizes) > 1
+
+
 def test_stream_refuses_scattered_groups_and_names_rows(tmp_path):
     frame = table(n_models=3)
     frame.sample(frac=1.0, random_state=0).to_csv(tmp_path / "mixed.csv", index=False)

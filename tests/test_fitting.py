@@ -197,6 +197,43 @@ def test_levenberg_marquardt_is_an_optax_optimizer_of_its_own():
         np.testing.assert_allclose([params["x"], params["y"]], [1.0, 1.0], atol=1e-6)
 
 
+def test_levenberg_marquardt_steps_a_batch_as_vmap_does():
+    """Six small least-squares problems at once, some at the box, one at a value that is no number."""
+    rng = np.random.default_rng(3)
+    jac, target = rng.standard_normal((6, 5, 3)), 40 * rng.standard_normal((6, 5))
+
+    def look(theta):  # [P, B]
+        r = np.einsum("bnp,pb->bn", jac, theta) - target
+        value, gram = (r**2).sum(1), 2 * np.einsum("bnp,bnq->pqb", jac, jac)
+        return value, 2 * np.einsum("bnp,bn->pb", jac, r), gram
+
+    with jax.enable_x64(True):
+        tx = levenberg_marquardt(box=8.0)
+        last = lambda tree: jax.tree.map(lambda a: jnp.moveaxis(a, 0, -1), tree)  # noqa: E731
+        start = jnp.asarray(rng.standard_normal((3, 6)))
+        state = other = last(jax.vmap(tx.init)(start.T))
+        theta = alike = start
+
+        def single(g, s, t, v, h):
+            return tx.update(g, s, t, value=v, gram=h)
+
+        direct, mapped = jax.jit(single), jax.jit(jax.vmap(single, in_axes=-1, out_axes=-1))
+        for i in range(12):
+            value, grad, gram = (jnp.asarray(a) for a in look(np.asarray(theta)))
+            value = jnp.where((jnp.arange(6) == 2) & (i == 3), jnp.nan, value)
+            updates, state = direct(grad, state, theta, value, gram)
+            expected, other = mapped(grad, other, alike, value, gram)
+            np.testing.assert_allclose(updates, expected, rtol=1e-9, atol=1e-12)
+            theta, alike = theta + updates, alike + expected
+        for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(other), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
+        assert bool(state.converged.all())
+        for b in range(6):
+            found = optimize.lsq_linear(jac[b], target[b], bounds=(-8, 8))
+            np.testing.assert_allclose(state.value[b], 2 * found.cost, rtol=1e-5)
+        assert (np.abs(state.centre) == 8).any()
+
+
 def test_padding_and_held_out_points_do_not_count():
     rng = np.random.default_rng(8)
     curves, _ = curves_of(laws.bayesian_scoring, group_truth(rng, 4), 0.01, rng)

@@ -43,6 +43,25 @@ def test_every_method_finds_the_beta_posterior(method, constant):
     assert table["ok"].all() and (table["method"] == method).all()
 
 
+def test_scatter_by_the_choice_of_examples_fades_with_shots():
+    n_test, rest = 250, {"dispersion": 0.5, "overdispersion": 0.02, "example_scatter": 0.3}
+    curves = count_curves([[125] * 8], n_test, shots=2.0 ** np.arange(8))
+    known = {f"raw_{name}": dist.Normal(np.log(value), 1e-3) for name, value in rest.items()}
+    known["raw_gamma"] = dist.Normal(0.0, 1e-3)
+    options = {"likelihood": "quasi_binomial", "discrepancy": None, "method": "laplace"}
+    one = posterior.posterior(curves, LAW, priors=known, **options)
+    shots = np.array([0.0, 8.0, 1e4])
+    draws = one.draws(shots, observation=True, most=2000)[:, 0, 0]
+
+    def variance(shots):
+        return 0.25 * (0.5 / n_test + 0.02**2 + 0.3**2 / (1 + shots))
+
+    expected = variance(shots) + 1 / (12 * n_test**2)  # rounding to whole counts
+    np.testing.assert_allclose(draws.var(0), expected, rtol=0.12)  # four standard errors of 2,000 draws
+    scale = n_test * np.sqrt(variance(curves.shots))
+    np.testing.assert_allclose(one.log_score(curves), stats.norm(0, scale).logpdf(0), atol=0.05)
+
+
 def test_observations_follow_the_beta_binomial_of_the_closed_form(constant):
     draws = constant.draws(np.array([0.0, 50.0]), observation=True, most=2000)
     assert draws.shape == (2000, 3, 1, 2)

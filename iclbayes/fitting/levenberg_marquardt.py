@@ -51,12 +51,11 @@ class LevenbergMarquardtState(NamedTuple):
 
 
 def solve_positive_definite(a: Array, b: Array) -> Array:
-    """x = a⁻¹ b for one symmetric positive-definite a [P, P], b [P].
+    """x = a⁻¹ b for symmetric positive-definite a [P, P, …], b [P, …]; trailing axes are a batch.
 
-    Gaussian elimination, unrolled up to `UNROLLED` parameters: under `vmap` every step is an elementwise operation over the
-    batch. LAPACK would cost a library call per matrix, more than the arithmetic, and its batched calls have been seen to hang
-    when two programs with them run at once on a loaded CPU. Positive-definite matrices need no pivoting; pivots are kept
-    positive.
+    Gaussian elimination, unrolled up to `UNROLLED` parameters: every step is an elementwise operation over the batch. LAPACK
+    would cost a library call per matrix, more than the arithmetic, and its batched calls have been seen to hang when two
+    programs with them run at once on a loaded CPU. Positive-definite matrices need no pivoting; pivots are kept positive.
     """
     n = b.shape[0]
     if n > UNROLLED:
@@ -68,9 +67,9 @@ def solve_positive_definite(a: Array, b: Array) -> Array:
         row = table[0, 1:] / jnp.maximum(table[0, 0], tiny)
         table = table[1:, 1:] - table[1:, :1] * row
         rows.append(row)
-    x = jnp.zeros((0,), a.dtype)
+    x = jnp.zeros((0, *b.shape[1:]), a.dtype)
     for row in reversed(rows):
-        x = jnp.concatenate([(row[-1] - jnp.sum(row[:-1] * x))[None], x])
+        x = jnp.concatenate([(row[-1] - jnp.sum(row[:-1] * x, axis=0))[None], x])
     return x
 
 
@@ -81,13 +80,14 @@ def _eliminate(a: Array, b: Array) -> Array:
 
     def forward(k, table):
         row = table[k] / jnp.maximum(table[k, k], tiny)
-        return table - jnp.where(jnp.arange(n) > k, table[:, k], 0.0)[:, None] * row
+        below = jnp.arange(n).reshape(-1, *(1,) * (b.ndim - 1)) > k
+        return table - jnp.where(below, table[:, k], 0.0)[:, None] * row
 
     table = jax.lax.fori_loop(0, n, forward, jnp.concatenate([a, b[:, None]], axis=1))
 
     def backward(i, x):
         k = n - 1 - i
-        return x.at[k].set((table[k, n] - jnp.sum(table[k, :n] * x)) / jnp.maximum(table[k, k], tiny))
+        return x.at[k].set((table[k, n] - jnp.sum(table[k, :n] * x, axis=0)) / jnp.maximum(table[k, k], tiny))
 
     return jax.lax.fori_loop(0, n, backward, jnp.zeros_like(b))
 
@@ -135,6 +135,10 @@ def levenberg_marquardt(
     sum of squares, 2 JᵀWJ), both at `params`. The step solves (gram + μ s I) δ = −grad, s the largest
     diagonal entry of gram.
 
+    With gram [P, P, …] it takes a step in as many minimisations as its trailing axes hold: grads and params are then arrays
+    [P, …], and value and the leaves of the state have the same axes behind their own. It does what `jax.vmap` of a single
+    one does, in a layout in which every operation runs along the batch.
+
     Args:
       damping: initial μ.
       max_step: largest change of a coordinate in one step.
@@ -174,15 +178,18 @@ def levenberg_marquardt(
             raise ValueError(
                 "levenberg_marquardt needs the current params in update(grads, state, params, ...)"
             )
-        theta, unravel = ravel_pytree(params)
-        grad, _ = ravel_pytree(updates)
+        if gram.ndim > 2:  # many minimisations at once
+            theta, grad, unravel = params, updates, lambda flat: flat
+        else:
+            theta, unravel = ravel_pytree(params)
+            grad, _ = ravel_pytree(updates)
         dtype = theta.dtype
         tol = ftol if ftol is not None else (1e-7 if dtype == jnp.float64 else 1e-6)
         one, tiny = jnp.ones((), dtype), jnp.finfo(dtype).tiny
 
         # 1. Did the pending step deliver what it promised?
         first = state.count == 0
-        finite = jnp.isfinite(value) & jnp.all(jnp.isfinite(grad)) & jnp.all(jnp.isfinite(gram))
+        finite = jnp.isfinite(value) & jnp.isfinite(grad).all(0) & jnp.isfinite(gram).all((0, 1))
         actual = jnp.where(first | ~finite, 0.0, state.value - jnp.where(finite, value, 0.0)).astype(dtype)
         gain = actual / jnp.maximum(state.predicted, tiny)
         accept = finite & (first | (actual > 0))
@@ -207,17 +214,18 @@ def levenberg_marquardt(
         free = jnp.where(pressing, 0.0, 1.0).astype(dtype)
         g = centre_grad * free
         h = centre_gram * (free[:, None] * free[None, :])
-        scale = jnp.maximum(jnp.max(jnp.diagonal(h)), tiny * 1e8)
-        eye = jnp.eye(theta.shape[0], dtype=dtype)
+        index = jnp.arange(len(theta))
+        scale = jnp.maximum(jnp.max(h[index, index], axis=0), tiny * 1e8)
+        eye = jnp.eye(len(theta), dtype=dtype).reshape(len(theta), -1, *(1,) * scale.ndim)
         step = -solve_positive_definite(h + eye * (mu + (1.0 - free)) * scale, g)
-        step = step * jnp.minimum(1.0, max_step / jnp.maximum(jnp.max(jnp.abs(step)), tiny))
+        step = step * jnp.minimum(1.0, max_step / jnp.maximum(jnp.max(jnp.abs(step), axis=0), tiny))
         proposal = jnp.clip(centre + step, -box, box)
         step = proposal - centre
-        predicted = -jnp.sum(step * (g + 0.5 * jnp.sum(h * step[None, :], axis=1)))
+        predicted = -jnp.sum(step * (g + 0.5 * jnp.sum(h * step[None, :], axis=1)), axis=0)
         # A step with no promised decrease (all coordinates held, or a zero gradient) counts as a small one.
         predicted = jnp.maximum(jnp.where(jnp.isfinite(predicted), predicted, 0.0), 0.0).astype(dtype)
 
-        target = jnp.where(converged | ~jnp.all(jnp.isfinite(proposal)), centre, proposal)
+        target = jnp.where(converged | ~jnp.isfinite(proposal).all(0), centre, proposal)
         new_state = LevenbergMarquardtState(
             count=state.count + 1,
             centre=centre,

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
+from .levenberg_marquardt import LevenbergMarquardtState
 from .objective import Data, Problem, evaluate, evaluate_value
 
 POOL_NUMBERS = 12_000  # points and matrix entries of all runs that advance together: a dozen such arrays fit in a core's cache
@@ -84,9 +85,12 @@ def minimise(
         finite = jnp.isfinite(value)
         better = finite & (value < run.best_value) & ~run.done
         best_value = jnp.where(better, value, run.best_value)
-        updates, state = jax.vmap(update, in_axes=-1, out_axes=-1)(
-            grad, run.state, run.theta, value, gram, points
-        )
+        if isinstance(run.state, LevenbergMarquardtState):  # knows this layout by itself
+            updates, state = optimizer.update(grad, run.state, run.theta, value=value, gram=gram)
+        else:
+            updates, state = jax.vmap(update, in_axes=-1, out_axes=-1)(
+                grad, run.state, run.theta, value, gram, points
+            )
         moved = optax.apply_updates(run.theta, updates)
         lost = ~jnp.all(jnp.isfinite(moved), axis=0)
         steps = run.steps + ~run.done

@@ -13,7 +13,7 @@ import pandas as pd
 from ..curves import Curves
 from ..files import InputError
 from . import batching
-from .models import Data, probability, shift, split_sites, unravel
+from .models import Data, noise_at, probability, shift, split_sites, unravel
 
 if TYPE_CHECKING:
     from .result import Posterior
@@ -182,7 +182,8 @@ def _targets(posterior: "Posterior", block, shots, n_test):
 
 
 def _probabilities(block, take, at, seed):
-    """Draws of p [U, S, G, J, n], with the walk outside the fitted range, and of the noise parameters [U, S, G, 1, 1]."""
+    """Draws of p [U, S, G, J, n], with the walk outside the fitted range, and of the noise parameters there, which
+    broadcast to that."""
     spec = block.spec
     flat = block.theta.reshape(len(block.theta), -1, block.theta.shape[-1])[:, take]
 
@@ -200,10 +201,9 @@ def _probabilities(block, take, at, seed):
         return jax.vmap(one)(keys, theta)
 
     inputs = (batching.keys(seed, len(flat), 3), flat, block.layout.data, at)
-    p, noise = batching.over_units(
+    return batching.over_units(
         ("along", spec, len(take)), per_unit, inputs, min(16, batching.chunk_size(len(block.theta)))
     )
-    return p, {name: value[..., None, None] for name, value in noise.items()}
 
 
 def _probability_beyond(spec, parts, data: Data, key):
@@ -212,7 +212,7 @@ def _probability_beyond(spec, parts, data: Data, key):
     if spec.discrepancy:
         sigma = jnp.exp(extra["raw_discrepancy"])
         p = shift(p, spec.discrepancy.outside(key, sigma, data.first, data.last, data.shots))
-    return p, {name: jnp.exp(extra[f"raw_{name}"]) for name, _, _ in spec.likelihood.noise}
+    return p, noise_at(spec, extra, data.shots)
 
 
 def _median(values):

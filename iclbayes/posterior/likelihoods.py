@@ -3,7 +3,8 @@
     binomial        k ~ Binomial(n, p)
     beta_binomial   k ~ BetaBinomial(n, p φ, (1 − p) φ), φ = 1/s² − 1: the share of right answers has standard deviation
                     s √(p (1 − p)) beyond binomial sampling (prompts, shuffles and runs differ); s is `overdispersion`
-    quasi_binomial  k ~ N(n p, n² v) rounded to a whole number in 0…n, v = p (1 − p) (d/n + s²); d is `dispersion`, s as above
+    quasi_binomial  k ~ N(n p, n² v) rounded to a whole number in 0…n, v = p (1 − p) (d/n + s² + t²/(1 + shots)); d is
+                    `dispersion`, s as above, t is `example_scatter`
     normal          y ~ N(p, stderr² + noise²), stderr known (0 where the file has none), `noise` the extra scale
     logit_normal    logit y ~ N(logit p, noise²)
     beta            y ~ Beta(p φ, (1 − p) φ), φ = 1/s² − 1, s is `overdispersion`
@@ -15,6 +16,10 @@ the whole curve, a part of the p that is forecast; and as some examples are alwa
 from one number of shots to the next by less than a binomial: their variance is Σ_i p_i (1 − p_i) = n (p (1 − p) − var_i p_i) over
 the examples i. Binomial and beta-binomial noise cannot be that small; `quasi_binomial` can (d < 1): the default for counts.
 (`experiments/coverage.py --scatter`: 0.1 to 0.5 of a binomial's variance on real curves, 1 where shuffles differ much.)
+
+What adds scatter is which examples stand in the prompt. The influence of one of n examples averages out as that of any mean of n
+draws, its variance as 1/n: large in short prompts, nothing in long ones. Noise that is the same at every number of shots takes
+the scatter of the first shots for that of a forecast of the hundredth, and is then too wide; hence t.
 """
 
 import dataclasses
@@ -53,6 +58,11 @@ class Likelihood:
     def priors(self) -> dict[str, dist.Distribution]:
         """Default priors of the logarithms of the noise parameters."""
         return {name: normal(centre, scale) for name, centre, scale in self.noise}
+
+    def at_shots(self, noise: dict[str, Array], shots: Array) -> dict[str, Array]:
+        """The noise parameters that `distribution` takes at these shots, from those of the curve (which broadcast)."""
+        del shots
+        return noise
 
     def distribution(
         self, p: Array, noise: dict[str, Array], n_test: Array, stderr: Array
@@ -114,7 +124,12 @@ class QuasiBinomial(Likelihood):
     noise: ClassVar = (
         ("dispersion", -0.7, 1.0),  # 0.5 (0.1 to 2.6)
         ("overdispersion", -4.0, 1.0),  # 0.018 (0.0035 to 0.095)
+        ("example_scatter", -2.3, 1.0),  # 0.1 (0.02 to 0.52); 1 would let one example decide everything
     )
+
+    def at_shots(self, noise, shots):
+        variance = noise["overdispersion"] ** 2 + noise["example_scatter"] ** 2 / (1.0 + shots)
+        return {"dispersion": noise["dispersion"], "overdispersion": variance**0.5}
 
     def distribution(self, p, noise, n_test, stderr):
         del stderr

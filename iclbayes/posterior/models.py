@@ -148,7 +148,7 @@ def _steps(spec: Spec, raw: Sites, extra: Sites, data: Data) -> tuple[Array, Arr
     y = jnp.clip(y, 0.02, 0.98)
     law = jnp.clip(jax.vmap(spec.law.mean_raw)(raw, data.shots), 1e-4, 1 - 1e-4)
     residual = jnp.log(y) - jnp.log1p(-y) - jnp.log(law) + jnp.log1p(-law)
-    variance = spec.likelihood.logit_variance(y, _noise(spec, extra), total, data.stderr)
+    variance = spec.likelihood.logit_variance(y, noise_at(spec, extra, data.shots), total, data.stderr)
     precision = jnp.where(data.mask, 1 / (variance + 1e-6), 0.0)
     sigma = jnp.exp(extra["raw_discrepancy"])[:, None]
     ramps = walk.ramps(data.first, data.last, data.shots)
@@ -156,8 +156,10 @@ def _steps(spec: Spec, raw: Sites, extra: Sites, data: Data) -> tuple[Array, Arr
     return steps, jnp.sum(log_volume)
 
 
-def _noise(spec, extra):
-    return {name: jnp.exp(extra[f"raw_{name}"])[:, None, None] for name, _, _ in spec.likelihood.noise}
+def noise_at(spec: Spec, extra: Sites, shots: Array) -> Sites:
+    """The noise parameters of the likelihood at shots [G, J, n], broadcastable to them."""
+    noise = {name: jnp.exp(extra[f"raw_{name}"])[:, None, None] for name, _, _ in spec.likelihood.noise}
+    return spec.likelihood.at_shots(noise, shots)
 
 
 def _sample_raw(spec, name, shape, prior, n_groups):
@@ -195,7 +197,7 @@ def shift(p: Array, delta: Array) -> Array:
 
 
 def _point_distribution(spec, extra, p, data):
-    return spec.likelihood.distribution(p, _noise(spec, extra), data.n_test, data.stderr)
+    return spec.likelihood.distribution(p, noise_at(spec, extra, data.shots), data.n_test, data.stderr)
 
 
 def _named(kind: Likelihood) -> Callable:

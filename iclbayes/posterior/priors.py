@@ -17,8 +17,8 @@ Priors live on the raw (unconstrained) parameters, so that a law's own transform
 
 A key of `priors` is a parameter's name (the distribution is then on its natural scale: LogNormal for K, Beta for γ, Dirichlet for
 ρ; that of `beta` is on the ratio β/γ, because β ≤ γ) or `raw_NAME` (a distribution on the real line).
-`dispersion`, `overdispersion`, `noise` (of the likelihood) and `discrepancy` are named in the same way; their raw value is the
-logarithm.
+`dispersion`, `overdispersion`, `example_scatter`, `noise` (of the likelihood) and `discrepancy` are named in the same way; their
+raw value is the logarithm.
 """
 
 import functools

@@ -82,7 +82,7 @@ class Posterior:
     @property
     def params(self) -> dict[str, np.ndarray]:
         """Draws of the constrained parameters by name: [C, D, G, …] for joint laws, [C, D, G, J] for the others; also those
-        of the noise and of the discrepancy (`overdispersion`, `noise`, `discrepancy`)."""
+        of the noise and of the discrepancy (`dispersion`, `overdispersion`, `example_scatter`, `noise`, `discrepancy`)."""
         found = self.over_draws("params", _constrained)
         return {name: self.assemble([f[name] for f in found], not self.law.joint) for name in found[0]}
 
