@@ -159,16 +159,20 @@ def least_squares_one(arguments) -> float:
     return best
 
 
-def time_peer(function, jobs, alone: int) -> tuple[float, float, np.ndarray]:
-    """Jobs a second of a plain loop (over the first `alone` jobs) and of a process on every core, and the results.
+def time_peer(function, jobs, alone: int, repeats: int = 1) -> tuple[float, float, np.ndarray]:
+    """Jobs a second of a plain loop (over the first `alone` jobs, the median of `repeats`) and of a process on every core, and
+    the results.
 
     The processes are spawned, since JAX runs threads in this one.
     """
     function(jobs[0])
-    began = time.perf_counter()
-    for job in jobs[:alone]:
-        function(job)
-    loop = alone / (time.perf_counter() - began)
+    seconds = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        for job in jobs[:alone]:
+            function(job)
+        seconds.append(time.perf_counter() - began)
+    loop = alone / float(np.median(seconds))
     with multiprocessing.get_context("spawn").Pool(cores()) as pool:
         pool.map(_nothing, range(2 * cores()))  # the processes are up before the clock starts
         began = time.perf_counter()
@@ -193,10 +197,10 @@ def time_engine(curves, law, repeats: int, **options):
 def row_single(config: Config) -> dict:
     """Single four-parameter curves of 100 points from 8 starts, against `scipy.optimize.curve_fit`."""
     shots, prob = single_curves(config.curves)
-    sample = min(64, config.curves)
+    sample = min(256, config.curves)
     starts = starting_points(laws.logistic, shots, prob[:sample, None])
     jobs = [(shots + 1.0, prob[i], starts[i]) for i in range(sample)]
-    loop, pool, peer_loss = time_peer(curve_fit_one, jobs, 32)
+    loop, pool, peer_loss = time_peer(curve_fit_one, jobs, sample // 2, config.repeats)
     first, later, fits = time_engine(iclbayes.Curves.from_arrays(shots, prob), "logistic", config.repeats)
     many = iclbayes.fit(iclbayes.Curves.from_arrays(shots, prob), "logistic", n_starts=32, seed=1)
     best = np.minimum(many.loss[:, 0], fits.loss[:, 0])
@@ -253,7 +257,8 @@ def row_grid(config: Config) -> dict:
     del config
     n, prob = groups(20)
     # SciPy on a sample at every fraction's own number of points: two groups of the scoring law (sampling is of the same size),
-    # five curves of the logistic law (for the three baselines), one start of the original law (times the starts).
+    # five curves of the logistic law (for the three baselines), every other start of one group of the original law (times two: some
+    # starts take 0.1 s, some a hundred times that).
     peer_loop = peer_pool = 0.0
     for fraction in (0.05, 0.1, 0.2, 0.5, 1.0):
         shots = n[n <= fraction * n.max()]
@@ -264,10 +269,10 @@ def row_grid(config: Config) -> dict:
         single = [(shots + 1.0, seen[0, j], guesses[j]) for j in range(5)]
         joint_loop, joint_pool, _ = time_peer(least_squares_one, joint, 1)
         single_loop, single_pool, _ = time_peer(curve_fit_one, single, 5)
-        start = starting_points(laws.bayesian_original, shots, seen[:1])[0, :1]
+        some = starting_points(laws.bayesian_original, shots, seen[:1])[0, ::2]
         began = time.perf_counter()
-        least_squares_one((original_numpy, shots, seen[0], start))
-        original = STARTS * (time.perf_counter() - began)
+        least_squares_one((original_numpy, shots, seen[0], some))
+        original = STARTS / len(some) * (time.perf_counter() - began)
         peer_loop += 20 * (2 / joint_loop + 15 / single_loop + original)
         peer_pool += 20 * (2 / joint_pool + 15 / single_pool + original / cores())
     with tempfile.TemporaryDirectory() as folder:

@@ -200,19 +200,23 @@ def test_impossible_discrepancies_are_refused():
         RandomWalk(stability=2.5)
     with pytest.raises(InputError, match="pieces must be at least 1"):
         RandomWalk(pieces=0)
+    with pytest.raises(InputError, match="offset at least 0"):
+        RandomWalk(offset=-1.0)
 
 
-def test_the_walk_inside_has_the_covariance_of_brownian_motion_at_its_knots():
-    walk = RandomWalk(pieces=4)
+@pytest.mark.parametrize("offset", [0.0, 1.0, 0.5])
+def test_the_walk_inside_has_the_covariance_of_brownian_motion_at_its_knots(offset):
+    walk = RandomWalk(pieces=4, offset=offset)
     first, last = jnp.array([1.0]), jnp.array([100.0])
     knots = np.expm1(np.linspace(np.log(2.0), np.log(101.0), 5))
     ramps = np.asarray(walk.ramps(first, last, jnp.asarray(knots)[None]))[0]
     t = np.log1p(knots) - np.log(2.0)
-    np.testing.assert_allclose(ramps @ ramps.T, np.minimum.outer(t, t), atol=1e-12)
+    assert ramps.shape == (5, walk.n_steps)
+    np.testing.assert_allclose(ramps @ ramps.T, offset**2 + np.minimum.outer(t, t), atol=1e-12)
 
 
 def test_coordinates_of_the_walk_are_those_of_the_conditional_normal():
-    walk = RandomWalk(pieces=3)
+    walk = RandomWalk(pieces=2)  # and the offset
     ramps = jnp.asarray(RNG.normal(size=(6, 3)))
     residual, precision = jnp.asarray(RNG.normal(size=6)), jnp.asarray(RNG.uniform(0.5, 3.0, 6))
     sigma = jnp.asarray(0.7)

@@ -157,7 +157,9 @@ def _build(problem, chunk, n_starts, max_steps, optimizer, devices):
         jitted = jax.jit(fits)
     arguments = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in chunk]
     key_data = jax.eval_shape(lambda: jax.random.key_data(jax.random.key(0)))
-    return jitted.lower(*arguments, key_data).compile()
+    # On a CPU, LLVM's lower level compiles a quarter faster or more, and the programs run no slower.
+    options = {"xla_backend_optimization_level": 1} if devices[0].platform == "cpu" else None
+    return jitted.lower(*arguments, key_data).compile(compiler_options=options)
 
 
 def _gather(parts, starts, mine, size, batch, dtype):

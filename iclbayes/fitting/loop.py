@@ -122,11 +122,11 @@ def minimise(
         return jax.tree.map(lambda a, b: jnp.where(run.done, b, a), new, run)
 
     def advance(carry):
-        runs, _ = carry
-        chosen = jnp.nonzero(~runs.done, size=pool, fill_value=n_runs)[0]
+        (numbers, others), _ = carry
+        chosen = jnp.nonzero(~others.done, size=pool, fill_value=n_runs)[0]
         live = chosen < n_runs
         take = jnp.minimum(chosen, n_runs - 1)
-        run = jax.tree.map(lambda a: jnp.moveaxis(a[take], 0, -1), runs)
+        run = _unpack(start, *jax.tree.map(lambda a: jnp.moveaxis(a[take], 0, -1), (numbers, others)))
         run = run._replace(done=run.done | ~live)
         points = jax.tree.map(lambda a: jnp.moveaxis(a[owner[take]], 0, -1), data)
         run = jax.lax.while_loop(
@@ -135,15 +135,19 @@ def minimise(
             (jnp.zeros((), jnp.int32), run),
         )[1]
         back = lambda a, b: a.at[chosen].set(jnp.moveaxis(b, -1, 0), mode="drop")  # noqa: E731
-        runs = jax.tree.map(back, runs, run)
-        return runs, jnp.any(~runs.done)
+        packed = jax.tree.map(back, (numbers, others), _pack(run, dtype))
+        return packed, jnp.any(~packed[1].done)
 
     zero = jnp.zeros((n_runs,), jnp.int32)
     infinite = jnp.full((n_runs,), jnp.inf, dtype)
     never = jnp.zeros((n_runs,), bool)
     state = jax.vmap(optimizer.init)(theta)
     start = _Run(theta, state, theta, infinite, zero, infinite, zero, never, never if idle is None else idle)
-    runs, _ = jax.lax.while_loop(lambda c: c[1], advance, (start, jnp.ones((), bool)))
+    last = jax.tree.map(lambda a: jnp.moveaxis(a, 0, -1), start)
+    first = jax.tree.map(lambda a: jnp.moveaxis(a, -1, 0), _pack(last, dtype))
+    packed, _ = jax.lax.while_loop(lambda c: c[1], advance, (first, jnp.ones((), bool)))
+    runs = _unpack(start, *jax.tree.map(lambda a: jnp.moveaxis(a, 0, -1), packed))
+    runs = jax.tree.map(lambda a: jnp.moveaxis(a, -1, 0), runs)
     converged = runs.ended & jnp.isfinite(runs.best_value)
     return Minimum(runs.best, runs.best_value, runs.steps, converged)
 
@@ -160,3 +164,23 @@ class _Run(NamedTuple):
     steps: Array
     ended: Array  # nothing left to gain
     done: Array  # ended, lost or out of steps
+
+
+def _pack(run: _Run, dtype) -> tuple[Array, _Run]:
+    """The leaves of `dtype` as one array [F, B], and the others, with None in their places: a gather instead of a dozen."""
+    packed = [a.reshape(-1, a.shape[-1]) for a in jax.tree.leaves(run) if a.dtype == dtype]
+    return jnp.concatenate(packed), jax.tree.map(lambda a: None if a.dtype == dtype else a, run)
+
+
+def _unpack(like: _Run, numbers: Array, others: _Run) -> _Run:
+    """The inverse of `_pack`; the leaves of `like` have the batch first and say what is where."""
+    leaves, structure = jax.tree.flatten(like)
+    rest, at, out = iter(jax.tree.leaves(others)), 0, []
+    for leaf in leaves:
+        if leaf.dtype != numbers.dtype:
+            out.append(next(rest))
+            continue
+        size = math.prod(leaf.shape[1:])
+        out.append(numbers[at : at + size].reshape(*leaf.shape[1:], -1))
+        at += size
+    return jax.tree.unflatten(structure, out)

@@ -1,11 +1,15 @@
 """What a law gets wrong: a random walk of the log odds in log shots.
 
-    logit p(n) = logit law(n) + δ(u),   u = ln(1 + n),   δ(u_first) = 0
+    logit p(n) = logit law(n) + δ(u),   u = ln(1 + n),   δ(u_first) = o σ z_0
 
 No law is exactly true of a real model. Inside the range of the fitted shots, [u_first, u_last], δ is a Wiener process with scale
 σ per √(unit of u), resolved by `pieces` straight pieces, whose increments are inferred with the law's parameters. σ is the
 parameter `discrepancy` of a group; its default prior is ln σ ~ Normal(−1.6, 0.7): 0.2 log odds per factor e in shots (90 %: 0.06
 to 0.64).
+
+At the first shots the law is as wrong as anywhere: δ starts at a normal offset of standard deviation o σ (`offset`). Pinned to 0
+there instead, it would hold the law's parameters to the thin curved sheet on which the law meets the first point, which samplers
+crawl along.
 
 Outside, on either side, δ goes on as a symmetric stable Lévy motion: over a distance t of u it changes by
 
@@ -36,6 +40,7 @@ class RandomWalk:
 
     Attributes:
       pieces: straight pieces within the fitted range.
+      offset: o ≥ 0, the standard deviation at the fewest fitted shots in units of σ; 0 makes the law exact there.
       centre, scale: of the normal prior of ln σ.
       stability: α in (0, 2] of the motion outside the fitted range; 2 is a Wiener process, 1 Cauchy's.
       beyond: c > 0, the scale outside in units of the scale inside.
@@ -46,10 +51,13 @@ class RandomWalk:
     scale: float = 0.7
     stability: float = 1.0
     beyond: float = 0.5
+    offset: float = 1.0
 
     def __post_init__(self):
-        if self.pieces < 1 or not self.scale > 0 or not self.beyond >= 0:
-            raise InputError("discrepancy: pieces must be at least 1, scale above 0, beyond at least 0")
+        if self.pieces < 1 or not self.scale > 0 or not min(self.beyond, self.offset) >= 0:
+            raise InputError(
+                "discrepancy: pieces must be at least 1, scale above 0, beyond and offset at least 0"
+            )
         if not 0 < self.stability <= 2:
             raise InputError(
                 f"discrepancy: stability {self.stability} is not in (0, 2]; 2 is a Wiener process"
@@ -58,12 +66,17 @@ class RandomWalk:
     def priors(self) -> dict[str, dist.Distribution]:
         return {"discrepancy": normal(self.centre, self.scale)}
 
+    @property
+    def n_steps(self) -> int:
+        """Standard normal numbers that a walk is made of: its increments, and its offset if it has one."""
+        return self.pieces + (self.offset > 0)
+
     def inside(self, sigma: Array, steps: Array, first: Array, last: Array, shots: Array) -> Array:
         """δ at shots within the range; constant beyond it.
 
         Args:
           sigma: [...] scale.
-          steps: [..., J, pieces] standard normal increments.
+          steps: [..., J, n_steps] standard normal increments, and the offset.
           first, last: [..., J] fewest and most fitted shots.
           shots: [..., J, n].
 
@@ -74,12 +87,16 @@ class RandomWalk:
         return sigma[..., None, None] * walk
 
     def ramps(self, first: Array, last: Array, shots: Array) -> Array:
-        """[..., J, n, pieces]: how far each piece has come at these shots, times the standard deviation of its increment."""
+        """[..., J, n, n_steps]: how far each piece has come at these shots, times the standard deviation of its increment; last
+        the offset's, the same at all shots."""
         lo, hi = jnp.log1p(first)[..., None], jnp.log1p(last)[..., None]
         width = jnp.maximum(hi - lo, 1e-6) / self.pieces
         position = (jnp.log1p(shots) - lo) / width  # in pieces
         ramps = jnp.clip(position[..., None] - jnp.arange(self.pieces), 0.0, 1.0)
-        return jnp.sqrt(width)[..., None] * ramps
+        ramps = jnp.sqrt(width)[..., None] * ramps
+        if self.offset == 0:
+            return ramps
+        return jnp.concatenate([ramps, jnp.full_like(ramps[..., :1], self.offset)], -1)
 
     def increments(
         self, sigma: Array, ramps: Array, residual: Array, precision: Array, z: Array
@@ -90,14 +107,14 @@ class RandomWalk:
         Q = I + Aᵀ W A = L Lᵀ and mean Q⁻¹ Aᵀ W r; s = mean + L⁻ᵀ z.
 
         Args:
-          sigma: [...]; ramps: [..., n, pieces]; residual, precision: [..., n]; z: [..., pieces].
+          sigma: [...]; ramps: [..., n, n_steps]; residual, precision: [..., n]; z: [..., n_steps].
 
         Returns:
-          (s [..., pieces], ln |∂s/∂z| [...]).
+          (s [..., n_steps], ln |∂s/∂z| [...]).
         """
         design = sigma[..., None, None] * ramps
         weighted = precision[..., None] * design
-        columns = range(self.pieces)
+        columns = range(self.n_steps)
         gram = {
             (i, j): jnp.sum(weighted[..., i] * design[..., j], -1) + (i == j)
             for i in columns
@@ -108,14 +125,14 @@ class RandomWalk:
         low: dict[tuple[int, int], Array] = {}
         for j in columns:
             low[j, j] = jnp.sqrt(gram[j, j] - sum(low[j, k] ** 2 for k in range(j)))
-            for i in range(j + 1, self.pieces):
+            for i in range(j + 1, self.n_steps):
                 low[i, j] = (gram[i, j] - sum(low[i, k] * low[j, k] for k in range(j))) / low[j, j]
         half: list[Array] = []  # L⁻¹ Aᵀ W r
         for i in columns:
             half.append((right[i] - sum(low[i, k] * half[k] for k in range(i))) / low[i, i])
         out: dict[int, Array] = {}
         for i in reversed(columns):
-            rest = sum(low[k, i] * out[k] for k in range(i + 1, self.pieces))
+            rest = sum(low[k, i] * out[k] for k in range(i + 1, self.n_steps))
             out[i] = (half[i] + z[..., i] - rest) / low[i, i]
         log_volume = -sum(jnp.log(low[i, i]) for i in columns)
         return jnp.stack([out[i] for i in columns], -1), log_volume

@@ -5,7 +5,7 @@ whole real line as support, so that a dictionary of them is a point of the space
 
     raw_NAME  [G, …]            the law's raw parameters (or, shared over groups: raw_NAME = location + scale · deviation_NAME)
     raw_overdispersion …        log of the noise parameter [G]
-    raw_discrepancy, steps      log σ [G] and the increments [G, J, pieces] of the walk
+    raw_discrepancy, steps      log σ [G] and the increments [G, J, n_steps] of the walk
     NAME                        deterministic: the constrained parameters
     obs                         observations [G, J, n]
 """
@@ -121,7 +121,7 @@ def model(spec: Spec, data: Data, obs: Array | None = None) -> Array:
             extra[f"raw_{name}"] = numpyro.sample(f"raw_{name}", _iid(priors[name], n_groups, ()))
             numpyro.deterministic(name, jnp.exp(extra[f"raw_{name}"]))
     if spec.discrepancy:
-        shape = (n_groups, spec.n_curves, spec.discrepancy.pieces)
+        shape = (n_groups, spec.n_curves, spec.discrepancy.n_steps)
         extra["steps"] = numpyro.sample("steps", dist.Normal(0.0, 1.0).expand(shape).to_event(3))
     for name, value in jax.vmap(spec.law.constrain)(raw).items():
         numpyro.deterministic(name, value)
