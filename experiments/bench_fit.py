@@ -257,8 +257,8 @@ def row_grid(config: Config) -> dict:
     del config
     n, prob = groups(20)
     # SciPy on a sample at every fraction's own number of points: two groups of the scoring law (sampling is of the same size),
-    # five curves of the logistic law (for the three baselines), every other start of one group of the original law (times two: some
-    # starts take 0.1 s, some a hundred times that).
+    # five curves of the logistic law (for the three baselines), every other start of one group of the original law, times two,
+    # since some starts take a hundred times as long as others.
     peer_loop = peer_pool = 0.0
     for fraction in (0.05, 0.1, 0.2, 0.5, 1.0):
         shots = n[n <= fraction * n.max()]
