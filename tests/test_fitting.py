@@ -270,6 +270,60 @@ def test_sharing_is_by_name_and_like_one_fit_with_common_parameters():
             iclbayes.fit(curves, **wrong)
 
 
+def test_families_that_share_are_fitted_apart_from_each_other():
+    rng = np.random.default_rng(14)
+    frames = []
+    for model in "ab":
+        truth = group_truth(rng, 1)
+        for amount in (1, 2):
+            params = truth | {"efficiency": np.array([0.1 * amount])}
+            curves, _ = curves_of(laws.bayesian_scoring, params, 0.01, rng)
+            frames.append(curves.to_frame().drop(columns="group").assign(model=model, amount=amount))
+    table = pd.concat(frames)
+    options = {"share": ("gamma", "beta"), "across": "amount"}
+
+    def fit(rows):
+        curves = iclbayes.curves_from_frame(rows, group_by=["model", "amount"], source="source")
+        return curves, iclbayes.fit(curves, **options)
+
+    curves, together = fit(table)
+    for model in "ab":
+        _, alone = fit(table[table["model"] == model])
+        mine = (curves.keys["model"] == model).to_numpy()
+        np.testing.assert_allclose(together.loss[mine], alone.loss, rtol=1e-6)
+        for name, value in alone.params.items():
+            np.testing.assert_allclose(together.params[name][mine], value, rtol=1e-3, atol=1e-4)
+    gamma = together.params["gamma"]
+    np.testing.assert_array_equal(gamma[::2], gamma[1::2])
+    assert (np.abs(gamma[0] - gamma[2]) > 1e-3).any()
+
+
+def test_condition_is_that_of_the_scaled_gauss_newton_matrix():
+    rng = np.random.default_rng(15)
+    shots = np.arange(POINTS)
+    params = {
+        "C": np.array([[1.2], [0.4]]),
+        "alpha": np.array([[0.7], [2.0]]),
+        "E": np.array([[0.3], [0.05]]),
+    }
+    curves, _ = curves_of(laws.power, params, 0.01, rng)
+    fits = iclbayes.fit(curves, "power")
+    found = fits.diagnostics()["condition"].to_numpy()
+    for g in range(2):
+        raw = np.log([fits.params[name][g, 0] for name in ("C", "alpha", "E")])
+
+        def mean(raw):
+            c, alpha, e = np.exp(raw)
+            return np.exp(-(c * (shots + 1.0) ** -alpha + e))
+
+        step = 1e-6 * np.eye(3)
+        jac = np.stack([(mean(raw + s) - mean(raw - s)) / 2e-6 for s in step], axis=1)
+        jac /= np.linalg.norm(jac, axis=0)
+        assert found[g] == pytest.approx(
+            np.linalg.cond(jac.T @ jac), rel=0.1
+        )  # power iteration stops a little short
+
+
 def test_mixed_contexts_give_back_their_parameters():
     rng = np.random.default_rng(10)
     truth = {k: v[0] for k, v in group_truth(rng, 1).items()}
