@@ -51,7 +51,8 @@ def fit_stream(
       out: `.csv` or `.parquet`; gets the rows of `Fits.to_frame`, law by law within each chunk.
       laws: names of laws.
       group_by, source: as in `read_curves`.
-      chunk_rows: rows that are in memory at a time (a group is never split, so a group larger than this is read whole).
+      chunk_rows: rows that are fitted at a time, up to half as many more at the end; about three times as many are in memory (a
+        group is never split, so a group larger than this is read whole).
       stderr: add columns of standard errors.
       on_progress: called after each chunk.
       **options: of `iclbayes.fit`. With `share` and `across`, the rows of all groups that share parameters stand together.
@@ -160,30 +161,38 @@ def _chunks(
 ) -> Iterator[pd.DataFrame]:
     """Data frames of about `chunk_rows` rows that end where a group ends, after the first `skip` rows.
 
-    The last is of half to three halves of that: a short one would be a shape of its own, whose program takes more memory and time
-    to compile than the rows are worth.
+    Where groups are shorter than that, the last is of half to three halves of it: a short one would be a shape of its own, whose
+    program takes more memory and time to compile than the rows are worth.
     """
     held: list[pd.DataFrame] = []
     ready: pd.DataFrame | None = None  # yielded once what follows it is known to be long enough
-    for frame in _batches(path, chunk_rows, skip):
-        missing = [c for c in group_by if c not in frame]
-        if missing:
-            raise InputError(f"{path}: no column {missing[0]!r}; it has {', '.join(map(str, frame.columns))}")
-        held.append(frame)
-        rows = sum(map(len, held))
-        if ready is not None and rows >= (chunk_rows + 1) // 2:
+    try:
+        for frame in _batches(path, chunk_rows, skip):
+            missing = [c for c in group_by if c not in frame]
+            if missing:
+                raise InputError(
+                    f"{path}: no column {missing[0]!r}; it has {', '.join(map(str, frame.columns))}"
+                )
+            held.append(frame)
+            rows = sum(map(len, held))
+            if ready is not None and rows >= (chunk_rows + 1) // 2:
+                yield ready
+                ready = None
+            if rows < chunk_rows:
+                continue
+            whole = pd.concat(held, ignore_index=True)
+            last = (whole[together] != whole[together].iloc[-1]).any(axis=1).to_numpy()
+            if not last.any():
+                held = [whole]
+                continue
+            cut = int(np.flatnonzero(last)[-1]) + 1
+            ready = whole.iloc[:cut].reset_index(drop=True)
+            held = [whole.iloc[cut:].reset_index(drop=True)]  # a copy, which does not keep the whole
+            del whole, last
+    except InputError:  # what was read before the mistake is fitted, and kept
+        if ready is not None:
             yield ready
-            ready = None
-        if rows < chunk_rows:
-            continue
-        whole = pd.concat(held, ignore_index=True)
-        last = (whole[together] != whole[together].iloc[-1]).any(axis=1).to_numpy()
-        if not last.any():
-            held = [whole]
-            continue
-        cut = int(np.flatnonzero(last)[-1]) + 1
-        ready = whole.iloc[:cut].reset_index(drop=True)
-        held = [whole.iloc[cut:]]
+        raise
     parts = [frame for frame in (ready, *held) if frame is not None and len(frame)]
     if parts:
         yield pd.concat(parts, ignore_index=True)

@@ -139,6 +139,16 @@ def test_the_last_chunk_of_a_stream_is_no_shape_of_its_own(tmp_path, n_models):
     assert len(sizes) > 1
 
 
+def test_a_stream_keeps_the_chunk_before_a_row_that_cannot_be_read(tmp_path):
+    lines = table(n_models=8).to_csv(index=False).splitlines()
+    (tmp_path / "f.csv").write_text("\n".join([*lines[:150], "1,2,3,4,5,6,7", *lines[150:]]))
+    seen = []
+    with pytest.raises(InputError, match="cannot be read"):
+        for frame in stream._chunks(tmp_path / "f.csv", ["model"], ["model"], 96, skip=0):
+            seen.append(len(frame))
+    assert seen == [64]
+
+
 def test_stream_refuses_scattered_groups_and_names_rows(tmp_path):
     frame = table(n_models=3)
     frame.sample(frac=1.0, random_state=0).to_csv(tmp_path / "mixed.csv", index=False)

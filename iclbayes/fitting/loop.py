@@ -181,6 +181,6 @@ def _unpack(like: _Run, numbers: Array, others: _Run) -> _Run:
             out.append(next(rest))
             continue
         size = math.prod(leaf.shape[1:])
-        out.append(numbers[at : at + size].reshape(*leaf.shape[1:], -1))
+        out.append(numbers[at : at + size].reshape(*leaf.shape[1:], numbers.shape[-1]))
         at += size
     return jax.tree.unflatten(structure, out)

@@ -1,6 +1,6 @@
 """What a law gets wrong: a random walk of the log odds in log shots.
 
-    logit p(n) = logit law(n) + δ(u),   u = ln(1 + n),   δ(u_first) = o σ z_0
+    logit p(n) = logit law(n) + δ(u),   u = ln(1 + n),   δ(u_first) = o σ z
 
 No law is exactly true of a real model. Inside the range of the fitted shots, [u_first, u_last], δ is a Wiener process with scale
 σ per √(unit of u), resolved by `pieces` straight pieces, whose increments are inferred with the law's parameters. σ is the
@@ -20,7 +20,8 @@ The default α = 1 is Cauchy's motion: mostly small changes, whose size grows in
 function does, and now and then a jump of any size. That is how forecasts of real curves err: most curves go on as they did, some
 break (a context window overflows, a format is lost), and no single variance describes both: a normal walk wide enough for the
 breaks is too wide for all the others. c < 1 because a law fitted with its discrepancy already knows that it is uncertain; its
-default was chosen on real curves of one task and judged on those of another (`experiments/coverage.py --choose`).
+default was chosen on real curves of one task and judged on those of another, before the noise of counts faded with shots; now
+0.35 to 1 score alike (`experiments/coverage.py --choose`).
 """
 
 import dataclasses
