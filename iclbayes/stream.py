@@ -96,7 +96,8 @@ def fit_stream(
         for frame in _chunks(path, list(group_by), together, chunk_rows, skip=rows):
             keys = _fingerprints(frame, together)
             _check_together(seen, keys, frame, path, rows)
-            seen = np.union1d(seen, keys)
+            keys = np.sort(keys)
+            seen = np.insert(seen, np.searchsorted(seen, keys), keys)  # stays sorted
             curves = curves_from_frame(
                 frame, group_by=group_by, source=source, name=str(path), first_row=rows + 2
             )
@@ -250,7 +251,9 @@ def _fingerprints(frame: pd.DataFrame, group_by: list[str]) -> np.ndarray:
 
 
 def _check_together(seen: np.ndarray, keys: np.ndarray, frame: pd.DataFrame, path: Path, rows: int) -> None:
-    if len(np.unique(keys)) < len(keys) or np.isin(keys, seen).any():
+    place = np.searchsorted(seen, keys)  # np.isin would sort all that was seen, at every chunk
+    before = len(seen) > 0 and (seen[np.minimum(place, len(seen) - 1)] == keys).any()
+    if len(np.unique(keys)) < len(keys) or before:
         raise InputError(
             f"{path}: the rows of a group do not stand together (between rows {rows + 2} and {rows + 1 + len(frame)}); "
             "sort the file by the columns it is grouped by"
