@@ -78,8 +78,7 @@ def _joint_rows(kept, buckets, law):
 
 def _keep(curves: Curves, used: np.ndarray) -> Curves:
     """The curves with only the used points; a curve without any keeps its place, with no point."""
-    counts = np.zeros(curves.n_curves, int)
-    np.add.at(counts, curves.point_curve(), used)
+    counts = np.bincount(curves.point_curve(), used, curves.n_curves).astype(int)
     fields = ("shots", "prob", "weight", "stderr", "n_correct", "n_test")
     points = {f: getattr(curves, f)[used] for f in fields}
     return dataclasses.replace(curves, start=np.concatenate([[0], np.cumsum(counts)]), **points)
