@@ -20,7 +20,7 @@ import optax
 from jax import Array
 from jax.flatten_util import ravel_pytree
 
-UNROLLED = 32  # parameters up to which the linear solve is written out
+UNROLLED = 12  # parameters up to which the linear solve is written out: more take long to compile and run no faster
 
 
 class LevenbergMarquardtState(NamedTuple):

@@ -11,6 +11,9 @@ from jax import Array
 from .levenberg_marquardt import LevenbergMarquardtState
 from .objective import Data, Problem, evaluate, evaluate_value
 
+CLOSE = 0.2  # starts of a fit join when no raw parameter differs by more
+SLACK = 1.0
+HOPE = 3
 POOL_NUMBERS = 12_000  # points and matrix entries of all runs that advance together: a dozen such arrays fit in a core's cache
 
 
@@ -22,12 +25,14 @@ class Minimum(NamedTuple):
       value: [B] objective there; inf if the objective was never finite.
       steps: [B] evaluations made.
       converged: [B] whether it stopped because nothing was left to gain.
+      given_up: [B] whether it was left behind for being too slow, see `compete`.
     """
 
     theta: Array
     value: Array
     steps: Array
     converged: Array
+    given_up: Array
 
 
 def minimise(
@@ -43,7 +48,8 @@ def minimise(
     ftol: float | None = None,
     patience: int = 20,
     pool: int | None = None,
-    round_steps: int = 4,
+    round_steps: int = 3,
+    compete: int = 0,
 ) -> Minimum:
     """Runs `optimizer` on B minimisations until each has converged, at most about `max_steps` steps each.
 
@@ -62,6 +68,9 @@ def minimise(
       owner: [B] the fit that each run belongs to.
       theta: [B, P] first guesses.
       idle: [B] runs to leave out: they end where they start, with value inf.
+      compete: number k > 1 of neighbouring runs that are starts of the same fit, if only the best of them is wanted. Between
+        rounds, one that came within `CLOSE` of a better one ends with it, and one that is far above the best value of its fit
+        (`SLACK`) and slow (`HOPE`) is given up.
     """
     optimizer = optax.with_extra_args_support(optimizer)
     dtype = theta.dtype
@@ -116,17 +125,20 @@ def minimise(
             mark=mark,
             mark_value=mark_value,
             steps=steps,
+            follows=run.follows,
+            given_up=run.given_up,
             ended=ended,
             done=ended | lost | (steps >= max_steps),
         )
         return jax.tree.map(lambda a, b: jnp.where(run.done, b, a), new, run)
 
     def advance(carry):
-        (numbers, others), _ = carry
+        (numbers, others), lowest, _ = carry
         chosen = jnp.nonzero(~others.done, size=pool, fill_value=n_runs)[0]
         live = chosen < n_runs
         take = jnp.minimum(chosen, n_runs - 1)
         run = _unpack(start, *jax.tree.map(lambda a: jnp.moveaxis(a[take], 0, -1), (numbers, others)))
+        before = run.best_value
         run = run._replace(done=run.done | ~live)
         points = jax.tree.map(lambda a: jnp.moveaxis(a[owner[take]], 0, -1), data)
         run = jax.lax.while_loop(
@@ -134,22 +146,57 @@ def minimise(
             lambda c: (c[0] + 1, step(points, c[1])),
             (jnp.zeros((), jnp.int32), run),
         )[1]
+        if compete > 1:
+            fit = jnp.where(live, owner[take], -1)
+            lowest = lowest.at[fit].min(run.best_value, mode="drop", wrap_negative_indices=False)
+            gap = run.best_value - lowest[fit]
+            slow = ~run.done & (gap > SLACK * jnp.abs(lowest[fit]))
+            slow = slow & (gap * round_steps > HOPE * (before - run.best_value))
+            follows = _join(run, fit, take, compete)
+            run = run._replace(
+                follows=follows, given_up=run.given_up | slow, done=run.done | slow | (follows != take)
+            )
         back = lambda a, b: a.at[chosen].set(jnp.moveaxis(b, -1, 0), mode="drop")  # noqa: E731
         packed = jax.tree.map(back, (numbers, others), _pack(run, dtype))
-        return packed, jnp.any(~packed[1].done)
+        return packed, lowest, jnp.any(~packed[1].done)
 
     zero = jnp.zeros((n_runs,), jnp.int32)
     infinite = jnp.full((n_runs,), jnp.inf, dtype)
     never = jnp.zeros((n_runs,), bool)
     state = jax.vmap(optimizer.init)(theta)
-    start = _Run(theta, state, theta, infinite, zero, infinite, zero, never, never if idle is None else idle)
+    own = jnp.arange(n_runs, dtype=jnp.int32)
+    start = _Run(theta, state, theta, infinite, zero, infinite, zero, own, never, never, never if idle is None else idle)
     last = jax.tree.map(lambda a: jnp.moveaxis(a, 0, -1), start)
     first = jax.tree.map(lambda a: jnp.moveaxis(a, -1, 0), _pack(last, dtype))
-    packed, _ = jax.lax.while_loop(lambda c: c[1], advance, (first, jnp.ones((), bool)))
+    lowest = jnp.full((data.y.shape[0],), jnp.inf, dtype)
+    packed, *_ = jax.lax.while_loop(lambda c: c[2], advance, (first, lowest, jnp.ones((), bool)))
     runs = _unpack(start, *jax.tree.map(lambda a: jnp.moveaxis(a, 0, -1), packed))
     runs = jax.tree.map(lambda a: jnp.moveaxis(a, -1, 0), runs)
+    if compete > 1:
+        follows = runs.follows
+        for _ in range(max(1, math.ceil(math.log2(compete)))):  # who follows a follower follows whom it follows
+            follows = follows[follows]
+        runs = jax.tree.map(lambda a: a[follows], runs)._replace(steps=runs.steps)
     converged = runs.ended & jnp.isfinite(runs.best_value)
-    return Minimum(runs.best, runs.best_value, runs.steps, converged)
+    return Minimum(runs.best, runs.best_value, runs.steps, converged, runs.given_up)
+
+
+def _join(run: "_Run", fit: Array, take: Array, starts: int) -> Array:
+    """[pool] the run that each run goes on as: the best one of the same fit within `CLOSE`, else itself (`take`).
+
+    Runs of the same fit stand side by side in the pool, at most `starts` − 1 places apart.
+    """
+    place = jnp.arange(len(fit))
+    other = place + jnp.arange(1 - starts, starts)[:, None]
+    inside = (other >= 0) & (other < len(fit)) & (other != place)
+    other = jnp.clip(other, 0, len(fit) - 1)
+    near = jnp.max(jnp.abs(run.best[:, other] - run.best[:, None]), axis=0) < CLOSE
+    near = near & inside & (fit[other] == fit) & (fit >= 0) & ~run.done
+    value = run.best_value[other]
+    better = (value < run.best_value) | ((value == run.best_value) & (other < place))
+    value = jnp.where(near & better, value, jnp.inf)
+    pick = jnp.take_along_axis(other, jnp.argmin(value, axis=0)[None], axis=0)[0]
+    return jnp.where(jnp.min(value, axis=0) < jnp.inf, take[pick], take).astype(jnp.int32)
 
 
 class _Run(NamedTuple):
@@ -162,6 +209,8 @@ class _Run(NamedTuple):
     mark: Array  # step and best value at the last check for progress
     mark_value: Array
     steps: Array
+    follows: Array  # the run whose end it takes; itself, unless it was joined to another
+    given_up: Array  # too slow to be of use
     ended: Array  # nothing left to gain
     done: Array  # ended, lost or out of steps
 

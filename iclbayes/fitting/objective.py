@@ -130,13 +130,15 @@ def evaluate(problem: Problem, theta: Array, data: Data) -> tuple[Array, Array, 
     Returns:
       value [B] = Σ_points w ℓ(p, y) + ridge, gradient [P, B], gram [P, P, B] ≈ ∂²value.
     """
-    q = jax.vmap(problem.local, in_axes=-1, out_axes=-1)(theta)  # [d, S, B]
-    sums = _sums_batch_last if q.shape[0] <= FEW else _sums_batch_first
-    value, grad_local, gram_local = sums(problem, q, data)
-    if problem.law.local_is_raw:  # the chain rule is a change of order
+    if problem.law.local_is_raw:  # rows of theta as they are: gathers and transposes would keep loops from vectorising
         order = problem.local_order()
-        grad, gram = grad_local[order, 0], gram_local[order][:, order, 0]
+        q = jnp.stack([theta[k, None] for k in np.argsort(order)])
+        value, grad, gram = _sums_batch_last(problem, q, data, order)
+        grad, gram = grad[:, 0], gram[:, :, 0]
     else:
+        q = jax.vmap(problem.local, in_axes=-1, out_axes=-1)(theta)  # [d, S, B]
+        sums = _sums_batch_last if q.shape[0] <= FEW else _sums_batch_first
+        value, grad_local, gram_local = sums(problem, q, data)
         chain = jax.vmap(jax.jacfwd(problem.local), in_axes=-1, out_axes=0)(theta)  # [B, d, S, P]
         flat = chain.reshape(chain.shape[0], -1, problem.size)
         grad = jnp.einsum("bkp,kb->pb", flat, grad_local.reshape(flat.shape[1], -1))
@@ -150,12 +152,13 @@ def evaluate(problem: Problem, theta: Array, data: Data) -> tuple[Array, Array, 
     return value, grad, gram
 
 
-def _sums_batch_last(problem: Problem, q: Array, data: Data) -> tuple[Array, Array, Array]:
-    """Value [B], gradient [d, S, B] and Gauss–Newton matrix [d, d, S, B] in local parameters q [d, S, B].
+def _sums_batch_last(problem: Problem, q: Array, data: Data, order=None) -> tuple[Array, Array, Array]:
+    """Value [B], gradient [d, S, B] and Gauss–Newton matrix [d, d, S, B] in local parameters q [d, S, B], or in `order`.
 
     One fused sum over points for each entry, which vectorises over the fits: best for few local parameters.
     """
     p, rows = problem.law.point_and_jacobian(q[:, :, None, :], data.x)
+    rows = rows if order is None else [rows[k] for k in order]
     loss, slope, curvature = problem.loss(p, data.y)
     value = jnp.sum(data.w * loss, axis=(0, 1))
     slope, curvature = data.w * slope, data.w * curvature

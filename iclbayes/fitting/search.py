@@ -20,7 +20,7 @@ DEFAULT_OPTIMIZER = levenberg_marquardt()
 ROUGH_OPTIMIZER = levenberg_marquardt(ftol=1e-4)  # for binned points, whose minima are approximate anyway
 FINAL_OPTIMIZER = levenberg_marquardt(damping=1e-4)  # for all points, from a start close to the minimum
 AGREEMENT = 1e-3  # starts agree whose losses are within this factor of the best (plus 1e-12)
-FINISHED = 2  # different ends on the binned points that are finished on all points
+FINISHED = 3  # different ends on the binned points that are finished on all points
 PROMISING = 1.25  # those whose loss is within this factor of the lowest
 
 
@@ -67,16 +67,16 @@ def _on_binned_points_first(problem, optimizer, data, shots, theta0, max_steps) 
     best of all losses.
     """
     batch, n_starts, _ = theta0.shape
-    first, then = optimizer, optimizer
+    first, then, compete = optimizer, optimizer, 0
     if optimizer is DEFAULT_OPTIMIZER:
-        first, then = ROUGH_OPTIMIZER, FINAL_OPTIMIZER
+        first, then, compete = ROUGH_OPTIMIZER, FINAL_OPTIMIZER, n_starts
     owner = jnp.repeat(jnp.arange(batch), n_starts)
     binned = bin_points(data, shots)
-    rough = minimise(problem, first, binned, owner, _flat(theta0), max_steps=max_steps)
+    rough = minimise(problem, first, binned, owner, _flat(theta0), max_steps=max_steps, compete=compete)
     rough = _by_start(rough, n_starts)
     starts = jnp.where(jnp.isfinite(rough.value)[..., None], rough.theta, theta0)
     values = jax.vmap(jax.vmap(lambda t, d: evaluate_value(problem, t, d), (0, None)))(starts, data)
-    values = jnp.where(jnp.isfinite(values), values, jnp.inf)
+    values = jnp.where(jnp.isfinite(values) & ~rough.given_up, values, jnp.inf)
 
     left, chosen, idle, member = values, [], [], []
     lowest = jnp.min(values, axis=1)
