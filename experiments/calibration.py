@@ -184,6 +184,7 @@ def main(argv=None) -> None:
             for name in right
         ]
         table = pd.concat([table, pd.DataFrame(rows)]) if len(table) else pd.DataFrame(rows)
+        jax.clear_caches()  # hundreds of compiled programs would use up the address ranges that a process may have
         with iclbayes.files.atomic_path(args.out) as temporary:
             table.to_csv(temporary, index=False, float_format="%.4g")
         worst = min(rows, key=lambda r: r["p"])

@@ -31,7 +31,8 @@ class FitResult(NamedTuple):
       params: constrained parameters by name.
       raw: the unconstrained parameters behind them.
       loss: weighted mean loss Σ w ℓ / Σ w at the best start.
-      n_agreed: starts that ended within a factor 1 + 1e-3 of that loss.
+      n_agreed: starts that ended within a factor 1 + 1e-3 of that loss. On curves of many points a start that came close to
+        a better one counts as ending with it, and one that was given up for being far behind and slow as not agreeing.
       steps: evaluations that the best start took.
       status: a `Status`.
       grad_norm: largest absolute component of the objective's gradient.
@@ -100,7 +101,7 @@ def fit_batch(
     ridge = (
         2 * data.pull[:, None, None] * jnp.diag(problem.ridge_terms()[1]).astype(dtype)
         if problem.ridge
-        else 0.0
+        else None
     )
     loss = found.value - penalty(problem, theta, data.pull)
     condition, covariance = _curvature(gram, ridge, loss, count)
@@ -144,13 +145,14 @@ def _guesses(problem: Problem, data: Data, n_starts: int, key: Array) -> Array:
     return jax.vmap(one)(data.x, data.y, data.w)
 
 
-def _curvature(gram: Array, ridge: "Array | float", loss: Array, n_points: Array) -> tuple[Array, Array]:
+def _curvature(gram: Array, ridge: "Array | None", loss: Array, n_points: Array) -> tuple[Array, Array]:
     """Condition number and covariance [B, P, P] from the Gauss–Newton matrix [B, P, P] at the minimum.
 
     The condition number is that of the data alone, without the ridge, so that it shows what the data do not identify.
     """
-    condition = _scaled_inverse(gram - ridge)[0]
-    _, inverse = _scaled_inverse(gram)
+    condition, inverse = _scaled_inverse(gram)
+    if ridge is not None:
+        condition, _ = _scaled_inverse(gram - ridge)
     # value = Σ w r² with Σ w = 1, gram = 2 JᵀWJ:  s² (JᵀWJ)⁻¹ = 2 gram⁻¹ · value / (N − P)
     spare = n_points - gram.shape[-1]
     scale = jnp.where(

@@ -184,19 +184,25 @@ def minimise(
 def _join(run: "_Run", fit: Array, take: Array, starts: int) -> Array:
     """[pool] the run that each run goes on as: the best one of the same fit within `CLOSE`, else itself (`take`).
 
-    Runs of the same fit stand side by side in the pool, at most `starts` − 1 places apart.
+    Runs of the same fit stand side by side in the pool, at most `starts` − 1 places apart: the pool is laid over itself
+    that many places to either side.
     """
-    place = jnp.arange(len(fit))
-    other = place + jnp.arange(1 - starts, starts)[:, None]
-    inside = (other >= 0) & (other < len(fit)) & (other != place)
-    other = jnp.clip(other, 0, len(fit) - 1)
-    near = jnp.max(jnp.abs(run.best[:, other] - run.best[:, None]), axis=0) < CLOSE
-    near = near & inside & (fit[other] == fit) & (fit >= 0) & ~run.done
-    value = run.best_value[other]
-    better = (value < run.best_value) | ((value == run.best_value) & (other < place))
-    value = jnp.where(near & better, value, jnp.inf)
-    pick = jnp.take_along_axis(other, jnp.argmin(value, axis=0)[None], axis=0)[0]
-    return jnp.where(jnp.min(value, axis=0) < jnp.inf, take[pick], take).astype(jnp.int32)
+    size, dtype = len(fit), run.best.dtype
+    place = jnp.arange(size)
+    mine = jnp.concatenate([run.best, run.best_value[None], fit.astype(dtype)[None]])
+    wide = jnp.pad(mine, ((0, 0), (starts - 1, starts - 1)), constant_values=-2.0)  # no fit has this number
+
+    def look(i, found):
+        value, where = found
+        other = jax.lax.dynamic_slice_in_dim(wide, i, size, axis=1)
+        shift = i - (starts - 1)
+        near = jnp.max(jnp.abs(other[:-2] - run.best), axis=0) < CLOSE
+        near = near & (other[-1] == fit) & (fit >= 0)
+        better = (other[-2] < value) | ((other[-2] == value) & (shift < 0) & (where == place))
+        return jnp.where(near & better, other[-2], value), jnp.where(near & better, place + shift, where)
+
+    _, where = jax.lax.fori_loop(0, 2 * starts - 1, look, (run.best_value, place))
+    return jnp.where(run.done, take, take[where]).astype(jnp.int32)
 
 
 class _Run(NamedTuple):

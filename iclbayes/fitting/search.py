@@ -1,7 +1,8 @@
 """The search among the starts of a batch of fits.
 
-Curves of few points: every start runs on every point. Curves of many: every start runs on binned points (`fitting.coarse`),
-and of the ends those that differ and promise most are finished on every point.
+Curves of few points: every start runs on every point. Curves of many: the starts compete on binned points (`fitting.coarse`;
+those that reach the same valley go on as one, see `loop.minimise`), and of the ends those that differ and promise most are
+finished on every point.
 """
 
 from typing import NamedTuple
@@ -14,14 +15,14 @@ from jax import Array
 from .coarse import bin_points, worth_binning
 from .levenberg_marquardt import levenberg_marquardt
 from .loop import Minimum, minimise
-from .objective import Data, Problem, evaluate_value
+from .objective import Data, Problem
 
 DEFAULT_OPTIMIZER = levenberg_marquardt()
 ROUGH_OPTIMIZER = levenberg_marquardt(ftol=1e-4)  # for binned points, whose minima are approximate anyway
 FINAL_OPTIMIZER = levenberg_marquardt(damping=1e-4)  # for all points, from a start close to the minimum
 AGREEMENT = 1e-3  # starts agree whose losses are within this factor of the best (plus 1e-12)
-FINISHED = 3  # different ends on the binned points that are finished on all points
-PROMISING = 1.25  # those whose loss is within this factor of the lowest
+FINISHED = 4  # different ends on the binned points that are finished on all points
+PROMISING = 4.0  # those whose loss on the binned points is within this factor of the lowest
 
 
 class Found(NamedTuple):
@@ -63,8 +64,7 @@ def _on_all_points(problem, optimizer, data, shots, theta0, max_steps) -> Found:
 def _on_binned_points_first(problem, optimizer, data, shots, theta0, max_steps) -> Found:
     """Every start on binned points; then the best ends that differ, `FINISHED` at most, on every point.
 
-    A start counts as agreed if its end on the binned points has the same loss on all points as one that was finished at the
-    best of all losses.
+    A start counts as agreed if its loss on the binned points is that of one that was finished at the best of all losses.
     """
     batch, n_starts, _ = theta0.shape
     first, then, compete = optimizer, optimizer, 0
@@ -75,8 +75,7 @@ def _on_binned_points_first(problem, optimizer, data, shots, theta0, max_steps) 
     rough = minimise(problem, first, binned, owner, _flat(theta0), max_steps=max_steps, compete=compete)
     rough = _by_start(rough, n_starts)
     starts = jnp.where(jnp.isfinite(rough.value)[..., None], rough.theta, theta0)
-    values = jax.vmap(jax.vmap(lambda t, d: evaluate_value(problem, t, d), (0, None)))(starts, data)
-    values = jnp.where(jnp.isfinite(values) & ~rough.given_up, values, jnp.inf)
+    values = jnp.where(jnp.isfinite(rough.value) & ~rough.given_up, rough.value, jnp.inf)
 
     left, chosen, idle, member = values, [], [], []
     lowest = jnp.min(values, axis=1)
