@@ -35,7 +35,10 @@ SHOTS = np.array([0.0, 1, 2, 4, 8, 16, 32, 64])
 ASKED = np.array([0, 3, 7])  # points at which the expected probability is ranked, too
 # The posterior of an amplitude and a floor that only their sum is known of is L-shaped: short chains miss one arm of it.
 LONG = {"n_chains": 4, "n_warmup": 300, "n_draws": 150, "retries": 1}
-NAMED = ("prior", "probs")  # of the original law: tasks are named by nothing, so these depend on the order of the draws
+NAMED = (
+    "prior",
+    "probs",
+)  # of the original law: tasks are named by nothing, so these depend on the order of the draws
 CELLS = [(law, likelihood, walk) for walk in (False, True) for likelihood in LIKELIHOODS for law in laws.LAWS]
 
 
@@ -87,7 +90,7 @@ def p_value(scores) -> float:
     n = len(scores)
     mean = 2 * stats.norm.sf(abs(scores.mean()) * np.sqrt(n))
     spread = stats.chi2(n).cdf((scores**2).sum())
-    return 3 * min(mean, 2 * min(spread, 1 - spread), stats.kstest(scores, "norm").pvalue)
+    return min(1.0, 3 * min(mean, 2 * min(spread, 1 - spread), stats.kstest(scores, "norm").pvalue))
 
 
 def unbounded(name, value):
@@ -130,10 +133,14 @@ def report(table: pd.DataFrame) -> str:
     lines = []
     for walk, part in table.groupby("discrepancy"):
         best = part.groupby(["law", "likelihood"])[["p", "p_squeezed"]].min()
-        shown = best.apply(lambda r: f"{min(r['p'], 1):.2g} ({r['p_squeezed']:.0e})", axis=1).unstack()
+        shown = best.apply(lambda r: f"{r['p']:.2g} ({r['p_squeezed']:.0e})", axis=1).unstack()
         shown = shown.reindex([name for name in laws.LAWS if name in shown.index])
         shown = shown[[name for name in LIKELIHOODS if name in shown]]
-        lines += [f"{'With' if walk else 'Without'} the discrepancy:", "", "| law | " + " | ".join(shown) + " |"]
+        lines += [
+            f"{'With' if walk else 'Without'} the discrepancy:",
+            "",
+            "| law | " + " | ".join(shown) + " |",
+        ]
         lines += ["|---" * (1 + shown.shape[1]) + "|"]
         lines += [f"| {law} | " + " | ".join(row.fillna("–")) + " |" for law, row in shown.iterrows()]
         lines += [""]
@@ -153,17 +160,27 @@ def report(table: pd.DataFrame) -> str:
 def main(argv=None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--laws", nargs="+", default=[*laws.LAWS], choices=[*laws.LAWS], metavar="LAW")
-    parser.add_argument("--likelihoods", nargs="+", default=[*LIKELIHOODS], choices=[*LIKELIHOODS], metavar="NAME")
+    parser.add_argument(
+        "--likelihoods", nargs="+", default=[*LIKELIHOODS], choices=[*LIKELIHOODS], metavar="NAME"
+    )
     parser.add_argument("--discrepancy", choices=("without", "with", "both"), default="both")
     parser.add_argument("--n", type=int, default=100, help="simulated curves a cell")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("calibration.csv"))
     args = parser.parse_args(argv)
     use_compilation_cache()
-    table = pd.read_csv(args.out) if args.out.exists() else pd.DataFrame(columns=["law", "likelihood", "discrepancy"])
+    table = (
+        pd.read_csv(args.out)
+        if args.out.exists()
+        else pd.DataFrame(columns=["law", "likelihood", "discrepancy"])
+    )
     done = set(zip(table.law, table.likelihood, table.discrepancy))
     wanted = {"without": (False,), "with": (True,), "both": (False, True)}[args.discrepancy]
-    cells = [c for c in CELLS if c[0] in args.laws and c[1] in args.likelihoods and c[2] in wanted and c not in done]
+    cells = [
+        c
+        for c in CELLS
+        if c[0] in args.laws and c[1] in args.likelihoods and c[2] in wanted and c not in done
+    ]
     for i, (law, likelihood, walk) in enumerate(cells):
         start = time.perf_counter()
         discrepancy = RandomWalk() if walk else None

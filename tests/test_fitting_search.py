@@ -85,7 +85,9 @@ def test_every_start_of_an_easy_curve_agrees():
     n = np.arange(LONG)
     prob = 0.2 + 0.6 / (1 + np.exp(-(n - 30) / 6)) + 0.01 * rng.standard_normal((8, LONG))
     found = iclbayes.fit(iclbayes.Curves.from_arrays(n, prob), "logistic").diagnostics()
-    assert (found["n_agreed"] >= 5).all()  # the others are given up on the way, before it is known where they end
+    assert (
+        found["n_agreed"] >= 5
+    ).all()  # the others are given up on the way, before it is known where they end
     assert (found["status"] == "converged").all()
 
 
@@ -101,7 +103,9 @@ def test_starts_that_compete_find_the_best_end_in_fewer_steps(count):
         y = jnp.asarray(prob)[:, None]
         data = Data(x, y, jnp.full_like(x, 1 / 24), jnp.zeros(count))
         theta = jax.vmap(lambda x, y, w: problem.ravel(law.guess(x, y, w, 8, key, False)))(*data[:3])
-        theta = jnp.concatenate([theta, theta[:, ::-1] + 0.01], axis=1)  # every start twice, and in the other order
+        theta = jnp.concatenate(
+            [theta, theta[:, ::-1] + 0.01], axis=1
+        )  # every start twice, and in the other order
         run = functools.partial(
             minimise, problem, levenberg_marquardt(), data, jnp.repeat(jnp.arange(count), 16), max_steps=100
         )

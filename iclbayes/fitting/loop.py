@@ -165,7 +165,19 @@ def minimise(
     never = jnp.zeros((n_runs,), bool)
     state = jax.vmap(optimizer.init)(theta)
     own = jnp.arange(n_runs, dtype=jnp.int32)
-    start = _Run(theta, state, theta, infinite, zero, infinite, zero, own, never, never, never if idle is None else idle)
+    start = _Run(
+        theta,
+        state,
+        theta,
+        infinite,
+        zero,
+        infinite,
+        zero,
+        own,
+        never,
+        never,
+        never if idle is None else idle,
+    )
     last = jax.tree.map(lambda a: jnp.moveaxis(a, 0, -1), start)
     first = jax.tree.map(lambda a: jnp.moveaxis(a, -1, 0), _pack(last, dtype))
     lowest = jnp.full((data.y.shape[0],), jnp.inf, dtype)
@@ -174,7 +186,9 @@ def minimise(
     runs = jax.tree.map(lambda a: jnp.moveaxis(a, -1, 0), runs)
     if compete > 1:
         follows = runs.follows
-        for _ in range(max(1, math.ceil(math.log2(compete)))):  # who follows a follower follows whom it follows
+        for _ in range(
+            max(1, math.ceil(math.log2(compete)))
+        ):  # who follows a follower follows whom it follows
             follows = follows[follows]
         runs = jax.tree.map(lambda a: a[follows], runs)._replace(steps=runs.steps)
     converged = runs.ended & jnp.isfinite(runs.best_value)
