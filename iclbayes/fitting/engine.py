@@ -31,8 +31,9 @@ class FitResult(NamedTuple):
       params: constrained parameters by name.
       raw: the unconstrained parameters behind them.
       loss: weighted mean loss Σ w ℓ / Σ w at the best start.
-      n_agreed: starts that ended within a factor 1 + 1e-3 of that loss. On curves of many points a start that came close to
-        a better one counts as ending with it, and one that was given up for being far behind and slow as not agreeing.
+      n_agreed: starts that ended within a factor 1 + 1e-3 of that loss. On curves of many points, with the default optimizer, a
+        start that came close to a better one counts as ending with it, and one that was given up for being far behind and
+        slow as not agreeing.
       steps: evaluations that the best start took.
       status: a `Status`.
       grad_norm: largest absolute component of the objective's gradient.
@@ -69,7 +70,7 @@ def fit_batch(
       problem: what to fit.
       shots, prob, weight: [B, S, n]; weight 0 marks padding and held-out points. For mixed contexts shots has the extra
         axis of `laws.Mixed` after the batch.
-      key: for the random starts. All groups get the same draws, so that a group's result does not depend on its neighbours.
+      key: for the random starts. All groups get the same draws, so that a group has the same starts whatever its neighbours.
 
     Returns:
       `FitResult` with leading axis [B].

@@ -12,8 +12,8 @@ from .levenberg_marquardt import LevenbergMarquardtState
 from .objective import Data, Problem, evaluate, evaluate_value
 
 CLOSE = 0.2  # starts of a fit join when no raw parameter differs by more
-SLACK = 1.0
-HOPE = 3
+SLACK = 1.0  # starts whose value is above that of the best of their fit by more than this part of it can be given up,
+HOPE = 12  # if at the speed of their last round they would need more steps than this to get there
 POOL_NUMBERS = 12_000  # points and matrix entries of all runs that advance together: a dozen such arrays fit in a core's cache
 
 
@@ -23,9 +23,10 @@ class Minimum(NamedTuple):
     Attributes:
       theta: [B, P] the best point that was visited.
       value: [B] objective there; inf if the objective was never finite.
-      steps: [B] evaluations made.
+      steps: [B] evaluations made (before it joined another, if it did).
       converged: [B] whether it stopped because nothing was left to gain.
-      given_up: [B] whether it was left behind for being too slow, see `compete`.
+      given_up: [B] whether it was left behind for being too slow, see `compete`; who joined such a run shares its fate.
+      follows: [B] the run that it joined, and whose end it has; itself, if it joined none.
     """
 
     theta: Array
@@ -33,6 +34,7 @@ class Minimum(NamedTuple):
     steps: Array
     converged: Array
     given_up: Array
+    follows: Array
 
 
 def minimise(
@@ -69,8 +71,9 @@ def minimise(
       theta: [B, P] first guesses.
       idle: [B] runs to leave out: they end where they start, with value inf.
       compete: number k > 1 of neighbouring runs that are starts of the same fit, if only the best of them is wanted. Between
-        rounds, one that came within `CLOSE` of a better one ends with it, and one that is far above the best value of its fit
-        (`SLACK`) and slow (`HOPE`) is given up.
+        rounds a run that came within `CLOSE` of a better one of its fit joins it, and one that is far above the best value of
+        its fit (`SLACK`) and slow (`HOPE`) is given up. Who meets whom when depends on who shares the pool, so the path of a
+        fit then depends on its neighbours; where it ends does up to tolerance, nearly always.
     """
     optimizer = optax.with_extra_args_support(optimizer)
     dtype = theta.dtype
@@ -184,15 +187,15 @@ def minimise(
     packed, *_ = jax.lax.while_loop(lambda c: c[2], advance, (first, lowest, jnp.ones((), bool)))
     runs = _unpack(start, *jax.tree.map(lambda a: jnp.moveaxis(a, 0, -1), packed))
     runs = jax.tree.map(lambda a: jnp.moveaxis(a, -1, 0), runs)
+    follows = runs.follows
     if compete > 1:
-        follows = runs.follows
         for _ in range(
             max(1, math.ceil(math.log2(compete)))
         ):  # who follows a follower follows whom it follows
             follows = follows[follows]
         runs = jax.tree.map(lambda a: a[follows], runs)._replace(steps=runs.steps)
     converged = runs.ended & jnp.isfinite(runs.best_value)
-    return Minimum(runs.best, runs.best_value, runs.steps, converged, runs.given_up)
+    return Minimum(runs.best, runs.best_value, runs.steps, converged, runs.given_up, follows)
 
 
 def _join(run: "_Run", fit: Array, take: Array, starts: int) -> Array:

@@ -15,14 +15,14 @@ from jax import Array
 from .coarse import bin_points, worth_binning
 from .levenberg_marquardt import levenberg_marquardt
 from .loop import Minimum, minimise
-from .objective import Data, Problem
+from .objective import Data, Problem, evaluate_value
 
 DEFAULT_OPTIMIZER = levenberg_marquardt()
 ROUGH_OPTIMIZER = levenberg_marquardt(ftol=1e-4)  # for binned points, whose minima are approximate anyway
 FINAL_OPTIMIZER = levenberg_marquardt(damping=1e-4)  # for all points, from a start close to the minimum
 AGREEMENT = 1e-3  # starts agree whose losses are within this factor of the best (plus 1e-12)
 FINISHED = 4  # different ends on the binned points that are finished on all points
-PROMISING = 4.0  # those whose loss on the binned points is within this factor of the lowest
+PROMISING = 1.25  # those whose loss is within this factor of the lowest
 
 
 class Found(NamedTuple):
@@ -64,7 +64,8 @@ def _on_all_points(problem, optimizer, data, shots, theta0, max_steps) -> Found:
 def _on_binned_points_first(problem, optimizer, data, shots, theta0, max_steps) -> Found:
     """Every start on binned points; then the best ends that differ, `FINISHED` at most, on every point.
 
-    A start counts as agreed if its loss on the binned points is that of one that was finished at the best of all losses.
+    A start counts as agreed if its end on the binned points has the same loss on all points as one that was finished at the
+    best of all losses.
     """
     batch, n_starts, _ = theta0.shape
     first, then, compete = optimizer, optimizer, 0
@@ -73,9 +74,11 @@ def _on_binned_points_first(problem, optimizer, data, shots, theta0, max_steps) 
     owner = jnp.repeat(jnp.arange(batch), n_starts)
     binned = bin_points(data, shots)
     rough = minimise(problem, first, binned, owner, _flat(theta0), max_steps=max_steps, compete=compete)
-    rough = _by_start(rough, n_starts)
+    rough = _by_start(rough._replace(steps=rough.steps[rough.follows]), n_starts)
     starts = jnp.where(jnp.isfinite(rough.value)[..., None], rough.theta, theta0)
-    values = jnp.where(jnp.isfinite(rough.value) & ~rough.given_up, rough.value, jnp.inf)
+    # Their losses on all points, since with few bins filled many ends look alike on the binned ones.
+    values = jax.vmap(jax.vmap(lambda t, d: evaluate_value(problem, t, d), (0, None)))(starts, data)
+    values = jnp.where(jnp.isfinite(values) & ~rough.given_up, values, jnp.inf)
 
     left, chosen, idle, member = values, [], [], []
     lowest = jnp.min(values, axis=1)
