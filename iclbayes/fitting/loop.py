@@ -189,9 +189,8 @@ def minimise(
     runs = jax.tree.map(lambda a: jnp.moveaxis(a, -1, 0), runs)
     follows = runs.follows
     if compete > 1:
-        for _ in range(
-            max(1, math.ceil(math.log2(compete)))
-        ):  # who follows a follower follows whom it follows
+        # Who follows a follower follows whom that one follows: chains of up to `compete` runs, halved each time.
+        for _ in range(math.ceil(math.log2(compete))):
             follows = follows[follows]
         runs = jax.tree.map(lambda a: a[follows], runs)._replace(steps=runs.steps)
     converged = runs.ended & jnp.isfinite(runs.best_value)
