@@ -1,6 +1,6 @@
 """Simulation-based calibration: parameters drawn from the prior rank uniformly among the draws of their posterior.
 
-`experiments/calibration.py` has the simulation and the tests of uniformity; calibration.md its table of every cell.
+`experiments/calibration.py` has the simulation and the tests of uniformity; calibration.md the cells that were run.
 """
 
 import sys
