@@ -103,9 +103,8 @@ def test_starts_that_compete_find_the_best_end_in_fewer_steps(count):
         y = jnp.asarray(prob)[:, None]
         data = Data(x, y, jnp.full_like(x, 1 / 24), jnp.zeros(count))
         theta = jax.vmap(lambda x, y, w: problem.ravel(law.guess(x, y, w, 8, key, False)))(*data[:3])
-        theta = jnp.concatenate(
-            [theta, theta[:, ::-1] + 0.01], axis=1
-        )  # every start twice, and in the other order
+        # Every start twice, and in the other order.
+        theta = jnp.concatenate([theta, theta[:, ::-1] + 0.01], axis=1)
         run = functools.partial(
             minimise, problem, levenberg_marquardt(), data, jnp.repeat(jnp.arange(count), 16), max_steps=100
         )
@@ -119,9 +118,8 @@ def test_starts_that_compete_find_the_best_end_in_fewer_steps(count):
     assert (rivals.steps <= alone.steps).all()
     assert rivals.steps.sum() < 0.7 * alone.steps.sum()
     left = by_fit(rivals.given_up)
-    assert (by_fit(rivals.value) >= 2 * found[:, None])[
-        left
-    ].all()  # far behind, or it would not have been given up
+    # Far behind, or it would not have been given up.
+    assert (by_fit(rivals.value) >= 2 * found[:, None])[left].all()
     # Each run has the end of the one that it follows to the last, which follows none and is of the same fit.
     follows = rivals.follows
     np.testing.assert_array_equal(follows[follows], follows)

@@ -20,9 +20,8 @@ import optax
 from jax import Array
 from jax.flatten_util import ravel_pytree
 
-UNROLLED = (
-    12  # parameters up to which the linear solve is written out: more take long to compile and run no faster
-)
+# Parameters up to which the linear solve is written out: more take long to compile and run no faster.
+UNROLLED = 12
 
 
 class LevenbergMarquardtState(NamedTuple):

@@ -12,8 +12,10 @@ from .levenberg_marquardt import LevenbergMarquardtState
 from .objective import Data, Problem, evaluate, evaluate_value
 
 CLOSE = 0.2  # starts of a fit join when no raw parameter differs by more
-SLACK = 1.0  # starts whose value is above that of the best of their fit by more than this part of it can be given up,
-HOPE = 12  # if at the speed of their last round they would need more steps than this to get there
+# A start is given up if its value is above the best of its fit by more than SLACK times that, and if at the speed of its last
+# round it would need more than HOPE steps to get there.
+SLACK = 1.0
+HOPE = 12
 POOL_NUMBERS = 12_000  # points and matrix entries of all runs that advance together: a dozen such arrays fit in a core's cache
 
 

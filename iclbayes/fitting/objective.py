@@ -130,9 +130,8 @@ def evaluate(problem: Problem, theta: Array, data: Data) -> tuple[Array, Array, 
     Returns:
       value [B] = Σ_points w ℓ(p, y) + ridge, gradient [P, B], gram [P, P, B] ≈ ∂²value.
     """
-    if (
-        problem.law.local_is_raw
-    ):  # rows of theta as they are: gathers and transposes would keep loops from vectorising
+    if problem.law.local_is_raw:
+        # Rows of theta as they are: gathers and transposes would keep loops from vectorising.
         order = problem.local_order()
         q = jnp.stack([theta[k, None] for k in np.argsort(order)])
         value, grad, gram = _sums_batch_last(problem, q, data, order)
