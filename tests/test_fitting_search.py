@@ -9,6 +9,7 @@ import sys
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -16,9 +17,11 @@ from hypothesis import strategies as st
 import iclbayes
 from iclbayes import laws
 from iclbayes.fitting import Status, coarse, levenberg_marquardt
+from iclbayes.fitting.engine import fit_batch
 from iclbayes.fitting.loop import minimise
 from iclbayes.fitting.losses import squared
 from iclbayes.fitting.objective import Data, Problem
+from iclbayes.fitting.search import DEFAULT_OPTIMIZER
 
 LONG = 96  # points, enough for the starts to be run on binned points
 
@@ -67,7 +70,8 @@ def mixed_bag(rng, count, points):
     "law", ["bayesian_scoring", "bayesian_scoring_log", "logistic", "bounded_power", "power"]
 )
 def test_the_search_on_binned_points_finds_what_a_search_on_all_points_finds(law, monkeypatch):
-    n, prob = mixed_bag(np.random.default_rng(1), 64, LONG)
+    # 94 to 100 % of such curves end within 1.001 of the best, by law; 512 of them know that share to 1 %.
+    n, prob = mixed_bag(np.random.default_rng(1), 512, LONG)
     curves = iclbayes.Curves.from_arrays(n, prob)
     quick = iclbayes.fit(curves, law)
     monkeypatch.setattr(coarse, "WORTHWHILE", np.inf)
@@ -75,9 +79,42 @@ def test_the_search_on_binned_points_finds_what_a_search_on_all_points_finds(law
     thorough = iclbayes.fit(curves, law, n_starts=16, optimizer=levenberg_marquardt())
     ratio = quick.loss.reshape(-1) / np.maximum(thorough.loss.reshape(-1), 1e-12)
     tiny = quick.loss.reshape(-1) < 1e-8  # exact fits: any ratio of rounding errors
-    assert np.mean((ratio <= 1.001) | tiny) >= 0.95, np.sort(ratio)[-8:]
+    assert np.mean((ratio <= 1.001) | tiny) >= 0.92, np.sort(ratio)[-50:]
+    assert np.mean((ratio <= 1.01) | tiny) >= 0.96, np.sort(ratio)[-50:]
     assert (quick.diagnostics()["n_agreed"] >= 1).all()
     assert (quick.diagnostics()["n_agreed"] <= 8).all()
+
+
+@pytest.mark.parametrize(
+    ("law", "points", "optimizer"),
+    [
+        ("logistic", LONG, DEFAULT_OPTIMIZER),
+        ("logistic", 24, DEFAULT_OPTIMIZER),
+        ("bayesian_scoring", LONG, DEFAULT_OPTIMIZER),
+        ("logistic", LONG, optax.adam(0.1)),
+    ],
+)
+def test_the_gradient_told_is_that_of_the_point_told(law, points, optimizer):
+    """Cut off on the way, where the gradient is not yet zero: the last point tried need not be the best one, which is told."""
+    law = laws.get(law)
+    n, prob = mixed_bag(np.random.default_rng(4), 8, points)
+    problem = Problem(law, squared, 1, law.joint, ridge=0.01 if law.joint else 0.0)
+    with jax.enable_x64(True):
+        shots, y = jnp.broadcast_to(n * 1.0, (8, 1, points)), jnp.asarray(prob)[:, None]
+        run = functools.partial(fit_batch, problem, key=jax.random.key(0), max_steps=3, optimizer=optimizer)
+        result = jax.jit(run)(shots, y, jnp.ones_like(y))
+        theta = np.asarray(problem.ravel(result.raw))
+        predicted = jax.jit(jax.vmap(lambda t: law.mean_raw(problem.unravel(t), n * 1.0)[0]))
+        centre, precision = problem.ridge_terms()
+        loss = lambda t: (  # noqa: E731
+            np.mean((np.asarray(predicted(t)) - prob) ** 2, axis=1)
+            + problem.ridge**2 / points * np.sum(precision * (t - centre) ** 2, axis=1)
+        )
+        steps = 1e-5 * np.eye(theta.shape[1])
+        slopes = [(loss(theta + h) - loss(theta - h)) / 2e-5 for h in steps]
+    told = np.asarray(result.grad_norm)
+    assert (told > 1e-5).sum() >= 2
+    np.testing.assert_allclose(told, np.max(np.abs(slopes), axis=0), rtol=1e-4, atol=1e-9)
 
 
 def test_every_start_of_an_easy_curve_agrees():

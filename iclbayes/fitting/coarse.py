@@ -10,16 +10,22 @@ from jax import Array
 
 from .objective import Data
 
-BINS = 24
-WORTHWHILE = 3  # times as many points as bins, or nothing is gained
+FEW, BINS = 16, 24  # bins for laws of at most `SIMPLE` local parameters, and for others
+SIMPLE = 4
+WORTHWHILE = 72  # points, or nothing is gained
 
 
 def worth_binning(shape: tuple[int, ...]) -> bool:
     """Whether curves padded to shape [..., n] have many more points than bins."""
-    return shape[-1] >= WORTHWHILE * BINS
+    return shape[-1] >= WORTHWHILE
 
 
-def bin_points(data: Data, shots: Array, bins: int = BINS) -> Data:
+def n_bins(n_local: int) -> int:
+    """Bins for a law with that many local parameters: what more would cost, they do not give back in minima found."""
+    return FEW if n_local <= SIMPLE else BINS
+
+
+def bin_points(data: Data, shots: Array, bins: int) -> Data:
     """Averages the points of every curve in `bins` bins of equal width in ln(1 + shots).
 
     Args:

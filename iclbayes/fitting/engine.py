@@ -97,8 +97,12 @@ def fit_batch(
     status = jnp.where(failed, Status.FAILED, status)
     status = jnp.where(total > 0, status, Status.NO_DATA)
 
-    last = jax.tree.map(lambda a: jnp.moveaxis(a, 0, -1), data)
-    grad, gram = (jnp.moveaxis(a, -1, 0) for a in evaluate(problem, theta.T, last)[1:])
+    grad, gram = found.grad, found.gram
+    if gram is None:
+        last = jax.tree.map(lambda a: jnp.moveaxis(a, 0, -1), data)
+        grad, gram = (jnp.moveaxis(a, -1, 0) for a in evaluate(problem, theta.T, last)[1:])
+    grad = jnp.where(failed[:, None], jnp.inf, grad)
+    gram = jnp.where(failed[:, None, None], 0.0, gram)
     ridge = (
         2 * data.pull[:, None, None] * jnp.diag(problem.ridge_terms()[1]).astype(dtype)
         if problem.ridge
@@ -177,11 +181,12 @@ def _scaled_inverse(gram: Array) -> tuple[Array, Array]:
     root = jax.lax.rsqrt(diag)
     eye = jnp.eye(size, dtype=gram.dtype)
     scaled = gram * root[:, :, None] * root[:, None, :] + size * jnp.finfo(gram.dtype).eps * eye
-    inverse = jax.vmap(invert_positive_definite)(scaled)
-    condition = jax.vmap(largest_eigenvalue)(scaled) * jax.vmap(largest_eigenvalue)(inverse)
+    scaled = jnp.moveaxis(scaled, 0, -1)
+    inverse = invert_positive_definite(scaled)
+    condition = largest_eigenvalue(scaled) * largest_eigenvalue(inverse)
     most = 1 / jnp.finfo(gram.dtype).eps
     condition = jnp.clip(jnp.nan_to_num(condition, nan=most, posinf=most), 1.0, most)
-    return condition, inverse * root[:, :, None] * root[:, None, :]
+    return condition, jnp.moveaxis(inverse, -1, 0) * root[:, :, None] * root[:, None, :]
 
 
 def fit_group(

@@ -94,31 +94,34 @@ def _eliminate(a: Array, b: Array) -> Array:
 
 
 def invert_positive_definite(a: Array) -> Array:
-    """a⁻¹ for one symmetric positive-definite a [P, P], by Gauss–Jordan elimination (no LAPACK, see above)."""
+    """a⁻¹ for symmetric positive-definite a [P, P, …], trailing axes a batch, by Gauss–Jordan elimination (without LAPACK)."""
     n = a.shape[0]
     tiny = jnp.finfo(a.dtype).tiny * 1e4
+    upright = lambda v: v.reshape(v.shape + (1,) * (a.ndim - 2))  # noqa: E731
 
     def step(k, table):
         row = table[k] / jnp.maximum(table[k, k], tiny)
-        swept = table - jnp.where(jnp.arange(n) == k, 0.0, table[:, k])[:, None] * row
+        swept = table - jnp.where(upright(jnp.arange(n) == k), 0.0, table[:, k])[:, None] * row
         return swept.at[k].set(row)
 
-    table = jnp.concatenate([a, jnp.eye(n, dtype=a.dtype)], axis=1)
-    inverse = jax.lax.fori_loop(0, n, step, table)[:, n:]
-    return 0.5 * (inverse + inverse.T)
+    eye = jnp.broadcast_to(upright(jnp.eye(n, dtype=a.dtype)), a.shape)
+    inverse = jax.lax.fori_loop(0, n, step, jnp.concatenate([a, eye], axis=1))[:, n:]
+    return 0.5 * (inverse + jnp.swapaxes(inverse, 0, 1))
 
 
 def largest_eigenvalue(a: Array, steps: int = 48) -> Array:
-    """Largest eigenvalue of one symmetric positive semi-definite a [P, P], by power iteration (a few per cent low at worst)."""
+    """Largest eigenvalue of symmetric positive semi-definite a [P, P, …], by power iteration (a few per cent low at worst)."""
     n = a.shape[0]
     start = 1.0 + 0.1 * jnp.cos(jnp.arange(n, dtype=a.dtype) * 2.3)
+    start = jnp.broadcast_to(start.reshape(n, *(1,) * (a.ndim - 2)), (n, *a.shape[2:]))
+    times = lambda v: jnp.sum(a * v, axis=1)  # noqa: E731
 
     def step(_, v):
-        v = jnp.sum(a * v, axis=1)
-        return v / jnp.maximum(jnp.max(jnp.abs(v)), jnp.finfo(a.dtype).tiny)
+        v = times(v)
+        return v / jnp.maximum(jnp.max(jnp.abs(v), axis=0), jnp.finfo(a.dtype).tiny)
 
     v = jax.lax.fori_loop(0, steps, step, start)
-    return jnp.sum(v * jnp.sum(a * v, axis=1)) / jnp.maximum(jnp.sum(v * v), jnp.finfo(a.dtype).tiny)
+    return jnp.sum(v * times(v), axis=0) / jnp.maximum(jnp.sum(v * v, axis=0), jnp.finfo(a.dtype).tiny)
 
 
 def levenberg_marquardt(

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from .coarse import bin_points, worth_binning
+from .coarse import bin_points, n_bins, worth_binning
 from .levenberg_marquardt import levenberg_marquardt
 from .loop import Minimum, minimise
 from .objective import Data, Problem, evaluate_value
@@ -22,17 +22,20 @@ ROUGH_OPTIMIZER = levenberg_marquardt(ftol=1e-4)  # for binned points, whose min
 FINAL_OPTIMIZER = levenberg_marquardt(damping=1e-4)  # for all points, from a start close to the minimum
 AGREEMENT = 1e-3  # starts agree whose losses are within this factor of the best (plus 1e-12)
 FINISHED = 4  # different ends on the binned points that are finished on all points
+BLOCK = 256  # ends whose losses on all points are computed together
 PROMISING = 1.25  # those whose loss is within this factor of the lowest
 
 
 class Found(NamedTuple):
-    """The best of the starts of each of B fits, and how many ended there."""
+    """The best of the starts of each of B fits, and how many ended there; the last two as in `loop.Minimum`."""
 
     theta: Array
     value: Array
     n_agreed: Array
     steps: Array
     converged: Array
+    grad: Array | None
+    gram: Array | None
 
 
 def search(
@@ -58,7 +61,7 @@ def _on_all_points(problem, optimizer, data, shots, theta0, max_steps) -> Found:
     best = jnp.argmin(ends.value, axis=1)
     at_best = _take(ends, best)
     agreed = jnp.sum(_agrees(ends.value, at_best.value), axis=1)
-    return Found(at_best.theta, at_best.value, agreed, at_best.steps, at_best.converged)
+    return _found(at_best, agreed, at_best.steps)
 
 
 def _on_binned_points_first(problem, optimizer, data, shots, theta0, max_steps) -> Found:
@@ -72,13 +75,15 @@ def _on_binned_points_first(problem, optimizer, data, shots, theta0, max_steps) 
     if optimizer is DEFAULT_OPTIMIZER:
         first, then, compete = ROUGH_OPTIMIZER, FINAL_OPTIMIZER, n_starts
     owner = jnp.repeat(jnp.arange(batch), n_starts)
-    binned = bin_points(data, shots)
+    n_local = jax.eval_shape(problem.local, theta0[0, 0]).shape[0]
+    binned = bin_points(data, shots, n_bins(n_local))
     rough = minimise(problem, first, binned, owner, _flat(theta0), max_steps=max_steps, compete=compete)
-    rough = _by_start(rough._replace(steps=rough.steps[rough.follows]), n_starts)
-    starts = jnp.where(jnp.isfinite(rough.value)[..., None], rough.theta, theta0)
+    starts = jnp.where(jnp.isfinite(rough.value)[:, None], rough.theta, _flat(theta0))
     # Their losses on all points, since with few bins filled many ends look alike on the binned ones.
-    values = jax.vmap(jax.vmap(lambda t, d: evaluate_value(problem, t, d), (0, None)))(starts, data)
-    values = jnp.where(jnp.isfinite(values) & ~rough.given_up, values, jnp.inf)
+    own = jnp.arange(len(owner))
+    values = _values(problem, data, owner, starts, (rough.follows == own) & ~rough.given_up)
+    values = values[rough.follows].reshape(batch, n_starts)
+    steps = rough.steps[rough.follows].reshape(batch, n_starts)
 
     left, chosen, idle, member = values, [], [], []
     lowest = jnp.min(values, axis=1)
@@ -91,15 +96,38 @@ def _on_binned_points_first(problem, optimizer, data, shots, theta0, max_steps) 
         left = jnp.where(member[-1], jnp.inf, left)
     chosen, idle, member = jnp.stack(chosen, 1), jnp.stack(idle, 1), jnp.stack(member, 1)
     owner = jnp.repeat(jnp.arange(batch), chosen.shape[1])
-    near = _flat(jnp.take_along_axis(starts, chosen[..., None], axis=1))
+    near = _flat(jnp.take_along_axis(starts.reshape(theta0.shape), chosen[..., None], axis=1))
     ends = minimise(problem, then, data, owner, near, max_steps=max_steps, idle=idle.reshape(-1))
     ends = _by_start(ends, chosen.shape[1])
     best = jnp.argmin(ends.value, axis=1)
     at_best = _take(ends, best)
     same = _agrees(ends.value, at_best.value)
     agreed = jnp.sum(jnp.any(member & same[..., None], axis=1), axis=1)
-    before = jnp.take_along_axis(rough.steps, jnp.take_along_axis(chosen, best[:, None], 1), 1)[:, 0]
-    return Found(at_best.theta, at_best.value, agreed, before + at_best.steps, at_best.converged)
+    before = jnp.take_along_axis(steps, jnp.take_along_axis(chosen, best[:, None], 1), 1)[:, 0]
+    return _found(at_best, agreed, before + at_best.steps)
+
+
+def _values(problem: Problem, data: Data, owner: Array, theta: Array, wanted: Array) -> Array:
+    """[n] the objective at the points theta [n, P] that are wanted [n]; inf elsewhere, and where it is not finite."""
+    n = len(theta)
+    block = min(n, BLOCK)
+    order = jnp.nonzero(wanted, size=-(-n // block) * block, fill_value=n)[0]
+
+    def some(carry):
+        i, values = carry
+        at = jax.lax.dynamic_slice_in_dim(order, i * block, block)
+        take = jnp.minimum(at, n - 1)
+        points = jax.tree.map(lambda a: a[owner[take]], data)
+        value = jax.vmap(lambda t, d: evaluate_value(problem, t, d))(theta[take], points)
+        return i + 1, values.at[at].set(jnp.where(jnp.isfinite(value), value, jnp.inf), mode="drop")
+
+    many = jnp.sum(wanted)
+    first = (jnp.zeros((), many.dtype), jnp.full((n,), jnp.inf, theta.dtype))
+    return jax.lax.while_loop(lambda c: c[0] * block < many, some, first)[1]
+
+
+def _found(best: Minimum, n_agreed: Array, steps: Array) -> Found:
+    return Found(best.theta, best.value, n_agreed, steps, best.converged, best.grad, best.gram)
 
 
 def _flat(theta: Array) -> Array:
