@@ -6,7 +6,8 @@
 
 Each row prints what was fitted, seconds of the first call (compilation included) and of later ones, fits per second, the
 peer's in a plain loop and with one process for every core, and the ratios. Times are medians of `--repeats` runs after one
-warm-up call; the peer is timed on a sample, from the engine's own first guesses. See bench_fit.md for what the numbers mean.
+warm-up call (single curves: of twice as many, engine and peer in turns); the peer is timed on a sample, from the engine's
+own first guesses. See bench_fit.md for what the numbers mean.
 """
 
 import dataclasses
@@ -191,7 +192,7 @@ def time_engine(curves, law, repeats: int, **options):
         began = time.perf_counter()
         fits = iclbayes.fit(curves, law, n_starts=STARTS, **options)
         seconds.append(time.perf_counter() - began)
-    return seconds[0], float(np.median(seconds[1:])), fits
+    return seconds[0], float(np.median(seconds[1:] or seconds)), fits
 
 
 def row_single(config: Config) -> dict:
@@ -200,9 +201,19 @@ def row_single(config: Config) -> dict:
     sample = min(256, config.curves)
     starts = starting_points(laws.logistic, shots, prob[:sample, None])
     jobs = [(shots + 1.0, prob[i], starts[i]) for i in range(sample)]
-    loop, pool, peer_loss = time_peer(curve_fit_one, jobs, sample // 2, config.repeats)
-    first, later, fits = time_engine(iclbayes.Curves.from_arrays(shots, prob), "logistic", config.repeats)
-    many = iclbayes.fit(iclbayes.Curves.from_arrays(shots, prob), "logistic", n_starts=32, seed=1)
+    curves = iclbayes.Curves.from_arrays(shots, prob)
+    first, _, fits = time_engine(curves, "logistic", 1)
+    _, pool, peer_loss = time_peer(curve_fit_one, jobs, sample)
+    # Engine and peer in turns, since the machine's speed changes from one minute to the next.
+    seconds, peer_seconds = [], []
+    for _ in range(2 * config.repeats):
+        began = time.perf_counter()
+        for job in jobs[: sample // 4]:
+            curve_fit_one(job)
+        peer_seconds.append(time.perf_counter() - began)
+        seconds.append(time_engine(curves, "logistic", 0)[0])
+    later, loop = float(np.median(seconds)), sample // 4 / float(np.median(peer_seconds))
+    many = iclbayes.fit(curves, "logistic", n_starts=32, seed=1)
     best = np.minimum(many.loss[:, 0], fits.loss[:, 0])
     best[:sample] = np.minimum(best[:sample], peer_loss)
     good = np.mean(fits.loss[:, 0] <= 1.001 * best)

@@ -35,7 +35,7 @@ def bin_points(data: Data, shots: Array, bins: int) -> Data:
     Returns:
       `Data` of [B, S, bins]: weighted means of abscissa and probability, and the sum of weights (0 for an empty bin).
     """
-    u = jnp.log1p(jnp.maximum(shots, 0.0))
+    u = jnp.where(shots > 0, jnp.log1p(shots), 0.0)
     seen = data.w > 0
     low = jnp.min(jnp.where(seen, u, jnp.inf), axis=-1, keepdims=True)
     high = jnp.max(jnp.where(seen, u, -jnp.inf), axis=-1, keepdims=True)

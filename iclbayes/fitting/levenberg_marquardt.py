@@ -109,19 +109,22 @@ def invert_positive_definite(a: Array) -> Array:
     return 0.5 * (inverse + jnp.swapaxes(inverse, 0, 1))
 
 
-def largest_eigenvalue(a: Array, steps: int = 48) -> Array:
-    """Largest eigenvalue of symmetric positive semi-definite a [P, P, …], by power iteration (a few per cent low at worst)."""
-    n = a.shape[0]
-    start = 1.0 + 0.1 * jnp.cos(jnp.arange(n, dtype=a.dtype) * 2.3)
-    start = jnp.broadcast_to(start.reshape(n, *(1,) * (a.ndim - 2)), (n, *a.shape[2:]))
-    times = lambda v: jnp.sum(a * v, axis=1)  # noqa: E731
-
-    def step(_, v):
-        v = times(v)
-        return v / jnp.maximum(jnp.max(jnp.abs(v), axis=0), jnp.finfo(a.dtype).tiny)
-
-    v = jax.lax.fori_loop(0, steps, step, start)
-    return jnp.sum(v * times(v), axis=0) / jnp.maximum(jnp.sum(v * v, axis=0), jnp.finfo(a.dtype).tiny)
+def largest_eigenvalue(a: Array, squarings: int = 4, steps: int = 3) -> Array:
+    """Largest eigenvalue of positive semi-definite a [P, P, …]: power iteration with a^16 (at worst a few per cent low)."""
+    n, tiny = a.shape[0], jnp.finfo(a.dtype).tiny
+    power = a
+    for _ in range(squarings):
+        if n <= UNROLLED:
+            power = sum(power[:, k, None] * power[k] for k in range(n))
+        else:
+            power = jnp.einsum("ik...,kj...->ij...", power, power)
+        power = power / jnp.maximum(jnp.max(jnp.abs(power), axis=(0, 1)), tiny)
+    v = 1.0 + 0.1 * jnp.cos(jnp.arange(n, dtype=a.dtype) * 2.3)
+    v = jnp.broadcast_to(v.reshape(n, *(1,) * (a.ndim - 2)), (n, *a.shape[2:]))
+    for _ in range(steps):
+        v = jnp.sum(power * v, axis=1)
+        v = v / jnp.maximum(jnp.max(jnp.abs(v), axis=0), tiny)
+    return jnp.sum(v * jnp.sum(a * v, axis=1), axis=0) / jnp.maximum(jnp.sum(v * v, axis=0), tiny)
 
 
 def levenberg_marquardt(

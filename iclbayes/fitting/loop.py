@@ -142,8 +142,7 @@ def minimise(
         return jax.tree.map(lambda a, b: jnp.where(run.done, b, a), new, run)
 
     def advance(carry):
-        (numbers, others), lowest, _ = carry
-        chosen = jnp.nonzero(~others.done, size=pool, fill_value=n_runs)[0]
+        (numbers, others), lowest, chosen, upcoming = carry
         live = chosen < n_runs
         take = jnp.minimum(chosen, n_runs - 1)
         run = _unpack(start, *jax.tree.map(lambda a: jnp.moveaxis(a[take], 0, -1), (numbers, others)))
@@ -167,7 +166,13 @@ def minimise(
             )
         back = lambda a, b: a.at[chosen].set(jnp.moveaxis(b, -1, 0), mode="drop")  # noqa: E731
         packed = jax.tree.map(back, (numbers, others), _pack(run, dtype))
-        return packed, lowest, jnp.any(~packed[1].done)
+        # Who is not done moves up, and the next ones in the queue take the places behind.
+        going = live & ~run.done
+        many = jnp.sum(going, dtype=jnp.int32)
+        kept = chosen[jnp.nonzero(going, size=pool, fill_value=0)[0]]
+        place = upcoming + places - many
+        new = jnp.where(place < n_runs, queue[jnp.minimum(place, n_runs - 1)], n_runs)
+        return packed, lowest, jnp.where(places < many, kept, new), upcoming + pool - many
 
     zero = jnp.zeros((n_runs,), jnp.int32)
     infinite = jnp.full((n_runs,), jnp.inf, dtype)
@@ -190,7 +195,11 @@ def minimise(
     last = jax.tree.map(lambda a: jnp.moveaxis(a, 0, -1), start)
     first = jax.tree.map(lambda a: jnp.moveaxis(a, -1, 0), _pack(last, dtype))
     lowest = jnp.full((data.y.shape[0],), jnp.inf, dtype)
-    packed, *_ = jax.lax.while_loop(lambda c: c[2], advance, (first, lowest, jnp.ones((), bool)))
+    places = jnp.arange(pool, dtype=jnp.int32)
+    queue = own if idle is None else jnp.nonzero(~idle, size=n_runs, fill_value=n_runs)[0].astype(jnp.int32)
+    packed, *_ = jax.lax.while_loop(
+        lambda c: c[2][0] < n_runs, advance, (first, lowest, queue[:pool], jnp.asarray(pool, jnp.int32))
+    )
     runs = _unpack(start, *jax.tree.map(lambda a: jnp.moveaxis(a, 0, -1), packed))
     runs = jax.tree.map(lambda a: jnp.moveaxis(a, -1, 0), runs)
     follows = runs.follows
