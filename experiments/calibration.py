@@ -1,6 +1,6 @@
 """Simulation-based calibration of the posteriors of every law × likelihood, with and without the discrepancy.
 
-    python experiments/calibration.py --n 100 --out calibration.csv        # all 132 cells, about three hours of one core
+    python experiments/calibration.py --n 100 --out calibration.csv        # all 132 cells, about five hours of one core
     python experiments/calibration.py --laws power --likelihoods binomial  # two cells in two minutes
 
 Parameters and observations are drawn from the numpyro model itself; the rank of each true parameter among the draws of its
