@@ -182,11 +182,22 @@ def bootstrap_power(curves, used, n=100, seed=0):
 def forecasts(curves, fraction, laws, options):
     """Yields (name, draws [S, N])."""
     used = curves.within(fraction)
-    posteriors = [bayes.posterior(curves, law, fraction=fraction, **options) for law in laws]
-    for one in posteriors:
+    posteriors = []
+    for law in laws:
+        start = time.perf_counter()
+        one = bayes.posterior(curves, law, fraction=fraction, **options)
+        table = one.diagnostics()
+        print(
+            f"  {one.law.name}: {time.perf_counter() - start:.0f} s, {len(table)} posteriors, {(~table['ok']).sum()} with poor "
+            f"diagnostics, {table['divergences'].sum()} divergences",
+            flush=True,
+        )
+        posteriors.append(one)
         yield one.law.name, one.draws(curves, observation=True)
     posteriors = [one for one in posteriors if one.law.name in bayes.STACK] or posteriors
-    scores = bayes.leave_future_out(curves, [one.law for one in posteriors], fraction=fraction, **options)
+    scores = bayes.leave_future_out(
+        curves, [one.law for one in posteriors], fraction=fraction, **(options | {"method": "psis"})
+    )  # as the command does
     elpd = scores[[one.law.name for one in posteriors]].to_numpy()
     weights = bayes.stacking_weights(elpd)
     print(
@@ -326,6 +337,7 @@ def main(argv=None) -> pd.DataFrame:
     parser.add_argument("--curves", nargs="+", choices=("averaged", "runs"), default=("averaged", "runs"))
     parser.add_argument("--method", default="psis")
     parser.add_argument("--max-k-hat", type=float, default=np.inf, help="NUTS takes over above this")
+    parser.add_argument("--draws", type=int, default=250, help="draws of each of four chains")
     parser.add_argument(
         "--scatter", action="store_true", help="only: scatter of single runs over a binomial's"
     )
@@ -336,7 +348,7 @@ def main(argv=None) -> pd.DataFrame:
         print(table.round(2).to_markdown(index=False))
         return table
     use_compilation_cache()
-    options = {"method": args.method, "max_k_hat": args.max_k_hat, "n_draws": 250}
+    options = {"method": args.method, "max_k_hat": args.max_k_hat, "n_draws": args.draws}
     if args.choose:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

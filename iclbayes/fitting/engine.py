@@ -9,6 +9,7 @@ import optax
 from jax import Array
 
 from ..laws import Law
+from .blocks import in_blocks
 from .levenberg_marquardt import invert_positive_definite, largest_eigenvalue
 from .losses import PointLoss, get_loss
 from .objective import Data, Problem, evaluate, penalty
@@ -88,7 +89,8 @@ def fit_batch(
     count = jnp.sum(weight > 0, axis=(1, 2))
     data = Data(x, prob, w, (problem.ridge**2 / jnp.maximum(count, 1)).astype(dtype))
 
-    theta0 = jnp.clip(_guesses(problem, data, n_starts, key), -29.0, 29.0)  # [B, n_starts, P]
+    theta0 = in_blocks(lambda data: _guesses(problem, data, n_starts, key), data)
+    theta0 = jnp.clip(theta0, -29.0, 29.0)  # [B, n_starts, P]
     found = search(problem, optimizer, data, shots, theta0, max_steps)
 
     failed = ~jnp.isfinite(found.value)

@@ -1,12 +1,13 @@
 """Running fits on the hardware at hand: precision, few shapes, threads, devices, hosts.
 
-A data set of any size is cut into chunks of 8, 32, 128 or 512 fits, padded with fits of weight 0 (they end at once), so
-that a law compiles once per bucket of points. On a CPU the chunks run in as many threads as there are cores, because XLA runs
+A data set of any size is cut into chunks of 8, 32, 128, 512 or (short curves) 2,048 fits, padded with fits of weight 0 (they
+end at once), so that a law compiles once per bucket of points. On a CPU the chunks run in as many threads as there are cores, because XLA runs
 one such loop on one core; on several devices each chunk is sharded over a mesh of all local devices, each running its own
 loop; after `jax.distributed.initialize()` the hosts take the chunks in turn and gather the results.
 """
 
 import contextlib
+import math
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -22,7 +23,8 @@ from jax.sharding import PartitionSpec as P
 from .engine import FitResult, fit_batch
 from .objective import Problem
 
-CHUNKS = (8, 32, 128, 512)
+CHUNKS = (8, 32, 128, 512, 2048)
+LONG = 512  # points of a fit above which the largest chunk is left out: its memory, and nothing to gain
 _compiled: dict = {}
 _lock = threading.Lock()
 _building: dict = {}
@@ -60,7 +62,7 @@ def run(
     """
     batch = prob.shape[0]
     devices = jax.local_devices()
-    size = _chunk_size(batch, len(devices))
+    size = _chunk_size(batch, math.prod(prob.shape[1:]), len(devices))
     arrays = [np.asarray(a, dtype) for a in (shots, prob, weight)]
     starts = list(range(0, batch, size))
     mine = starts[jax.process_index() :: jax.process_count()]
@@ -87,16 +89,15 @@ def run(
     return jax.tree.map(lambda *a: np.concatenate(a), *parts)
 
 
-def _chunk_size(batch: int, n_devices: int) -> int:
+def _chunk_size(batch: int, n_points: int, n_devices: int) -> int:
     """The largest chunk of which there are at least two, so that two cores have work; a multiple of the devices."""
+    sizes = CHUNKS if n_points <= LONG else CHUNKS[:-1]
     if n_devices > 1:
-        return max(
-            n_devices * CHUNKS[0], min(CHUNKS[-1] * n_devices, _round_up(batch, n_devices * CHUNKS[0]))
-        )
-    for size in reversed(CHUNKS):
+        return max(n_devices * sizes[0], min(sizes[-1] * n_devices, _round_up(batch, n_devices * sizes[0])))
+    for size in reversed(sizes):
         if batch >= 2 * size * jax.process_count():
             return size
-    return CHUNKS[0] if batch > 1 else 1
+    return sizes[0] if batch > 1 else 1
 
 
 def _round_up(n: int, step: int) -> int:

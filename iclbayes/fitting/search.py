@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
+from .blocks import in_blocks
 from .coarse import bin_points, n_bins, worth_binning
 from .levenberg_marquardt import levenberg_marquardt
 from .loop import Minimum, minimise
@@ -76,7 +77,7 @@ def _on_binned_points_first(problem, optimizer, data, shots, theta0, max_steps) 
         first, then, compete = ROUGH_OPTIMIZER, FINAL_OPTIMIZER, n_starts
     owner = jnp.repeat(jnp.arange(batch), n_starts)
     n_local = jax.eval_shape(problem.local, theta0[0, 0]).shape[0]
-    binned = bin_points(data, shots, n_bins(n_local))
+    binned = in_blocks(lambda a: bin_points(*a, n_bins(n_local)), (data, shots))
     rough = minimise(problem, first, binned, owner, _flat(theta0), max_steps=max_steps, compete=compete)
     starts = jnp.where(jnp.isfinite(rough.value)[:, None], rough.theta, _flat(theta0))
     # Their losses on all points, since with few bins filled many ends look alike on the binned ones.
@@ -95,9 +96,14 @@ def _on_binned_points_first(problem, optimizer, data, shots, theta0, max_steps) 
         member.append(_agrees(left, value))
         left = jnp.where(member[-1], jnp.inf, left)
     chosen, idle, member = jnp.stack(chosen, 1), jnp.stack(idle, 1), jnp.stack(member, 1)
-    owner = jnp.repeat(jnp.arange(batch), chosen.shape[1])
-    near = _flat(jnp.take_along_axis(starts.reshape(theta0.shape), chosen[..., None], axis=1))
-    ends = minimise(problem, then, data, owner, near, max_steps=max_steps, idle=idle.reshape(-1))
+    near = jnp.take_along_axis(starts.reshape(theta0.shape), chosen[..., None], axis=1)
+
+    def finish(block):
+        data, near, idle = block
+        owner = jnp.repeat(jnp.arange(len(near)), near.shape[1])
+        return minimise(problem, then, data, owner, _flat(near), max_steps=max_steps, idle=idle.reshape(-1))
+
+    ends = in_blocks(finish, (data, near, idle))
     ends = _by_start(ends, chosen.shape[1])
     best = jnp.argmin(ends.value, axis=1)
     at_best = _take(ends, best)
