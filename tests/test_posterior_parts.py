@@ -173,16 +173,19 @@ def test_the_motion_outside_the_range_is_brownian_in_log_shots_where_stability_i
     np.testing.assert_allclose(away.std(0), 0.8 * 0.3 * np.sqrt(distance), rtol=0.03)
 
 
-def test_the_default_motion_outside_the_range_is_cauchys_and_nothing_inside():
-    walk = RandomWalk()
+@pytest.mark.parametrize("walk", [RandomWalk(), RandomWalk(stability=1.0, beyond=0.5)])
+def test_the_motion_outside_the_range_is_stable_and_nothing_inside(walk):
     away, distance = beyond(walk)
     assert (away[:, distance == 0] == 0).all()
+    alpha = walk.stability
     for draws, far in zip(away.T, distance, strict=True):
         if far:
-            # E exp(i k δ) = exp(−c σ t |k| / 2): linear in the distance, tails of index 1.
-            expected = stats.cauchy(scale=0.5 * walk.beyond * 0.3 * far)
-            for q in (0.05, 0.25, 0.75, 0.99):
-                assert abs((draws < expected.ppf(q)).mean() - q) < 4 * np.sqrt(q * (1 - q) / len(draws))
+            # E exp(i k δ) = exp(−(c σ)^α t |k|^α / 2): size t^(1/α), tails of index α.
+            scale = walk.beyond * 0.3 * (far / 2) ** (1 / alpha)
+            expected = stats.cauchy() if alpha == 1 else stats.levy_stable(alpha, 0.0)
+            for x in (-5.0, -1.0, 0.5, 3.0, 10.0):
+                q = expected.cdf(x)
+                assert abs((draws < x * scale).mean() - q) < 4 * np.sqrt(q * (1 - q) / len(draws))
 
 
 def beyond(walk):
@@ -269,6 +272,11 @@ def test_diagnostics_are_those_of_arviz():
         assert abs(r - float(az.rhat(x))) < 1e-6
         np.testing.assert_allclose(bulk, float(az.ess(x, method="bulk")), rtol=1e-6)
         np.testing.assert_allclose(tail, float(az.ess(x, method="tail")), rtol=1e-6)
+    # Too few draws to tell anything: not a number, which no limit lets pass.
+    for few in (1, 2, 5):
+        for function in (diagnostics.rhat, diagnostics.ess_bulk, diagnostics.ess_tail):
+            assert np.isnan(function(chains[..., :few])).all()
+    assert np.isfinite(diagnostics.ess_bulk(chains[..., :6])).all()
     energy = RNG.normal(size=(4, 300)).cumsum(1)
     np.testing.assert_allclose(diagnostics.e_bfmi(energy), az.bfmi(energy), rtol=1e-2)
 

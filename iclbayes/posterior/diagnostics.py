@@ -10,6 +10,7 @@ from scipy import stats
 MAX_RHAT = 1.03
 MIN_ESS = 200.0
 MIN_BFMI = 0.2
+FEWEST = 6  # draws of a chain; of fewer, R-hat and ESS are NaN
 
 
 def _split(x: np.ndarray) -> np.ndarray:
@@ -35,7 +36,10 @@ def _rhat(x: np.ndarray) -> np.ndarray:
 
 def rhat(draws: np.ndarray) -> np.ndarray:
     """Rank-normalised split R-hat, the larger of bulk and folded; draws [..., chains, draws]. Constants give 1."""
-    x = _split(np.asarray(draws, np.float64))
+    draws = np.asarray(draws, np.float64)
+    if draws.shape[-1] < FEWEST:
+        return np.full(draws.shape[:-2], np.nan)
+    x = _split(draws)
     flat = x.reshape(*x.shape[:-2], -1)
     folded = np.abs(x - np.median(flat, -1)[..., None, None])
     return np.maximum(_rhat(_rank_normal(x)), _rhat(_rank_normal(folded)))
@@ -73,12 +77,17 @@ def _ess(x: np.ndarray) -> np.ndarray:
 
 def ess_bulk(draws: np.ndarray) -> np.ndarray:
     """Bulk effective sample size of draws [..., chains, draws]."""
-    return _ess(_rank_normal(_split(np.asarray(draws, np.float64))))
+    draws = np.asarray(draws, np.float64)
+    if draws.shape[-1] < FEWEST:
+        return np.full(draws.shape[:-2], np.nan)
+    return _ess(_rank_normal(_split(draws)))
 
 
 def ess_tail(draws: np.ndarray) -> np.ndarray:
     """Tail effective sample size (the smaller of the 5 % and 95 % quantiles') of draws [..., chains, draws]."""
     draws = np.asarray(draws, np.float64)
+    if draws.shape[-1] < FEWEST:
+        return np.full(draws.shape[:-2], np.nan)
     flat = draws.reshape(*draws.shape[:-2], -1)
     found = []
     for level in (0.05, 0.95):

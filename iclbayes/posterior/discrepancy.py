@@ -15,13 +15,13 @@ Outside, on either side, δ goes on as a symmetric stable Lévy motion: over a d
 
     c σ t^(1/α) X,     E exp(i k X) = exp(−|k|^α / 2),     independently of what it did before
 
-with index of stability α (`stability`) and c (`beyond`). α = 2 with c = 1 continues the Wiener process, normal at every distance.
-The default α = 1 is Cauchy's motion: mostly small changes, whose size grows in proportion to the distance as that of a smooth
-function does, and now and then a jump of any size. That is how forecasts of real curves err: most curves go on as they did, some
-break (a context window overflows, a format is lost), and no single variance describes both: a normal walk wide enough for the
-breaks is too wide for all the others. c < 1 because a law fitted with its discrepancy already knows that it is uncertain; its
-default was chosen on real curves of one task and judged on those of another, before the noise of counts faded with shots; now
-0.35 to 1 score alike (`experiments/coverage.py --choose`).
+with index of stability α (`stability`) and c (`beyond`). α = 2 with c = 1 continues the Wiener process, normal at every distance;
+α = 1 is Cauchy's motion, in proportion to the distance and with tails so heavy that far away nothing is ruled out. The default
+α = 3/2 stands between them: mostly small changes, whose size grows with the distance to the power 2/3, and now and then a large
+one. That is how forecasts of real curves err: most curves go on as they did, some break (a context window overflows, a format is
+lost), and no single variance describes both: a normal walk wide enough for the breaks is too wide for all the others. c < 1
+because a law fitted with its discrepancy already knows that it is uncertain (`experiments/coverage.md` has what other choices
+score on real curves).
 """
 
 import dataclasses
@@ -50,8 +50,8 @@ class RandomWalk:
     pieces: int = 4
     centre: float = -1.6
     scale: float = 0.7
-    stability: float = 1.0
-    beyond: float = 0.5
+    stability: float = 1.5
+    beyond: float = 0.35
     offset: float = 1.0
 
     def __post_init__(self):

@@ -107,7 +107,7 @@ def infer(
         for length in np.unique(thin[todo]):  # 1 in the first attempt
             now = todo[thin[todo] == length]
             here = np.isin(todo, now)
-            start = starts[now, :, attempt]
+            start = starts[now, :, attempt % starts.shape[2]]
             old = _rows(at, here)
             block, new = _nuts(
                 block, now, old, start, sampling, target[now], length, seed + attempt + 1, report

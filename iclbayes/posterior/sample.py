@@ -48,7 +48,7 @@ class Sampling:
     max_tree_depth: int = 8
     n_importance: int = 4000
     max_k_hat: float = psis.GOOD
-    retries: int = 2
+    retries: int = 3
 
     def __post_init__(self):
         if min(self.n_chains, self.n_warmup, self.n_draws, self.max_tree_depth, self.n_importance) < 1:
