@@ -329,20 +329,29 @@ def report(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
 
 def main(argv=None) -> pd.DataFrame:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("path")
+    parser.add_argument("path", nargs="?", help="CSV of curves with n_test and n_correct")
+    parser.add_argument(
+        "--merge", nargs="+", help="only: the tables of these files of scored points; the first that has a method counts"
+    )
     parser.add_argument("--out", help="Markdown file of the tables")
     parser.add_argument("--points", help="CSV of all scored points")
     parser.add_argument("--law", nargs="+", default=LAWS)
     parser.add_argument("--fraction", nargs="+", type=float, default=(0.1, 0.2, 0.5))
     parser.add_argument("--curves", nargs="+", choices=("averaged", "runs"), default=("averaged", "runs"))
-    parser.add_argument("--method", default="psis")
+    parser.add_argument("--method", default="nuts", help="of the posteriors; the stack's weights always come from psis")
     parser.add_argument("--max-k-hat", type=float, default=np.inf, help="NUTS takes over above this")
-    parser.add_argument("--draws", type=int, default=250, help="draws of each of four chains")
+    parser.add_argument("--draws", type=int, default=500, help="draws of each of four chains")
     parser.add_argument(
         "--scatter", action="store_true", help="only: scatter of single runs over a binomial's"
     )
     parser.add_argument("--choose", action="store_true", help="only: the motion outside, chosen task by task")
     args = parser.parse_args(argv)
+    if args.merge:
+        table = pd.concat([pd.read_csv(path) for path in args.merge], ignore_index=True)
+        key = ["curves", "fraction", "model", "task", "selection", *(["run"] if "run" in table else []), "shots", "method"]
+        return write(table.drop_duplicates(key), args)
+    if args.path is None:
+        parser.error("the file of curves is missing")
     if args.scatter:
         table = scatter(pd.read_csv(args.path))
         print(table.round(2).to_markdown(index=False))
@@ -366,7 +375,10 @@ def main(argv=None) -> pd.DataFrame:
             tables.append(table.assign(curves=kind))
             print(f"{kind} {fraction}: {time.perf_counter() - start:.0f} s", flush=True)
             print(summarise(tables[-1]).round(3).to_string(index=False), flush=True)
-    table = pd.concat(tables, ignore_index=True)
+    return write(pd.concat(tables, ignore_index=True), args)
+
+
+def write(table: pd.DataFrame, args) -> pd.DataFrame:
     whole, text = report(table)
     if args.points:
         table.to_csv(args.points, index=False)

@@ -332,7 +332,7 @@ def fit(
     """Fits one law to every group of curves at once.
 
     Minimises Σ w ℓ(p(n), p_observed) / Σ w per group (baselines: per curve) from `n_starts` first guesses and keeps the best.
-    Curves of more than about 70 points: the starts run on 24 binned points, and the best of their ends are finished on all.
+    Curves of more than about 70 points: the starts run on 16 or 24 binned points, and the best of their ends are finished on all.
 
     Args:
       curves: from `iclbayes.read_curves` or `Curves.from_arrays`.

@@ -51,7 +51,7 @@ class RandomWalk:
     centre: float = -1.6
     scale: float = 0.7
     stability: float = 1.5
-    beyond: float = 0.35
+    beyond: float = 0.4
     offset: float = 1.0
 
     def __post_init__(self):
