@@ -274,7 +274,9 @@ def test_medians_on_real_curves(real_curves):
     for law, values in to_reach.items():
         for fraction, value in zip((1.0, 0.5, 0.1), values, strict=True):
             # Half a unit in the last digit, since the figures are rounded.
-            assert medians[law, fraction] <= value + 0.00005, json.dumps({str(k): v for k, v in medians.items()})
+            assert medians[law, fraction] <= value + 0.00005, json.dumps(
+                {str(k): v for k, v in medians.items()}
+            )
 
 
 def test_shot_offset_reaches_the_law_however_it_is_given():

@@ -1,9 +1,9 @@
 """Running fits on the hardware at hand: precision, few shapes, threads, devices, hosts.
 
 A data set of any size is cut into chunks of 8, 32, 128, 512 or (short curves) 2,048 fits, padded with fits of weight 0 (they
-end at once), so that a law compiles once per bucket of points. On a CPU the chunks run in as many threads as there are cores, because XLA runs
-one such loop on one core; on several devices each chunk is sharded over a mesh of all local devices, each running its own
-loop; after `jax.distributed.initialize()` the hosts take the chunks in turn and gather the results.
+end at once), so that a law compiles once per bucket of points. On a CPU the chunks run in as many threads as there are cores,
+because XLA runs one such loop on one core; on several devices each chunk is sharded over a mesh of all local devices, each
+running its own loop; after `jax.distributed.initialize()` the hosts take the chunks in turn and gather the results.
 """
 
 import contextlib
