@@ -8,7 +8,10 @@ them β_j ≤ γ_j. Then the M-task posterior collapses to two classes, "task j"
 Heterogeneous efficiency (ours): a benchmark's curve averages over queries and prompts that learn at different speeds. With
 ln K normal, mean ln `efficiency` and standard deviation s = `spread`,
 
-    p_j(n) = β_j + (γ_j − β_j) E_K[ σ( logit ρ_j + K n ln(γ_j / β_j) ) ],    Gauss–Hermite quadrature.
+    p_j(n) = β_j + (γ_j − β_j) E_K[ σ( logit ρ_j + K n ln(γ_j / β_j) ) ],    Gauss–Hermite quadrature of 15 nodes.
+
+The largest error of E_K over n is 0.001 for s = 1 and logit ρ = −2, 0.006 for 1 and −4, 0.02 for 1.5 and −4 or for 3 and −1, and
+0.06 for 1.5 and −8: for tiny priors with wide spreads the law is a mixture of fifteen speeds, whose steps show.
 
 Parameters: prior ρ [M], efficiency K, gamma γ [J], beta β [J], (spread s); M = J, or J + 1 with a background task that owns
 no curve and absorbs everything else (a single curve needs it, or its prior would be 1). Raw: prior = ln ρ_m − ln ρ_M for
