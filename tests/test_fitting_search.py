@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import iclbayes
 from iclbayes import laws
-from iclbayes.fitting import Status, coarse, levenberg_marquardt
+from iclbayes.fitting import Status, coarse, execute, levenberg_marquardt
 from iclbayes.fitting.engine import fit_batch
 from iclbayes.fitting.loop import minimise
 from iclbayes.fitting.losses import squared
@@ -47,6 +47,22 @@ def test_binned_points_are_weighted_means():
                 assert found.x[index][k] == pytest.approx(np.average(shots[index][inside], weights=w[inside]))
                 assert found.y[index][k] == pytest.approx(np.average(prob[index][inside], weights=w[inside]))
     assert np.isfinite(np.stack(jax.tree.leaves(found[:3]))).all()
+
+
+def test_a_large_batch_gives_what_small_ones_give():
+    """Chunks of 2,048 fits, their points in blocks, and the padded rest, against chunks of 128."""
+    rng = np.random.default_rng(3)
+    n = np.arange(LONG)
+    rate, middle = rng.uniform(0.05, 0.5, (4100, 1)), rng.uniform(10, 80, (4100, 1))
+    prob = 0.1 + 0.8 / (1 + np.exp(-rate * (n - middle))) + 0.01 * rng.standard_normal((4100, LONG))
+    assert execute._chunk_size(4100, LONG, 1) == 2048 and execute._chunk_size(4100, 5 * 256, 1) == 512
+    whole = iclbayes.fit(iclbayes.Curves.from_arrays(n, np.clip(prob, 0, 1)), "logistic")
+    for part in (slice(0, 300), slice(1900, 2200), slice(3800, 4100)):
+        few = iclbayes.fit(iclbayes.Curves.from_arrays(n, np.clip(prob[part], 0, 1)), "logistic")
+        losses = [fits.diagnostics()["loss"].to_numpy() for fits in (whole, few)]
+        ratio = losses[0][part] / losses[1]
+        # Who meets whom in the pool may change which of two minima is found, seldom.
+        assert np.mean(np.abs(ratio - 1) < 1e-6) > 0.98 and np.abs(np.log(ratio)).max() < 0.5
 
 
 def mixed_bag(rng, count, points):
