@@ -4,6 +4,8 @@ Rank-normalised split R-hat and bulk and tail ESS of Vehtari, Gelman, Simpson, C
 the definitions of ArviZ, over any leading axes; E-BFMI of Betancourt 2016 (arXiv 1604.00695).
 """
 
+import functools
+
 import numpy as np
 from scipy import stats
 
@@ -11,6 +13,17 @@ MAX_RHAT = 1.03
 MIN_ESS = 200.0
 MIN_BFMI = 0.2
 FEWEST = 6  # draws of a chain; of fewer, R-hat and ESS are NaN
+
+
+def _of_enough_draws(function):
+    """A diagnostic of draws [..., chains, draws] that is NaN where there are fewer than `FEWEST`."""
+
+    @functools.wraps(function)
+    def checked(draws: np.ndarray) -> np.ndarray:
+        draws = np.asarray(draws, np.float64)
+        return function(draws) if draws.shape[-1] >= FEWEST else np.full(draws.shape[:-2], np.nan)
+
+    return checked
 
 
 def _split(x: np.ndarray) -> np.ndarray:
@@ -34,11 +47,9 @@ def _rhat(x: np.ndarray) -> np.ndarray:
     return np.where(within + between > 0, value, 1.0)
 
 
+@_of_enough_draws
 def rhat(draws: np.ndarray) -> np.ndarray:
     """Rank-normalised split R-hat, the larger of bulk and folded; draws [..., chains, draws]. Constants give 1."""
-    draws = np.asarray(draws, np.float64)
-    if draws.shape[-1] < FEWEST:
-        return np.full(draws.shape[:-2], np.nan)
     x = _split(draws)
     flat = x.reshape(*x.shape[:-2], -1)
     folded = np.abs(x - np.median(flat, -1)[..., None, None])
@@ -75,19 +86,15 @@ def _ess(x: np.ndarray) -> np.ndarray:
     return np.where(constant, float(chains * n), chains * n / tau)
 
 
+@_of_enough_draws
 def ess_bulk(draws: np.ndarray) -> np.ndarray:
     """Bulk effective sample size of draws [..., chains, draws]."""
-    draws = np.asarray(draws, np.float64)
-    if draws.shape[-1] < FEWEST:
-        return np.full(draws.shape[:-2], np.nan)
     return _ess(_rank_normal(_split(draws)))
 
 
+@_of_enough_draws
 def ess_tail(draws: np.ndarray) -> np.ndarray:
     """Tail effective sample size (the smaller of the 5 % and 95 % quantiles') of draws [..., chains, draws]."""
-    draws = np.asarray(draws, np.float64)
-    if draws.shape[-1] < FEWEST:
-        return np.full(draws.shape[:-2], np.nan)
     flat = draws.reshape(*draws.shape[:-2], -1)
     found = []
     for level in (0.05, 0.95):
