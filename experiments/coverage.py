@@ -8,8 +8,10 @@ score. Every law, the stack (what the command forecasts where no law is named; w
 the fitted shots) and three peers stand in one table. The second table leaves out the points of `COLLAPSED`, curves
 whose accuracy falls to nothing where the context window overflows.
 
-Priors, likelihood, discrepancy and sampler are the defaults of the library (single runs: see below); the stack's weights come from
-PSIS, without the command's handing over of poor k-hat to NUTS. The averaged curves: NUTS, 4 chains of 500 draws, no divergence and no poor diagnostic in 270 posteriors. Single runs: NUTS,
+Priors, likelihood, discrepancy and sampler are the defaults of the library (single runs: see below); the stack's weights come
+from PSIS, without the command's handing over of poor k-hat to NUTS.
+
+The averaged curves: NUTS, 4 chains of 500 draws, no divergence and no poor diagnostic in 270 posteriors. Single runs: NUTS,
 4 chains of 250 draws, for the three laws of the stack (20 of 1,404 posteriors were reported as poor and are in the table all
 the same), and importance-resampled Laplace approximations (`--method psis`) for the other two, an eighth of them with poor k-hat;
 the three parts were put together by `--merge`. With psis for all, the averaged curves' stack scores the same (before the change
