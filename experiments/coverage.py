@@ -90,6 +90,7 @@ import pandas as pd
 
 import iclbayes
 from iclbayes import posterior as bayes
+from iclbayes.files import InputError
 from iclbayes.posterior.scores import score_draws
 from iclbayes.runtime import use_compilation_cache
 
@@ -183,7 +184,7 @@ def bootstrap_power(curves, used, n=100, seed=0):
 
 
 def forecasts(curves, fraction, laws, options):
-    """Yields (name, draws [S, N])."""
+    """Yields (name, draws [S, N]); the stack only if all of its laws are asked for."""
     used = curves.within(fraction)
     posteriors = []
     for law in laws:
@@ -197,18 +198,16 @@ def forecasts(curves, fraction, laws, options):
         )
         posteriors.append(one)
         yield one.law.name, one.draws(curves, observation=True)
-    posteriors = [one for one in posteriors if one.law.name in bayes.STACK] or posteriors
-    scores = bayes.leave_future_out(
-        curves, [one.law for one in posteriors], fraction=fraction, **(options | {"method": "psis"})
-    )  # the command also hands poor k-hat to NUTS
-    elpd = scores[[one.law.name for one in posteriors]].to_numpy()
-    weights = bayes.stacking_weights(elpd)
-    print(
-        "  weights",
-        dict(zip([one.law.name for one in posteriors], weights.round(2), strict=True)),
-        flush=True,
-    )
-    yield "stacked", bayes.stacked_draws(posteriors, weights, curves, observation=True, most=1000)
+    if set(bayes.STACK) <= {one.law.name for one in posteriors}:
+        posteriors = [one for one in posteriors if one.law.name in bayes.STACK]
+        as_the_command = {"method": "psis", "max_k_hat": bayes.Sampling().max_k_hat}
+        scores = bayes.leave_future_out(
+            curves, [one.law for one in posteriors], fraction=fraction, **(options | as_the_command)
+        )
+        names = [one.law.name for one in posteriors]
+        weights = bayes.stacking_weights(scores[names].to_numpy())
+        print("  weights", dict(zip(names, weights.round(2), strict=True)), flush=True)
+        yield "stacked", bayes.stacked_draws(posteriors, weights, curves, observation=True, most=1000)
     yield "(power law, bootstrap)", bootstrap_power(curves, used)
     yield "(last value, binomial)", each_curve(curves, used, last_value)
     yield "(Gaussian process)", each_curve(curves, used, gaussian_process)
@@ -330,13 +329,34 @@ def report(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     return whole, text + kept.round(3).to_markdown(index=False) + "\n"
 
 
+def merge(paths) -> pd.DataFrame:
+    """Scored points of several files, each once.
+
+    Raises:
+      InputError: two files score a point by the same method differently.
+    """
+    table = pd.concat([pd.read_csv(path) for path in paths], ignore_index=True)
+    scores = ["in90", "in50", "crps", "log_score"]
+    key = [name for name in table if name not in scores]
+    table[scores] = table[scores].astype(float)
+    same = table.groupby(key, dropna=False)[scores]
+    twice = (same.transform("max") - same.transform("min")).gt(1e-9).any(axis=1)
+    if twice.any():
+        row = table[twice].iloc[0]
+        raise InputError(
+            f"--merge: the files disagree about {row['method']!r} of {row['curves']} curves at fraction {row['fraction']:g}; "
+            "leave out all but one of them"
+        )
+    return table.drop_duplicates(key).sort_values(["curves", "fraction"], kind="stable")
+
+
 def main(argv=None) -> pd.DataFrame:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("path", nargs="?", help="CSV of curves with n_test and n_correct")
     parser.add_argument(
         "--merge",
         nargs="+",
-        help="only: the tables of these files of scored points; the first that has a method counts",
+        help="only: the tables of these files of scored points",
     )
     parser.add_argument("--out", help="Markdown file of the tables")
     parser.add_argument("--points", help="CSV of all scored points")
@@ -344,7 +364,7 @@ def main(argv=None) -> pd.DataFrame:
     parser.add_argument("--fraction", nargs="+", type=float, default=(0.1, 0.2, 0.5))
     parser.add_argument("--curves", nargs="+", choices=("averaged", "runs"), default=("averaged", "runs"))
     parser.add_argument(
-        "--method", default="nuts", help="of the posteriors; the stack's weights always come from psis"
+        "--method", default="nuts", help="of the posteriors; the stack's weights are the command's"
     )
     parser.add_argument("--max-k-hat", type=float, default=np.inf, help="NUTS takes over above this")
     parser.add_argument("--draws", type=int, default=500, help="draws of each of four chains")
@@ -354,18 +374,7 @@ def main(argv=None) -> pd.DataFrame:
     parser.add_argument("--choose", action="store_true", help="only: the motion outside, chosen task by task")
     args = parser.parse_args(argv)
     if args.merge:
-        table = pd.concat([pd.read_csv(path) for path in args.merge], ignore_index=True)
-        key = [
-            "curves",
-            "fraction",
-            "model",
-            "task",
-            "selection",
-            *(["run"] if "run" in table else []),
-            "shots",
-            "method",
-        ]
-        return write(table.drop_duplicates(key).sort_values(["curves", "fraction"], kind="stable"), args)
+        return write(merge(args.merge), args)
     if args.path is None:
         parser.error("the file of curves is missing")
     if args.scatter:

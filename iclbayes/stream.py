@@ -163,7 +163,8 @@ def _chunks(
     """Data frames of about `chunk_rows` rows that end where a group ends, after the first `skip` rows.
 
     Where groups are shorter than that, the last is of half to three halves of it: a short one would be a shape of its own, whose
-    program takes more memory and time to compile than the rows are worth.
+    program takes more memory and time to compile than the rows are worth. (Half of a chunk may still be one, if it is too few
+    curves for the engine's largest shape.)
     """
     held: list[pd.DataFrame] = []
     ready: pd.DataFrame | None = None  # yielded once what follows it is known to be long enough

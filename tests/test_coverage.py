@@ -10,6 +10,9 @@ from conftest import ROOT
 sys.path.insert(0, str(ROOT / "experiments"))
 import coverage
 
+import iclbayes
+from iclbayes import posterior as bayes
+
 SHOTS = np.array([1, 2, 4, 7, 12, 20, 33, 55, 90, 150])
 
 
@@ -45,22 +48,50 @@ def test_scatter_leaves_out_what_overflowed():
     assert coverage.scatter(late)["mean"].max() < 0.1
 
 
+POINTS = pd.DataFrame(
+    {
+        "model": "m",
+        "shots": [10, 20],
+        "method": "power",
+        "fraction": 0.5,
+        "curves": "runs",
+        "crps": [0.1, 0.2],
+        "log_score": 1.0,
+        "in50": [True, False],
+        "in90": True,
+    }
+)
+
+
+def test_files_of_points_are_put_together_once(tmp_path):
+    POINTS.to_csv(tmp_path / "a.csv", index=False)
+    more = pd.concat([POINTS, POINTS.assign(method="logistic", crps=0.3)])
+    more.assign(run=np.nan).to_csv(tmp_path / "b.csv", index=False)  # of averaged curves, no run
+    whole = coverage.merge([tmp_path / "a.csv", tmp_path / "b.csv"])
+    assert whole.groupby("method")["crps"].sum().round(6).to_dict() == {"power": 0.3, "logistic": 0.6}
+    assert whole["in50"].mean() == 0.5
+    POINTS.assign(crps=0.1).to_csv(tmp_path / "c.csv", index=False)
+    with pytest.raises(iclbayes.InputError, match=r"disagree about 'power' of runs curves at fraction 0\.5"):
+        coverage.merge([tmp_path / "a.csv", tmp_path / "c.csv"])
+
+
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::iclbayes.posterior.PosteriorWarning")
 def test_the_table_has_every_method_and_scores_only_what_was_held_out(tmp_path, real_curves):
     frame = pd.read_csv(real_curves)
     small = frame[(frame["task"] == "trec") & (frame["selection"] == "random")]
     small = small[small["model"].isin(small["model"].unique()[:2])]
     small.to_csv(tmp_path / "curves.csv", index=False)
-    options = [tmp_path / "curves.csv", "--law", "power", "logistic", "--fraction", "0.5"]
+    options = [tmp_path / "curves.csv", "--law", *bayes.STACK, "--fraction", "0.5", "--method", "psis"]
     files = ["--out", tmp_path / "table.md", "--points", tmp_path / "points.csv"]
     whole = coverage.main([str(a) for a in (*options, "--curves", "averaged", *files)])
-    names = ["power", "logistic", "stacked", *(whole["method"][whole["method"].str.startswith("(")])]
-    assert list(whole["method"]) == names and len(names) == 6
+    names = [*bayes.STACK, "stacked", *(whole["method"][whole["method"].str.startswith("(")])]
+    assert list(whole["method"]) == names and len(names) == 7
     top = small.groupby("model")["shots"].transform("max")
     held = small[small["shots"] > 0.5 * top].groupby(["model", "shots"])
     assert (whole["points"] == held.ngroups).all()
     points = pd.read_csv(tmp_path / "points.csv")
-    assert len(points) == 6 * held.ngroups
+    assert len(points) == 7 * held.ngroups
     np.testing.assert_allclose(
         points[points["method"] == "stacked"]["crps"].mean(), whole.set_index("method")["crps"]["stacked"]
     )
@@ -68,6 +99,7 @@ def test_the_table_has_every_method_and_scores_only_what_was_held_out(tmp_path, 
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::iclbayes.posterior.PosteriorWarning")
 def test_the_motion_chosen_on_one_task_is_judged_on_the_other(real_curves):
     options = {"method": "psis", "max_k_hat": np.inf, "n_draws": 100}
     mean, table = coverage.choose(real_curves, ["averaged"], [0.5], ["logistic"], options)

@@ -49,15 +49,33 @@ def test_binned_points_are_weighted_means():
     assert np.isfinite(np.stack(jax.tree.leaves(found[:3]))).all()
 
 
-def test_a_large_batch_gives_what_small_ones_give():
-    """Chunks of 2,048 fits, their points in blocks, and the padded rest, against chunks of 128."""
+@pytest.mark.parametrize(
+    ("batch", "shape", "workers", "devices", "size"),
+    [
+        (2048, (1, LONG), 2, 1, 1024),
+        (2047, (1, LONG), 2, 1, 512),
+        (10_000, (1, LONG), 16, 1, 512),  # no core without work
+        (10_000, (1, LONG), 1, 1, 1024),  # a GPU, too
+        (10_000, (8, 64), 2, 1, 512),  # joint groups: their matrices
+        (10_000, (1, 2048), 2, 1, 512),
+        (10_000, (1, LONG), 1, 8, 4096),
+        (40, (1, LONG), 64, 1, 8),
+        (1, (1, LONG), 2, 1, 1),
+    ],
+)
+def test_chunks_are_as_large_as_leaves_every_core_one(batch, shape, workers, devices, size):
+    assert execute._chunk_size(batch, shape, workers, devices) == size
+
+
+def test_a_large_batch_gives_what_small_ones_give(monkeypatch):
+    """Chunks of 1,024 fits, their points in blocks, and the padded rest, against chunks of 128."""
+    monkeypatch.setattr(execute, "cores", lambda: 2)
     rng = np.random.default_rng(3)
     n = np.arange(LONG)
-    rate, middle = rng.uniform(0.05, 0.5, (4100, 1)), rng.uniform(10, 80, (4100, 1))
-    prob = 0.1 + 0.8 / (1 + np.exp(-rate * (n - middle))) + 0.01 * rng.standard_normal((4100, LONG))
-    assert execute._chunk_size(4100, LONG, 1) == 2048 and execute._chunk_size(4100, 5 * 256, 1) == 512
+    rate, middle = rng.uniform(0.05, 0.5, (2100, 1)), rng.uniform(10, 80, (2100, 1))
+    prob = 0.1 + 0.8 / (1 + np.exp(-rate * (n - middle))) + 0.01 * rng.standard_normal((2100, LONG))
     whole = iclbayes.fit(iclbayes.Curves.from_arrays(n, np.clip(prob, 0, 1)), "logistic")
-    for part in (slice(0, 300), slice(1900, 2200), slice(3800, 4100)):
+    for part in (slice(0, 300), slice(900, 1200), slice(1800, 2100)):
         few = iclbayes.fit(iclbayes.Curves.from_arrays(n, np.clip(prob[part], 0, 1)), "logistic")
         losses = [fits.diagnostics()["loss"].to_numpy() for fits in (whole, few)]
         ratio = losses[0][part] / losses[1]

@@ -279,6 +279,7 @@ def test_diagnostics_are_those_of_arviz():
     assert np.isfinite(diagnostics.ess_bulk(chains[..., :6])).all()
     energy = RNG.normal(size=(4, 300)).cumsum(1)
     np.testing.assert_allclose(diagnostics.e_bfmi(energy), az.bfmi(energy), rtol=1e-2)
+    assert np.isnan(diagnostics.e_bfmi(energy[:, :1])).all()
 
 
 def test_the_mode_of_a_known_density_and_its_curvature():

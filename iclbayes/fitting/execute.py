@@ -1,13 +1,12 @@
 """Running fits on the hardware at hand: precision, few shapes, threads, devices, hosts.
 
-A data set of any size is cut into chunks of 8, 32, 128, 512 or (short curves) 2,048 fits, padded with fits of weight 0 (they
-end at once), so that a law compiles once per bucket of points. On a CPU the chunks run in as many threads as there are cores,
-because XLA runs one such loop on one core; on several devices each chunk is sharded over a mesh of all local devices, each
+A data set of any size is cut into chunks of 8, 32, 128, 512 or (single short curves) 1,024 fits, padded with fits of weight 0
+(they end at once), so that a law compiles once per bucket of points. On a CPU the chunks run in as many threads as there are
+cores, because XLA runs one such loop on one core; on several devices each chunk is sharded over a mesh of all local devices, each
 running its own loop; after `jax.distributed.initialize()` the hosts take the chunks in turn and gather the results.
 """
 
 import contextlib
-import math
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -23,8 +22,8 @@ from jax.sharding import PartitionSpec as P
 from .engine import FitResult, fit_batch
 from .objective import Problem
 
-CHUNKS = (8, 32, 128, 512, 2048)
-LONG = 512  # points of a fit above which the largest chunk is left out: its memory, and nothing to gain
+CHUNKS = (8, 32, 128, 512)
+LARGE, SHORT = 1024, 512  # fits of a chunk, where each is a single curve of at most so many points
 _compiled: dict = {}
 _lock = threading.Lock()
 _building: dict = {}
@@ -62,7 +61,8 @@ def run(
     """
     batch = prob.shape[0]
     devices = jax.local_devices()
-    size = _chunk_size(batch, math.prod(prob.shape[1:]), len(devices))
+    workers = cores() if devices[0].platform == "cpu" and len(devices) == 1 else 1
+    size = _chunk_size(batch, prob.shape[1:], workers, len(devices))
     arrays = [np.asarray(a, dtype) for a in (shots, prob, weight)]
     starts = list(range(0, batch, size))
     mine = starts[jax.process_index() :: jax.process_count()]
@@ -76,7 +76,6 @@ def run(
         on_done(stop - start)
         return jax.tree.map(lambda a: np.asarray(a)[: stop - start], result)
 
-    workers = cores() if devices[0].platform == "cpu" and len(devices) == 1 else 1
     if workers > 1 and len(mine) > 1:
         with ThreadPoolExecutor(workers) as pool:
             parts = list(pool.map(one, mine))
@@ -89,13 +88,19 @@ def run(
     return jax.tree.map(lambda *a: np.concatenate(a), *parts)
 
 
-def _chunk_size(batch: int, n_points: int, n_devices: int) -> int:
-    """The largest chunk of which there are at least two, so that two cores have work; a multiple of the devices."""
-    sizes = CHUNKS if n_points <= LONG else CHUNKS[:-1]
+def _chunk_size(batch: int, shape: tuple[int, int], workers: int, n_devices: int) -> int:
+    """The largest chunk of which every worker gets one, at least two in all; on several devices a multiple of their number.
+
+    The queue of a chunk's starts ends with few of them left, so large chunks waste less. Of joint groups the matrices of all
+    starts would need gigabytes, of long curves the points, and they gain nothing.
+    """
     if n_devices > 1:
-        return max(n_devices * sizes[0], min(sizes[-1] * n_devices, _round_up(batch, n_devices * sizes[0])))
+        smallest, largest = n_devices * CHUNKS[0], n_devices * CHUNKS[-1]
+        return max(smallest, min(largest, _round_up(batch, smallest)))
+    n_curves, n_points = shape
+    sizes = (*CHUNKS, LARGE) if n_curves == 1 and n_points <= SHORT else CHUNKS
     for size in reversed(sizes):
-        if batch >= 2 * size * jax.process_count():
+        if batch >= max(2, workers) * size * jax.process_count():
             return size
     return sizes[0] if batch > 1 else 1
 

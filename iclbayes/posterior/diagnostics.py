@@ -104,7 +104,9 @@ def ess_tail(draws: np.ndarray) -> np.ndarray:
 
 
 def e_bfmi(energy: np.ndarray) -> np.ndarray:
-    """Estimated Bayesian fraction of missing information per chain, energy [..., draws]; below 0.2 is poor."""
+    """Estimated Bayesian fraction of missing information per chain, energy [..., draws]; below 0.2 is poor; NaN for one draw."""
+    if energy.shape[-1] < 2:
+        return np.full(energy.shape[:-1], np.nan)
     change = np.diff(energy, axis=-1) ** 2
     with np.errstate(invalid="ignore", divide="ignore"):
         return change.mean(-1) / energy.var(-1)

@@ -102,7 +102,8 @@ def infer(
     at = coordinates.fit(draws[todo], worth[todo], laplace_covariance[todo])
     target = np.full(n_units, sampling.target_accept)
     thin = np.ones(n_units, int)
-    for attempt in range(sampling.retries + 1):
+    retries = sampling.retries if sampling.n_draws >= diagnostics.FEWEST else 0  # of fewer, nothing is known
+    for attempt in range(retries + 1):
         report = on_done if attempt == 0 else lambda n: None
         for length in np.unique(thin[todo]):  # 1 in the first attempt
             now = todo[thin[todo] == length]
