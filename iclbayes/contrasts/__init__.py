@@ -1,0 +1,23 @@
+"""Base against instruct, before against after: which parameters of a Bayesian law moved, with uncertainty.
+
+Everything here works on draws of the parameters: those of a `Posterior`, or, with `NormalDraws`, those of the normal
+approximation around a point fit, whose covariance is the fit's (JᵀWJ)⁻¹ σ̂² on the raw (unconstrained) parameters.
+
+A point fit's covariance is that of a linear law, and badly short where the points hardly tell two parameters apart. For point
+fits, whether a parameter moved is therefore judged by `sharing_tests`: what the fit loses when both sides have it in common.
+
+Shifts are on unconstrained scales, ln for the efficiency K and the spread s, logit for ρ, γ and β, so that a shift of 0.3 is a
+factor of 1.35 of K or of odds wherever it happens.
+"""
+
+from .draws import Draws as Draws
+from .draws import NormalDraws as NormalDraws
+from .draws import parameter_table as parameter_table
+from .draws import posterior_table as posterior_table
+from .draws import reach_table as reach_table
+from .draws import source_params as source_params
+from .pairs import concatenate as concatenate
+from .pairs import paired_groups as paired_groups
+from .sharing import sharing_tests as sharing_tests
+from .shifts import contrast as contrast
+from .shifts import holm as holm

@@ -1,0 +1,80 @@
+"""Curves side by side: groups that differ in one column only, and what both have."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from ..curves import Curves
+from ..files import InputError
+
+
+def paired_groups(
+    curves: Curves, pairs: Sequence[tuple[str, str]], column: str = "model"
+) -> list[tuple[int, int, tuple[str, str]]]:
+    """Groups (before, after, names) that differ only in `column`, for every pair of its values.
+
+    Raises:
+      InputError: no such column or value, or two values that share no other condition.
+    """
+    keys = curves.keys
+    if column not in keys:
+        raise InputError(
+            f"pairs are values of {column!r}, which is not among the group columns ({', '.join(keys)})"
+        )
+    rest = [name for name in keys if name != column]
+    found = []
+    for before, after in pairs:
+        for name in (before, after):
+            if name not in set(keys[column].astype(str)):
+                known = ", ".join(map(str, keys[column].drop_duplicates()))
+                raise InputError(f"no {column} {name!r} in the curves; there are {known}")
+        if before == after:
+            raise InputError(f"{column} {before!r} is paired with itself; name two")
+        label = keys[column].astype(str)
+        places = {tuple(keys.loc[i, rest]): i for i in np.flatnonzero(label == before)}
+        matched = [
+            (places[tuple(keys.loc[i, rest])], int(i), (before, after))
+            for i in np.flatnonzero(label == after)
+            if tuple(keys.loc[i, rest]) in places
+        ]
+        if not matched:
+            raise InputError(f"{before!r} and {after!r} have no {' and '.join(rest) or 'curves'} in common")
+        if any(not common_sources(curves, a, b) for a, b, _ in matched):
+            raise InputError(f"{before!r} and {after!r} have no source in common; check the source column")
+        found += matched
+    return found
+
+
+def concatenate(parts: Sequence[Curves], keys: pd.DataFrame) -> Curves:
+    """Curves one after the other, with `keys` for all their groups; groups with equal keys stay apart (see `regroup`)."""
+    arrays = {
+        name: np.concatenate([getattr(part, name) for part in parts])
+        for name in ("source", "shots", "prob", "weight", "stderr", "n_correct", "n_test")
+    }
+    sizes = np.concatenate([np.diff(part.start) for part in parts])
+    before = np.cumsum([0] + [part.n_groups for part in parts])
+    group = np.concatenate([part.group + n for part, n in zip(parts, before, strict=False)])
+    return Curves(keys=keys.reset_index(drop=True), group=group, start=np.r_[0, np.cumsum(sizes)], **arrays)
+
+
+def only(curves: Curves, group: int, sources: Sequence) -> Curves:
+    """One group with these of its sources, in their order."""
+    one = curves.select(np.array([group]))
+    at = [list(one.source).index(source) for source in sources]
+    take = np.concatenate([np.arange(one.start[c], one.start[c + 1]) for c in at])
+    names = ("shots", "prob", "weight", "stderr", "n_correct", "n_test")
+    return dataclasses.replace(
+        one,
+        group=np.zeros(len(at), int),
+        source=one.source[at],
+        start=np.r_[0, np.cumsum(np.diff(one.start)[at])],
+        **{name: getattr(one, name)[take] for name in names},
+    )
+
+
+def common_sources(curves: Curves, a: int, b: int) -> list:
+    """Sources of group b that group a has too."""
+    mine = set(curves.source[curves.group == a])
+    return [source for source in curves.source[curves.group == b] if source in mine]

@@ -1,0 +1,122 @@
+"""Tests of point fits: what is lost if before and after have a parameter in common."""
+
+import dataclasses
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from ..curves import Curves
+from ..files import InputError
+from ..fits import fit
+from ..fitting import execute
+from ..laws import Law, Scoring, bayesian_scoring, get
+from .draws import PARAMETERS
+from .pairs import common_sources, concatenate, only, paired_groups
+
+
+@dataclasses.dataclass(frozen=True)
+class _BetaAlone(Law):
+    """The scoring law or its heterogeneous kin with β as a raw parameter of its own, so that it can be shared without γ.
+
+    Raw: beta = logit β, gamma = logit((γ − β)/(1 − β)); the others as in `base`.
+    """
+
+    base: Law = bayesian_scoring
+
+    param_names = property(lambda self: self.base.param_names)
+    per_source = property(lambda self: self.base.per_source)
+    ridge = property(lambda self: self.base.ridge)
+    needs: ClassVar[dict] = {}
+
+    @property
+    def ridge_at(self):
+        return {name: at for name, at in self.base.ridge_at.items() if name not in ("gamma", "beta")}
+
+    def _raw(self, raw):
+        """Raw parameters of `base`."""
+        rise = jax.nn.log_sigmoid(raw["gamma"])
+        log_gamma = jnp.logaddexp(jax.nn.log_sigmoid(raw["beta"]), jax.nn.log_sigmoid(-raw["beta"]) + rise)
+        log_rest = jax.nn.log_sigmoid(-raw["beta"]) + jax.nn.log_sigmoid(-raw["gamma"])  # ln(1 − γ)
+        return raw | {"gamma": log_gamma - log_rest, "beta": raw["beta"] - rise}
+
+    def raw_shapes(self, n_curves, background):
+        return self.base.raw_shapes(n_curves, background)
+
+    def constrain(self, raw):
+        return self.base.constrain(self._raw(raw))
+
+    def local(self, raw):
+        return self.base.local(self._raw(raw))
+
+    def point_and_jacobian(self, q, x):
+        return self.base.point_and_jacobian(q, x)
+
+    def guess(self, x, y, w, n_starts, key, background):
+        raw = self.base.guess(x, y, w, n_starts, key, background)
+        log_beta = jax.nn.log_sigmoid(raw["gamma"]) + jax.nn.log_sigmoid(raw["beta"])
+        gamma = raw["gamma"] + jax.nn.log_sigmoid(-raw["beta"])
+        return raw | {"gamma": gamma, "beta": log_beta - jnp.log1p(-jnp.exp(log_beta))}
+
+
+def sharing_tests(
+    curves: Curves, law: str | Law, pairs: Sequence[tuple[str, str]], *, column: str = "model", **options
+) -> pd.DataFrame:
+    """For every pair and condition: how much worse is the law if before and after have one parameter in common?
+
+    F = (ΔSSE / ΔP) / (SSE_free / (N − P_free)), of least-squares fits to both sides at once. Fitting again what the shared
+    parameter leaves free, it sees trade-offs between parameters that a standard error does not.
+
+    Args:
+      curves, pairs, column: as for `contrast`.
+      law: the scoring or the heterogeneous law, or one of their log readings.
+      **options: of `iclbayes.fit`.
+
+    Returns:
+      A row per pair, condition and parameter: pair (number), parameter, f, p_value. Points of one prompt are correlated, so
+      p_value is somewhat too small for curves from few prompts. NaN without spare points.
+    """
+    law = get(law)
+    if not isinstance(law, Scoring):
+        raise InputError(
+            f"point fits of the law {law.name} cannot be contrasted; take posteriors, or bayesian_scoring"
+        )
+    parts, rows = [], []
+    for number, (a, b, _) in enumerate(paired_groups(curves, pairs, column)):
+        common = common_sources(curves, a, b)
+        for role, group in enumerate((a, b)):
+            parts.append(only(curves, group, common))
+            rows.append((number, role))
+    both = concatenate(parts, pd.DataFrame(rows, columns=["pair", "role"]))
+    n_pairs = len(rows) // 2
+
+    alone = _BetaAlone(f"{law.name}_beta", law.log_shots, law.shot_offset, base=law)
+
+    def judged(name):
+        share = {"share": (name,), "across": "role"} if name else {}
+        fits = fit(both, alone if name == "beta" else law, **share, **options)
+        weight = both.weight > 0
+        pair = both.keys["pair"].to_numpy()[both.group[both.point_curve()]][weight]
+        residual = (fits.predict(both) - both.prob)[weight]
+        n_params = np.zeros(n_pairs)
+        for block in fits.blocks:
+            np.add.at(n_params, both.keys["pair"].to_numpy()[block.groups[:, 0]], block.problem.size)
+        return np.bincount(pair, residual**2, n_pairs), n_params, np.bincount(pair, minlength=n_pairs)
+
+    names = [name for name in PARAMETERS if name in law.param_names]
+    with ThreadPoolExecutor(min(execute.cores(), len(names) + 1)) as pool:  # compilation runs on one core
+        (free, n_free, n_points), *shared = pool.map(judged, ["", *names])
+    tables = []
+    for name, (sse, n_params, _) in zip(names, shared, strict=True):
+        spare, gained = n_points - n_free, n_free - n_params
+        with np.errstate(divide="ignore", invalid="ignore"):
+            f = np.maximum(sse - free, 0.0) / gained / (free / spare)
+            known = (spare > 0) & (gained > 0) & np.isfinite(f)
+            p = np.where(known, stats.f.sf(f, np.maximum(gained, 1), np.maximum(spare, 1)), np.nan)
+        tables.append(pd.DataFrame({"pair": np.arange(n_pairs), "parameter": name, "f": f, "p_value": p}))
+    return pd.concat(tables, ignore_index=True)
