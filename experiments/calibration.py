@@ -151,7 +151,7 @@ def report(table: pd.DataFrame) -> str:
             f"{table.groupby(['law', 'likelihood', 'discrepancy']).ngroups} cells, {n} quantities. Smallest p-value "
             f"{table.p.min():.2g}, expected of that many right ones about {1 / n:.2g}. Below 0.05 are "
             f"{(table.p < 0.05).mean():.1%} of the right and {(table.p_squeezed < 0.05).mean():.0%} of the squeezed ones; "
-            f"variance of the normal scores, median over quantities: {table.variance.median():.3f} "
+            f"mean square of the normal scores, median over quantities: {table.variance.median():.3f} "
             f"(squeezed: {table.variance_squeezed.median():.2f}).",
         ]
     )

@@ -201,11 +201,8 @@ def forecasts(curves, fraction, laws, options):
     if set(bayes.STACK) <= {one.law.name for one in posteriors}:
         posteriors = [one for one in posteriors if one.law.name in bayes.STACK]
         as_the_command = {"method": "psis", "max_k_hat": bayes.Sampling().max_k_hat}
-        scores = bayes.leave_future_out(
-            curves, [one.law for one in posteriors], fraction=fraction, **(options | as_the_command)
-        )
         names = [one.law.name for one in posteriors]
-        weights = bayes.stacking_weights(scores[names].to_numpy())
+        weights = bayes.forecast_weights(curves, names, fraction=fraction, **(options | as_the_command))
         print("  weights", dict(zip(names, weights.round(2), strict=True)), flush=True)
         yield "stacked", bayes.stacked_draws(posteriors, weights, curves, observation=True, most=1000)
     yield "(power law, bootstrap)", bootstrap_power(curves, used)
@@ -280,8 +277,8 @@ def choose(path, kinds, fractions, laws, options) -> tuple[pd.DataFrame, pd.Data
     """The motion outside the fitted shots, chosen on one task by its log score and judged on the other.
 
     Returns:
-      (scores of every candidate by task, a row per task left out: what the other task chooses, and how it and the Wiener process
-      of the same posterior, α = 2 and c = 1, score on the task left out).
+      (scores of every candidate by task; three rows per task left out: how what the other task chooses, the default, and the
+      Wiener process, α = 2 and c = 1, of the same posterior score on it).
     """
     tables = []
     for kind in kinds:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import tyro
 
-from .files import InputError, atomic_path
+from .files import InputError, atomic_path, check_place
 
 Repeated = tyro.conf.UseAppendAction[tuple[str, ...]]
 STREAM_BYTES = 128 * 2**20  # files above this are fitted in chunks
@@ -78,7 +78,7 @@ class Fit:
             from .plots import check_suffix
 
             check_suffix(self.plot)
-            _check_folder(self.plot)
+            check_place(self.plot)
         laws = self.law or ("bayesian_scoring",)
         from .laws import get
 
@@ -188,7 +188,7 @@ class Compare:
         _check_table_path(self.out)
         if self.plot is not None:
             plots.check_suffix(self.plot)
-            _check_folder(self.plot)
+            check_place(self.plot)
         if self.style not in comparing.FORMATS:
             raise InputError(
                 f"unknown table style {self.style!r}: choose one of {', '.join(comparing.FORMATS)}"
@@ -282,12 +282,7 @@ def _summary(fits) -> str:
 def _check_table_path(path: Path) -> None:
     if path.suffix not in (".csv", ".parquet"):
         raise InputError(f"{path}: tables are written as .csv or .parquet; change the ending")
-    _check_folder(path)
-
-
-def _check_folder(path: Path) -> None:
-    if not path.resolve().parent.is_dir():
-        raise InputError(f"{path}: there is no folder {path.parent}; make it first or choose another place")
+    check_place(path)
 
 
 def _write_table(frame, path: Path) -> None:

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,17 @@ class InputError(ValueError):
     """A mistake in what the user gave: one line saying what is wrong, where, and what to do about it."""
 
 
+def check_place(path: str | os.PathLike, suffixes: Sequence[str] = ()) -> None:
+    """Raises InputError unless a file could be written there and, where `suffixes` are given, its name ends with one of them."""
+    path = Path(path)
+    if suffixes and path.suffix not in suffixes:
+        raise InputError(f"{path}: is written as {' or '.join(suffixes)}; change the ending")
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; name a file")
+    if not path.resolve().parent.is_dir():
+        raise InputError(f"{path}: there is no folder {path.parent}; make it first or choose another place")
+
+
 @contextlib.contextmanager
 def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     """Yields a temporary path beside `path` with the same suffix; renames it to `path` if the block succeeds.
@@ -22,9 +33,10 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     If the block raises, the temporary file is removed and `path` is left as it was.
 
     Raises:
-      InputError: the folder of `path` does not exist or cannot be written.
+      InputError: the folder of `path` does not exist or cannot be written, or `path` is a folder itself.
     """
     path = Path(path)
+    check_place(path)
     try:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
     except OSError as error:

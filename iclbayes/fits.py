@@ -367,6 +367,8 @@ def fit(
         if not 0 < fraction <= 1:
             raise InputError(f"fraction {fraction} is not in (0, 1]")
         curves = curves.with_weight(np.where(curves.within(fraction), curves.weight, 0.0))
+    if curves.n_groups == 0:
+        raise InputError("there are no curves to fit")
     check_points(curves, fraction)
     across = (across,) if isinstance(across, str) else tuple(across)
     blocks = []

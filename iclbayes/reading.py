@@ -25,7 +25,8 @@ def read_curves(
     Columns: `shots`; one of `prob`, the pair `n_correct` and `n_test`, `accuracy` (with `n_test` it becomes counts), or
     `nll` (nats; prob = exp(−nll)); optionally `stderr` (of the probability) and `weight`. Where several values are there,
     the first in this order is used unless `value` names one. Rows that repeat the same group, source and shots are averaged
-    with their weights: the column `weight`, else `n_test` of counts, else 1/stderr², else equal weights.
+    with their weights: the column `weight`, else `n_test` of counts, else 1/stderr², else equal weights; their standard error
+    comes from `stderr`, else from how far they differ (unknown where they agree).
 
     Args:
       path: a `.csv` (also `.csv.gz`) or `.parquet` file.
@@ -51,7 +52,9 @@ def read_table(path: Path) -> pd.DataFrame:
         frame = (
             pd.read_parquet(path)
             if path.suffix == ".parquet"
-            else pd.read_csv(path, float_precision="round_trip")
+            else pd.read_csv(
+                path, float_precision="round_trip", low_memory=False
+            )  # else types may change on the way
         )
     except pd.errors.EmptyDataError:
         raise InputError(f"{path}: the file is empty; it needs a header and at least one row") from None
@@ -133,7 +136,8 @@ def curves_from_frame(
     known = total(np.isfinite(stderr) * 1.0) == repeats
     combined = np.sqrt(total(share**2 * np.nan_to_num(stderr) ** 2)) / safe
     between = np.sqrt(spread / np.maximum(repeats - 1, 1))
-    stderr = np.where(known, combined, np.where(repeats > 1, between, np.nan))
+    between[between == 0] = np.nan  # a single row, or rows that agree, tell nothing of the error
+    stderr = np.where(known, combined, between)
     starts = np.flatnonzero(new_curve)
     point_start = np.searchsorted(first, starts)
     return Curves(

@@ -149,6 +149,22 @@ def test_a_stream_keeps_the_chunk_before_a_row_that_cannot_be_read(tmp_path):
     assert seen == [64]
 
 
+def test_labels_of_a_stream_keep_their_text_unless_all_are_numbers(tmp_path):
+    frame = table(n_models=4)
+    options = {"group_by": ["model"], "source": "source", "chunk_rows": 40}
+    for names, kept in (
+        (["001", "002", "003", "00a"], ["001", "002", "003", "00a"]),
+        (["7", "8", "9", "10"], [7, 8, 9, 10]),
+    ):
+        labels = dict(zip(frame["model"].unique(), names, strict=True))
+        frame.assign(model=frame["model"].map(labels)).to_csv(tmp_path / "named.csv", index=False)
+        for suffix in ("csv", "parquet"):
+            out = tmp_path / f"named.{suffix}.{suffix}"
+            stream.fit_stream(tmp_path / "named.csv", out, ["power"], **options)
+            found = pd.read_parquet(out) if suffix == "parquet" else pd.read_csv(out)
+            assert list(found["model"].unique()) == kept
+
+
 def test_stream_refuses_scattered_groups_and_names_rows(tmp_path):
     frame = table(n_models=3)
     frame.sample(frac=1.0, random_state=0).to_csv(tmp_path / "mixed.csv", index=False)

@@ -97,6 +97,18 @@ def test_bad_files_are_named(tmp_path):
         iclbayes.curves_from_frame(frame(), group_by=["size"])
 
 
+def test_labels_are_read_alike_from_the_first_row_to_the_last(tmp_path):
+    lines = [f"{i},{n},0.5" for i in range(100_000) for n in range(2)] + ["x,0,0.5"]
+    (tmp_path / "long.csv").write_text("\n".join(["model,shots,prob", *lines]))
+    curves = iclbayes.read_curves(tmp_path / "long.csv", group_by=["model"])
+    assert curves.n_groups == 100_001 and curves.keys["model"].iloc[-1] == "x"
+
+
+def test_rows_that_agree_say_nothing_of_their_error():
+    frame = pd.DataFrame({"shots": [0, 0, 5, 5], "accuracy": [0.0, 0.0, 0.4, 0.6]})
+    np.testing.assert_allclose(iclbayes.curves_from_frame(frame).stderr, [np.nan, 0.1])
+
+
 def test_buckets_pad_with_weight_zero_and_cover_every_curve():
     rng = np.random.default_rng(0)
     rows = []

@@ -59,12 +59,28 @@ def test_binned_points_are_weighted_means():
         (10_000, (8, 64), 2, 1, 512),  # joint groups: their matrices
         (10_000, (1, 2048), 2, 1, 512),
         (10_000, (1, LONG), 1, 8, 4096),
+        (4_096, (1, LONG), 2, (8, 2), 2048),  # two hosts: one chunk each
+        (4_096, (1, LONG), 2, (1, 2), 1024),
         (40, (1, LONG), 64, 1, 8),
         (1, (1, LONG), 2, 1, 1),
     ],
 )
 def test_chunks_are_as_large_as_leaves_every_core_one(batch, shape, workers, devices, size):
-    assert execute._chunk_size(batch, shape, workers, devices) == size
+    devices, hosts = devices if isinstance(devices, tuple) else (devices, 1)
+    assert execute._chunk_size(batch, shape, workers, devices, hosts) == size
+
+
+def test_hosts_with_other_cores_cut_alike(monkeypatch):
+    """Every host has to know the chunks of all; only who runs how many at once is its own affair."""
+    seen = []
+    monkeypatch.setattr(execute, "_chunk_size", lambda *a: seen.append(a) or 8)
+    monkeypatch.setattr(execute, "_gather", lambda parts, *rest: parts[0])
+    monkeypatch.setattr(execute, "_devices_of_each_host", lambda: 1)
+    monkeypatch.setattr(execute.jax, "process_count", lambda: 2)
+    for cores in (2, 16):
+        monkeypatch.setattr(execute, "cores", lambda n=cores: n)
+        iclbayes.fit(iclbayes.Curves.from_arrays(np.arange(8), np.full((16, 8), 0.5)), "power", max_steps=1)
+    assert seen[0] == seen[1]
 
 
 def test_a_large_batch_gives_what_small_ones_give(monkeypatch):

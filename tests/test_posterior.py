@@ -1,5 +1,7 @@
 """Posteriors end to end: a closed form, answers, exchange, bad input."""
 
+import dataclasses
+
 import arviz as az
 import numpy as np
 import numpyro.distributions as dist
@@ -10,7 +12,7 @@ from scipy import stats
 
 import iclbayes
 from iclbayes import InputError, posterior
-from iclbayes.posterior import batching, sample
+from iclbayes.posterior import batching, inference, sample
 
 LAW = Constant()
 COUNTS = np.array([[3, 5, 4, 2], [18, 16, 19, 20], [9, 11, 10, 8]])  # of 20
@@ -150,12 +152,75 @@ def test_fewer_points_than_parameters_leave_the_prior_to_speak():
         ({"fraction": 2.0}, "fraction 2.0"),
         ({"n_walkers": 3}, "unknown option 'n_walkers'"),
         ({"n_draws": 0}, "must be at least 1"),
+        ({"retries": -1}, "retries -1 is negative"),
+        ({"seed": -1}, "seed -1 is negative"),
+        ({"discrepancy": "drift"}, "unknown discrepancy 'drift'"),
     ],
 )
 def test_mistakes_are_named(change, message):
     arguments = {"law": LAW, **OPTIONS} | change
     with pytest.raises(InputError, match=message):
         posterior.posterior(count_curves(COUNTS, 20), **arguments)
+
+
+def test_group_columns_are_kept_or_refused():
+    curves = count_curves(COUNTS, 20)
+    by_source = dataclasses.replace(curves, keys=pd.DataFrame({"source": ["x", "y", "z"]}))
+    one = posterior.posterior(by_source, LAW, method="laplace", **OPTIONS)
+    for frame in (one.forecast([1.0]), one.reach_table(0.5), one.diagnostics(), posterior.loo(one)):
+        assert list(frame["source"].unique()) == ["x", "y", "z"]
+    for name in ("level", "method", "ok"):
+        taken = dataclasses.replace(curves, keys=pd.DataFrame({name: [1, 2, 3]}))
+        with pytest.raises(InputError, match=f"column '{name}' has a meaning"):
+            posterior.posterior(taken, LAW, **OPTIONS)
+
+
+@pytest.mark.filterwarnings("ignore::iclbayes.posterior.PosteriorWarning")  # two points, three parameters
+def test_what_is_left_out_of_a_forecast_is_its_later_part_in_any_order():
+    shots = np.array([64, 2, 16, 8, 1, 32])
+    p = np.array([[0.9, 0.3, 0.7, 0.5, 0.2, 0.8]])
+    curves = iclbayes.Curves.from_arrays(shots, p, n_test=np.full((1, 6), 50))
+    scores = posterior.leave_future_out(curves, ["power"], method="laplace")
+    assert sorted(scores["shots"]) == [16, 32, 64]
+    fitted = posterior.leave_future_out(curves, ["power"], fraction=0.25, method="laplace")
+    assert sorted(fitted["shots"]) == [8, 16]
+
+
+def test_one_point_weighs_all_laws_alike_and_reaches_a_level_some_day():
+    curves = iclbayes.Curves.from_arrays([0], np.array([[0.3]]), n_test=np.array([[50]]))
+    with pytest.warns(posterior.PosteriorWarning, match="all weigh the same"):
+        weights = posterior.forecast_weights(curves, ["power", "logistic"])
+    np.testing.assert_array_equal(weights, [0.5, 0.5])
+    with pytest.warns(posterior.PosteriorWarning, match="prior speaks"):
+        one = posterior.posterior(curves, "logistic", method="laplace")
+    assert 0 < one.reach_table(0.5)["p_never"][0] < 1
+
+
+def test_energies_are_judged_before_they_are_thinned(monkeypatch):
+    """Thinned energies look more independent than they were: a chain twice as long must not pass by that alone."""
+    seen = []
+
+    def watch(energy):
+        seen.append(energy.shape[-1])
+        return np.full(energy.shape[:-1], 0.1 if len(seen) < 3 else 1.0)
+
+    monkeypatch.setattr(inference.diagnostics, "e_bfmi", watch)
+    monkeypatch.setattr(inference.diagnostics, "MAX_RHAT", 0.0)  # so that chains are made longer
+    with pytest.warns(posterior.PosteriorWarning, match="R-hat"):
+        one = posterior.posterior(count_curves(COUNTS, 20), LAW, n_draws=100, retries=1, **OPTIONS)
+    assert seen == [100, 200] and one.blocks[0].energy.shape == (3, 4, 100)
+    assert (one.diagnostics()["e_bfmi"] == 0.1).all()
+
+
+def test_too_few_draws_for_the_diagnostics_are_not_drawn_again(monkeypatch):
+    calls = []
+    real = inference._nuts
+    monkeypatch.setattr(inference, "_nuts", lambda *a: calls.append(1) or real(*a))
+    monkeypatch.setattr(inference.diagnostics, "MAX_RHAT", 2.0)
+    for few in ({"n_draws": 5}, {"n_draws": 50, "n_chains": 2}):  # no R-hat; no ESS of 200
+        with pytest.warns(posterior.PosteriorWarning, match="poor diagnostics"):
+            posterior.posterior(count_curves(COUNTS, 20), LAW, **few, **OPTIONS)
+    assert len(calls) == 2
 
 
 def test_data_that_a_likelihood_cannot_take_are_refused():
@@ -223,6 +288,47 @@ def test_command_writes_what_it_promises(tmp_path):
     assert reach["q05"] < exact_reach < reach["q95"]
     assert (tmp_path / "bands.png").read_bytes()[:4] == b"\x89PNG"
     assert set(posterior.read_netcdf(tmp_path / "posterior.nc").groups()) >= {"posterior", "log_likelihood"}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"plot": "bands.xyz"}, "figures are written as"),
+        ({"plot": "none/bands.png"}, "there is no folder"),
+        ({"forecast": "f.parquet"}, "let --forecast end with .csv"),
+        ({"forecast": "folder.csv"}, "is a folder"),
+        ({"out": "none/p.nc"}, "there is no folder"),
+    ],
+)
+def test_outputs_are_checked_before_anything_is_sampled(tmp_path, change, message):
+    from iclbayes.posterior.commands import PosteriorCommand
+
+    (tmp_path / "folder.csv").mkdir()
+    pd.DataFrame({"shots": [0, 1], "prob": [0.1, 0.4]}).to_csv(tmp_path / "curves.csv", index=False)
+    outputs = {"out": tmp_path / "p.nc", "forecast": tmp_path / "f.csv"}
+    outputs |= {name: tmp_path / value for name, value in change.items()}
+    with pytest.raises(InputError, match=message):
+        PosteriorCommand(curves=tmp_path / "curves.csv", **outputs).run()
+    assert {p.name for p in tmp_path.iterdir()} == {"folder.csv", "curves.csv"}
+
+
+def test_titles_of_bands_name_what_tells_the_panels_apart():
+    from iclbayes.posterior.figures import plot_bands
+
+    curves = count_curves(COUNTS, 20)
+    one = posterior.posterior(curves, LAW, method="laplace", **OPTIONS)
+    figure = plot_bands(one, one.forecast([0.0, 3.0]))
+    assert [axis.get_title() for axis in figure.axes[:3]] == ["0", "1", "2"]
+    assert [t.get_text() for t in figure.axes[0].get_legend().get_texts()] == [
+        "90 %",
+        "50 %",
+        "median",
+        "fitted",
+    ]
+    sources = dataclasses.replace(curves, source=np.array(["a", "b", "a"]))
+    one = posterior.posterior(sources, LAW, method="laplace", **OPTIONS)
+    figure = plot_bands(one, one.forecast([0.0, 3.0]))
+    assert [axis.get_title() for axis in figure.axes[:3]] == ["0, a", "1, b", "2, a"]
 
 
 def test_sampling_settings_are_checked():

@@ -282,6 +282,13 @@ def test_diagnostics_are_those_of_arviz():
     assert np.isnan(diagnostics.e_bfmi(energy[:, :1])).all()
 
 
+def test_psis_of_hardly_any_draws_promises_nothing():
+    for n in (1, 2, 10):
+        weights, k_hat = psis.smooth(RNG.normal(size=(3, n)))
+        np.testing.assert_allclose(np.exp(weights).sum(1), 1.0)
+        assert np.isinf(k_hat).all()
+
+
 def test_the_mode_of_a_known_density_and_its_curvature():
     precision = np.array([[2.0, 0.6], [0.6, 1.0]])
     centres = np.array([[1.0, -3.0], [0.0, 2.0]])  # of two units

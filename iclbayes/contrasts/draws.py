@@ -188,12 +188,12 @@ def reach_table(one: Draws, level: float, *, horizon: float | None = None) -> pd
     Args:
       one: draws.
       level: a probability.
-      horizon: more shots than this count as never; default: 100 × the curves' largest number.
+      horizon: more shots than this count as never; default: 100 × the curves' largest number, at least 100.
 
     Returns:
       Group columns, source, level, q05 … q95 (inf for never), p_never; a row per curve. NaN where a fit has no covariance.
     """
-    horizon = 100 * float(one.curves.shots.max()) if horizon is None else horizon
+    horizon = 100 * max(1.0, float(one.curves.shots.max())) if horizon is None else horizon
     draws = one.shots_to_reach(level)[:, one.curves.group, rank_in_group(one.curves)]
     draws = np.where(draws > horizon, np.inf, draws)
     frame = curve_keys(one.curves).assign(level=level)

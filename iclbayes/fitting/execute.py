@@ -19,6 +19,7 @@ import optax
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from ..files import InputError
 from .engine import FitResult, fit_batch
 from .objective import Problem
 
@@ -62,10 +63,12 @@ def run(
     batch = prob.shape[0]
     devices = jax.local_devices()
     workers = cores() if devices[0].platform == "cpu" and len(devices) == 1 else 1
-    size = _chunk_size(batch, prob.shape[1:], workers, len(devices))
+    hosts = jax.process_count()
+    # Hosts have to cut alike, whatever the cores of each.
+    size = _chunk_size(batch, prob.shape[1:], workers if hosts == 1 else 2, _devices_of_each_host(), hosts)
     arrays = [np.asarray(a, dtype) for a in (shots, prob, weight)]
     starts = list(range(0, batch, size))
-    mine = starts[jax.process_index() :: jax.process_count()]
+    mine = starts[jax.process_index() :: hosts]
 
     def one(start):
         stop = min(start + size, batch)
@@ -83,24 +86,33 @@ def run(
         parts = [
             one(start) for start in mine or starts[:1]
         ]  # a host without a chunk still has to know the shapes
-    if jax.process_count() > 1:
+    if hosts > 1:
         return _gather(parts, starts, mine, size, batch, dtype)
     return jax.tree.map(lambda *a: np.concatenate(a), *parts)
 
 
-def _chunk_size(batch: int, shape: tuple[int, int], workers: int, n_devices: int) -> int:
-    """The largest chunk of which every worker gets one, at least two in all; on several devices a multiple of their number.
+def _devices_of_each_host() -> int:
+    counts = {sum(d.process_index == host for d in jax.devices()) for host in range(jax.process_count())}
+    if len(counts) > 1:
+        raise InputError(f"hosts have {min(counts)} to {max(counts)} devices; give each the same number")
+    return counts.pop()
+
+
+def _chunk_size(batch: int, shape: tuple[int, int], workers: int, n_devices: int, hosts: int = 1) -> int:
+    """The largest chunk of which every worker of every host gets one, and a host at least two if it has a single device.
+
+    On several devices a chunk is a multiple of their number, and a host gets one if it can.
 
     The queue of a chunk's starts ends with few of them left, so large chunks waste less. Of joint groups the matrices of all
     starts would need gigabytes, of long curves the points, and they gain nothing.
     """
     if n_devices > 1:
         smallest, largest = n_devices * CHUNKS[0], n_devices * CHUNKS[-1]
-        return max(smallest, min(largest, _round_up(batch, smallest)))
+        return max(smallest, min(largest, _round_up(-(-batch // hosts), smallest)))
     n_curves, n_points = shape
     sizes = (*CHUNKS, LARGE) if n_curves == 1 and n_points <= SHORT else CHUNKS
     for size in reversed(sizes):
-        if batch >= max(2, workers) * size * jax.process_count():
+        if batch >= max(2, workers) * size * hosts:
             return size
     return sizes[0] if batch > 1 else 1
 

@@ -13,6 +13,7 @@ from .sample import PosteriorWarning as PosteriorWarning
 from .sample import Sampling as Sampling
 from .sample import posterior as posterior
 from .stacking import STACK as STACK
+from .stacking import forecast_weights as forecast_weights
 from .stacking import leave_future_out as leave_future_out
 from .stacking import loo as loo
 from .stacking import stacked_draws as stacked_draws

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
-from ..curves import Curves
+from ..curves import Curves, curve_columns
 from ..files import InputError
 from . import batching
 from .models import Data, noise_at, probability, shift, split_sites, unravel
@@ -116,8 +116,8 @@ def frame_of(curves: Curves, shots, values: np.ndarray) -> pd.DataFrame:
         curve = np.repeat(np.arange(curves.n_curves), len(shots))
         at = np.tile(shots, curves.n_curves)
         flat = values[:, curves.group, curves.rank()].reshape(len(values), -1)
-    frame = curves.keys.iloc[curves.group[curve]].reset_index(drop=True)
-    frame = frame.assign(source=curves.source[curve], shots=at, mean=flat.mean(0), median=np.median(flat, 0))
+    frame = curve_columns(curves).iloc[curve].reset_index(drop=True)
+    frame = frame.assign(shots=at, mean=flat.mean(0), median=np.median(flat, 0))
     for name, level in LEVELS.items():
         frame[name] = np.quantile(flat, level, axis=0)
     return frame

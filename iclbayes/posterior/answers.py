@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
+from ..curves import curve_columns
 from ..files import InputError
 from ..laws import task_weights as law_task_weights
 from .along import LEVELS
@@ -22,7 +23,8 @@ def shots_to_reach(
     """Draws of the smallest number of shots at which each curve's expected probability is at `level`: [S, G, J].
 
     0 from the start, inf for never. Without discrepancy the law's own formula; with it, the first passage of law and walk
-    on a grid even in ln(1 + n), and "never" means not before `horizon` shots (default: 100 × the curves' largest number).
+    on a grid even in ln(1 + n), and "never" means not before `horizon` shots (default: 100 × the curves' largest number, at
+    least 100).
 
     Raises:
       InputError: level outside (0, 1).
@@ -35,7 +37,7 @@ def shots_to_reach(
         )
         value = posterior.assemble(found, not posterior.law.joint)
         return value.reshape(-1, *value.shape[2:])
-    horizon = 100 * float(posterior.curves.max_shots().max()) if horizon is None else horizon
+    horizon = 100 * max(1.0, float(posterior.curves.max_shots().max())) if horizon is None else horizon
     z = np.linspace(0.0, np.log1p(horizon), grid)
     p = posterior.draws(np.expm1(z), most=4000)
     above = p >= level
@@ -52,8 +54,7 @@ def shots_to_reach(
 def reach_table(posterior: "Posterior", level: float, **options) -> pd.DataFrame:
     """Quantiles of `shots_to_reach`, a row per curve: group columns, source, level, q05, q25, q50, q75, q95, p_never."""
     draws = posterior.shots_to_reach(level, **options)[:, posterior.curves.group, posterior.curves.rank()]
-    frame = posterior.curves.keys.iloc[posterior.curves.group].reset_index(drop=True)
-    frame = frame.assign(source=posterior.curves.source, level=level)
+    frame = curve_columns(posterior.curves).assign(level=level)
     for q in (5, 25, 50, 75, 95):
         frame[f"q{q:02d}"] = np.quantile(draws, q / 100, axis=0, method="inverted_cdf")
     return frame.assign(p_never=np.isinf(draws).mean(0), law=posterior.law.name)

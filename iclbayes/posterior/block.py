@@ -19,6 +19,7 @@ class Block:
       mode: `laplace.Mode` with leading axis [U].
       theta: [U, C, D, P] draws of the latent vector.
       energy, diverging, n_steps: [U, C, D] of NUTS; NaN, False, 0 for the other methods.
+      bfmi: [U, C] E-BFMI of each chain before thinning; NaN for the other methods.
       k_hat: [U] Pareto shape of the importance weights; NaN where there were none.
       method: [U] "nuts", "psis" or "laplace".
     """
@@ -30,6 +31,7 @@ class Block:
     energy: np.ndarray
     diverging: np.ndarray
     n_steps: np.ndarray
+    bfmi: np.ndarray
     k_hat: np.ndarray
     method: np.ndarray
 
@@ -45,7 +47,7 @@ class Block:
             columns["r_hat"][chained] = diagnostics.rhat(moved[chained]).max(1)
             columns["ess_bulk"][chained] = diagnostics.ess_bulk(moved[chained]).min(1)
             columns["ess_tail"][chained] = diagnostics.ess_tail(moved[chained]).min(1)
-            columns["e_bfmi"][chained] = diagnostics.e_bfmi(self.energy[units][chained]).min(1)
+            columns["e_bfmi"][chained] = self.bfmi[units][chained].min(1)
         table = pd.DataFrame({"method": self.method[units], "k_hat": self.k_hat[units], **columns})
         table["divergences"] = self.diverging[units].sum((1, 2))
         table["n_points"] = self.layout.data.mask[units].sum((1, 2, 3))

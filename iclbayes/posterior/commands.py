@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import sys
 import warnings
 from pathlib import Path
 from typing import Literal
@@ -9,9 +10,8 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 import tyro
-from tqdm import tqdm
 
-from ..files import InputError, atomic_path, write_csv
+from ..files import InputError, atomic_path, check_place, write_csv
 from ..reading import read_curves
 
 Repeated = tyro.conf.UseAppendAction[tuple[str, ...]]
@@ -68,14 +68,23 @@ class PosteriorCommand:
         Raises:
           InputError: anything that the user can mend.
         """
+        from ..cli import progress
+        from ..plots import check_suffix
         from .exchange import write_netcdf
         from .sample import posterior
-        from .stacking import STACK, leave_future_out, stacked_forecast, stacking_weights
+        from .stacking import STACK, forecast_weights, stacked_forecast
 
         if self.level is not None and not 0 < self.level < 1:
             raise InputError(f"--level {self.level} is not a probability between 0 and 1")
         if self.out and self.out.suffix != ".nc":
             raise InputError(f"{self.out}: draws are written as netCDF; let --out end with .nc")
+        if self.forecast and self.forecast.suffix != ".csv":
+            raise InputError(f"{self.forecast}: forecasts are written as CSV; let --forecast end with .csv")
+        if self.plot:
+            check_suffix(self.plot)
+        for path in (self.out, self.forecast, self.plot):
+            if path:
+                check_place(path)
         laws = self.law or STACK
         curves = read_curves(self.curves, group_by=self.group_by, source=self.source)
         options = {
@@ -90,18 +99,15 @@ class PosteriorCommand:
         }
         posteriors = []
         for law in laws:
-            with tqdm(desc=law, unit="posterior") as bar, _told(law):
-                posteriors.append(
-                    posterior(curves, law, fraction=self.fraction, on_done=bar.update, **options)
-                )
+            with _told(law), progress(law, "posterior") as advance:
+                posteriors.append(posterior(curves, law, fraction=self.fraction, on_done=advance, **options))
         shots = _grid(curves)
         tables = [one.forecast(shots) for one in posteriors]
         if len(posteriors) > 1:
             with _told("stacking"):
-                scores = leave_future_out(
+                weights = forecast_weights(
                     curves, laws, fraction=self.fraction, **(options | {"method": "psis"})
                 )
-            weights = stacking_weights(scores[[one.law.name for one in posteriors]].to_numpy())
             print(
                 "stacking weights:",
                 ", ".join(f"{o.law.name} {w:.2f}" for o, w in zip(posteriors, weights, strict=True)),
@@ -142,7 +148,7 @@ def _told(prefix: str):
         warnings.simplefilter("always", PosteriorWarning)
         yield
     for text in dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, PosteriorWarning)):
-        print(f"iclbayes: warning: {prefix}: {text}")
+        print(f"iclbayes: warning: {prefix}: {text}", file=sys.stderr)
 
 
 def _grid(curves) -> np.ndarray:

@@ -44,7 +44,7 @@ class RandomWalk:
       offset: o ≥ 0, the standard deviation at the fewest fitted shots in units of σ; 0 makes the law exact there.
       centre, scale: of the normal prior of ln σ.
       stability: α in (0, 2] of the motion outside the fitted range; 2 is a Wiener process, 1 Cauchy's.
-      beyond: c > 0, the scale outside in units of the scale inside.
+      beyond: c ≥ 0, the scale outside in units of the scale inside.
     """
 
     pieces: int = 4

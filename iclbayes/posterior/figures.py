@@ -18,6 +18,7 @@ def plot_bands(one: Posterior, forecast: pd.DataFrame, most: int = 24) -> Figure
     figure = Figure(figsize=(3.2 * columns, 2.5 * rows), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False, sharey=True).ravel()
     point_curve = curves.point_curve()
+    several = len(set(curves.source)) > 1
     per_curve = len(forecast) // curves.n_curves
     for c, axis in enumerate(axes):
         if c >= n:
@@ -31,16 +32,15 @@ def plot_bands(one: Posterior, forecast: pd.DataFrame, most: int = 24) -> Figure
         mine = point_curve == c
         for mask, face, label in ((one.used, "k", "fitted"), (~one.used, "w", "held out")):
             at = mine & mask
+            if not mask.any():
+                continue
             axis.plot(
                 curves.shots[at] + 1, curves.prob[at], "o", ms=3, mfc=face, mec="k", mew=0.7, label=label
             )
         axis.set_xscale("log")
         axis.set_ylim(0, 1)
-        key = curves.keys.iloc[curves.group[c]]
-        axis.set_title(
-            ", ".join(str(v).split("/")[-1] for v in [*key, *([curves.source[c]] if one.law.joint else [])]),
-            fontsize=7,
-        )
+        names = [*curves.keys.iloc[curves.group[c]], *([curves.source[c]] if several else [])]
+        axis.set_title(", ".join(str(v).split("/")[-1] for v in names), fontsize=7)
     for axis in axes[max(0, n - columns) : n]:
         axis.set_xlabel("1 + shots")
     axes[0].legend(fontsize=6)

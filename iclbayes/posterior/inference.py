@@ -86,6 +86,7 @@ def infer(
         energy=np.full(shape, np.nan),
         diverging=np.zeros(shape, bool),
         n_steps=np.zeros(shape, int),
+        bfmi=np.full(shape[:2], np.nan),
         k_hat=k_hat,
         method=np.full(n_units, method, dtype=object),
     )
@@ -103,6 +104,7 @@ def infer(
     target = np.full(n_units, sampling.target_accept)
     thin = np.ones(n_units, int)
     retries = sampling.retries if sampling.n_draws >= diagnostics.FEWEST else 0  # of fewer, nothing is known
+    enough = total >= 2 * diagnostics.MIN_ESS  # of fewer, no thinning makes the effective ones enough
     for attempt in range(retries + 1):
         report = on_done if attempt == 0 else lambda n: None
         for length in np.unique(thin[todo]):  # 1 in the first attempt
@@ -116,6 +118,8 @@ def infer(
             at = Coordinates(*(_put(a, here, b) for a, b in zip(at, new, strict=True)))
         checks = block.checks(todo)
         again = ~checks["ok"].to_numpy()
+        if not enough:
+            again &= ~checks["problem"].str.fullmatch(r"ESS \d+").to_numpy()
         # Smaller steps against divergences, longer chains for the rest.
         diverged = checks["divergences"].to_numpy() > 0
         slow = ~(checks["r_hat"] <= diagnostics.MAX_RHAT) | ~(
@@ -204,8 +208,9 @@ def _nuts(block, todo, at, starts, sampling, target, thin, seed, on_done):
     fresh = {name: np.concatenate([part[name] for part in parts], 2) for name in parts[0]}
     at = _learn(fresh["theta"], at)
     diverging = fresh["diverging"].reshape(n_todo, sampling.n_chains, -1, thin).any(-1)  # also those left out
+    bfmi = diagnostics.e_bfmi(fresh["energy"])  # of successive energies: thinned ones differ more
     fresh = {name: value[:, :, thin - 1 :: thin] for name, value in fresh.items()}
-    fresh |= {"diverging": diverging, "method": "nuts"}
+    fresh |= {"diverging": diverging, "bfmi": bfmi, "method": "nuts"}
     new = {name: getattr(block, name).copy() for name in fresh}
     for name, value in fresh.items():
         new[name][todo] = value

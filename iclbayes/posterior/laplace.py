@@ -119,7 +119,7 @@ def importance_draws(
 
     A proposal starts at the mode with the Laplace covariance; in each round it takes over the mean and covariance of
     `part` weighted draws (adaptive importance sampling by moment matching), mixed with the Laplace covariance for safety.
-    Weights are first tempered, so that no draw holds more than a share 1/√part of the whole.
+    Weights are first capped at a share 1/√part of their sum, so that few draws do not settle the moments alone.
     """
     n_units, size = mode.theta.shape
     unit = np.arange(n_units)

@@ -22,6 +22,8 @@ def smooth(log_ratios: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     log_ratios = np.asarray(log_ratios, np.float64)
     lead, n = log_ratios.shape[:-1], log_ratios.shape[-1]
     x = log_ratios.reshape(-1, n)
+    if n < 2:
+        return np.zeros(log_ratios.shape), np.full(lead, np.inf)
     x = np.where(np.isfinite(x), x, -np.inf)
     peak = x.max(1, keepdims=True)
     x = x - np.where(np.isfinite(peak), peak, 0.0)

@@ -87,7 +87,8 @@ class Posterior:
         return {name: self.assemble([f[name] for f in found], not self.law.joint) for name in found[0]}
 
     def summary(self) -> pd.DataFrame:
-        """A row per group, source and parameter: mean, sd, median, lo90, hi90 of the draws."""
+        """A row per group and entry of a parameter (`index`: number of the source or task, or none): mean, sd, median, lo90, hi90
+        of the draws."""
         rows = []
         for name, value in self.params.items():
             flat = value.reshape(-1, *value.shape[2:])
@@ -109,7 +110,7 @@ class Posterior:
             keys = self.curves.keys.iloc[first].reset_index(drop=True)
             if block.spec.hierarchy:
                 keys = keys.iloc[:, :0]
-            elif not self.law.joint:
+            elif not self.law.joint and "source" not in keys:
                 keys["source"] = self.curves.source[block.layout.curves[:, 0, 0]]
             tables.append(
                 pd.concat([keys, block.checks()], axis=1).assign(_order=block.layout.curves[:, 0, 0])

@@ -22,6 +22,11 @@ from .result import Posterior
 from .units import Layout, layouts
 
 METHODS = ("nuts", "psis", "laplace")
+TAKEN = {
+    "law", "parameter", "index", "quantity", "shots", "level", "elpd", "mean", "sd", "median", "lo50", "hi50", "lo90", "hi90",
+    "q05", "q25", "q50", "q75", "q95", "p_never", "p_positive", "method", "k_hat", "r_hat", "ess_bulk", "ess_tail", "e_bfmi",
+    "divergences", "n_points", "n_params", "ok", "problem",
+}  # columns of the tables that a posterior makes, beside the group columns  # fmt: skip
 
 
 class PosteriorWarning(UserWarning):
@@ -55,6 +60,8 @@ class Sampling:
             raise InputError(
                 "n_chains, n_warmup, n_draws, max_tree_depth and n_importance must be at least 1"
             )
+        if self.retries < 0:
+            raise InputError(f"retries {self.retries} is negative")
         if not 0 < self.target_accept < 1:
             raise InputError(f"target_accept {self.target_accept} is not between 0 and 1")
 
@@ -98,7 +105,8 @@ def posterior(
       `Posterior`.
 
     Raises:
-      InputError: an unknown law, likelihood, method, prior or parameter; data that the likelihood cannot take.
+      InputError: an unknown law, likelihood, method, prior or parameter; data that the likelihood cannot take; groups by a
+        column whose name the tables need.
 
     Warns:
       PosteriorWarning: groups with fewer points than parameters (the prior then speaks), and groups whose diagnostics are
@@ -113,7 +121,16 @@ def posterior(
             f"unknown option {sorted(set(options) - known)[0]!r}: choose from {', '.join(sorted(known))}"
         )
     sampling = dataclasses.replace(sampling or Sampling(), **options)
+    if seed < 0:
+        raise InputError(f"seed {seed} is negative")
+    taken = [str(name) for name in curves.keys if name in TAKEN]
+    if taken:
+        raise InputError(
+            f"column {taken[0]!r} has a meaning of its own in the tables of a posterior: rename it before grouping by it"
+        )
     discrepancy = RandomWalk() if discrepancy == "walk" else discrepancy
+    if not isinstance(discrepancy, RandomWalk | None):
+        raise InputError(f"unknown discrepancy {discrepancy!r}: give 'walk', a RandomWalk or None")
     hierarchy = (hierarchy,) if isinstance(hierarchy, str) else tuple(hierarchy)
     unknown = [name for name in hierarchy if name not in law.param_names]
     if unknown:

@@ -5,17 +5,19 @@ Stacking (Yao, Vehtari, Simpson, Gelman 2018, arXiv 1704.02030) takes the weight
 leave-future-out, which fits the first part of the fitted shots and scores the rest, as a forecast is scored.
 """
 
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
-from ..curves import Curves
+from ..curves import Curves, curve_columns
 from ..files import InputError
+from ..laws import get
 from . import psis
 from .along import frame_of
 from .result import Posterior
-from .sample import posterior
+from .sample import PosteriorWarning, posterior
 
 # What is averaged where no law is named: a mixture of speeds, one speed of learning, and a curve in log shots. None is the best
 # for every curve (`experiments/coverage.py`).
@@ -45,14 +47,7 @@ def leave_future_out(
     Returns:
       Group columns, source, shots, and a column of elpd per law.
     """
-    used = (curves.weight > 0) & (curves.within(fraction) if fraction is not None else True)
-    curve = curves.point_curve()
-    rank = (
-        np.cumsum(used) - np.concatenate([[0], np.cumsum(used)])[curves.start[:-1]][curve]
-    )  # 1, 2, … within a curve
-    count = np.bincount(curve, used, curves.n_curves)
-    early = used & (rank <= np.maximum(1, np.floor(keep * count))[curve])
-    held = np.flatnonzero(used & ~early)
+    early, held = _early_and_late(curves, fraction, keep)
     if len(held) == 0:
         raise InputError(
             "leave-future-out: no curve has two points to fit; give more shots or a larger fraction"
@@ -62,6 +57,33 @@ def leave_future_out(
         fitted = posterior(curves.with_weight(early.astype(float)), law, **options)
         table[fitted.law.name] = fitted.log_score(curves)[held]
     return table
+
+
+def _early_and_late(curves: Curves, fraction: float | None, keep: float) -> tuple[np.ndarray, np.ndarray]:
+    """(mask [N] of the fitted points of fewest shots, the share `keep` of each curve; indices of its other fitted points)."""
+    used = (curves.weight > 0) & (curves.within(fraction) if fraction is not None else True)
+    curve = curves.point_curve()
+    order = np.lexsort((curves.shots, ~used, curve))  # each curve's used points first, by shots
+    rank = np.empty(len(used), int)
+    rank[order] = np.arange(len(used)) - curves.start[curve[order]]
+    count = np.bincount(curve, used, curves.n_curves)
+    early = used & (rank < np.maximum(1, np.floor(keep * count))[curve])
+    return early, np.flatnonzero(used & ~early)
+
+
+def forecast_weights(
+    curves: Curves, laws: Sequence, *, fraction: float | None = None, **options
+) -> np.ndarray:
+    """Stacking weights [K] of laws by `leave_future_out`; equal ones, with a warning, where no curve has two points to fit."""
+    if len(_early_and_late(curves, fraction, 0.5)[1]) == 0:
+        warnings.warn(
+            "no curve has two points to fit, so nothing tells which law forecasts best: all weigh the same",
+            PosteriorWarning,
+            stacklevel=2,
+        )
+        return np.full(len(laws), 1 / len(laws))
+    scores = leave_future_out(curves, laws, fraction=fraction, **options)
+    return stacking_weights(scores[[get(law).name for law in laws]].to_numpy())
 
 
 def stacking_weights(elpd: np.ndarray, prior: float = 1.0, steps: int = 500) -> np.ndarray:
@@ -104,5 +126,4 @@ def stacked_forecast(
 
 def _points(curves: Curves, points: np.ndarray) -> pd.DataFrame:
     curve = curves.point_curve()[points]
-    frame = curves.keys.iloc[curves.group[curve]].reset_index(drop=True)
-    return frame.assign(source=curves.source[curve], shots=curves.shots[points])
+    return curve_columns(curves).iloc[curve].reset_index(drop=True).assign(shots=curves.shots[points])
