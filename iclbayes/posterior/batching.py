@@ -67,7 +67,7 @@ def _program(signature, function, arrays, chunk):
         compilations += 1
         with execute.precision(np.dtype(np.float64)):
             shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct((chunk, *a.shape[1:]), a.dtype), arrays)
-            _programs[signature] = jax.jit(function).lower(*shapes).compile()
+            _programs[signature] = jax.jit(function).lower(*shapes).compile(execute.compiler_options())
     return _programs[signature]
 
 

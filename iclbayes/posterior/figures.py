@@ -43,5 +43,7 @@ def plot_bands(one: Posterior, forecast: pd.DataFrame, most: int = 24) -> Figure
         axis.set_title(", ".join(str(v).split("/")[-1] for v in names), fontsize=7)
     for axis in axes[max(0, n - columns) : n]:
         axis.set_xlabel("1 + shots")
+    for axis in axes[::columns]:
+        axis.set_ylabel("probability")
     axes[0].legend(fontsize=6)
     return figure
