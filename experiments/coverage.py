@@ -82,6 +82,7 @@ reaches down to a collapse: nearly every collapsed point is a miss for every met
 
 import argparse
 import dataclasses
+import sys
 import time
 import warnings
 
@@ -90,6 +91,7 @@ import pandas as pd
 
 import iclbayes
 from iclbayes import posterior as bayes
+from iclbayes.cli import run_guarded
 from iclbayes.files import InputError
 from iclbayes.posterior.scores import score_draws
 from iclbayes.runtime import use_compilation_cache
@@ -327,19 +329,21 @@ def report(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
 
 
 def merge(paths) -> pd.DataFrame:
-    """Scored points of several files, each once.
+    """Scored points of several files, each once; the peers', which do not depend on the laws, from the first that has them.
 
     Raises:
-      InputError: two files score a point by the same method differently.
+      InputError: two files score a point by the same law or stack differently.
     """
     table = pd.concat([pd.read_csv(path) for path in paths], ignore_index=True)
     scores = ["in90", "in50", "crps", "log_score"]
-    key = [name for name in table if name not in scores]
-    table[scores] = table[scores].astype(float)
-    same = table.groupby(key, dropna=False)[scores]
-    twice = (same.transform("max") - same.transform("min")).gt(1e-9).any(axis=1)
-    if twice.any():
-        row = table[twice].iloc[0]
+    key = ["curves", "fraction", "method", "model", "task", "selection", "run", "shots"]
+    key = [name for name in key if name in table]
+    values = table[scores].astype(float).fillna(np.inf)
+    same = values.groupby([table[name] for name in key], dropna=False)
+    first = same.transform("first")
+    differs = ~np.isclose(values, first, rtol=1e-6).all(axis=1) & ~table["method"].str.startswith("(")
+    if differs.any():
+        row = table[differs].iloc[0]
         raise InputError(
             f"--merge: the files disagree about {row['method']!r} of {row['curves']} curves at fraction {row['fraction']:g}; "
             "leave out all but one of them"
@@ -411,4 +415,4 @@ def write(table: pd.DataFrame, args) -> pd.DataFrame:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_guarded(main))

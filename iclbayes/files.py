@@ -3,7 +3,7 @@
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,15 +15,15 @@ class InputError(ValueError):
     """A mistake in what the user gave: one line saying what is wrong, where, and what to do about it."""
 
 
-def check_place(path: str | os.PathLike, suffixes: Sequence[str] = ()) -> None:
-    """Raises InputError unless a file could be written there and, where `suffixes` are given, its name ends with one of them."""
+def check_place(path: str | os.PathLike) -> None:
+    """Raises InputError if `path` is a folder, or in none that can be written."""
     path = Path(path)
-    if suffixes and path.suffix not in suffixes:
-        raise InputError(f"{path}: is written as {' or '.join(suffixes)}; change the ending")
     if path.is_dir():
         raise InputError(f"{path}: is a folder; name a file")
     if not path.resolve().parent.is_dir():
         raise InputError(f"{path}: there is no folder {path.parent}; make it first or choose another place")
+    if not os.access(path.resolve().parent, os.W_OK):
+        raise InputError(f"{path}: cannot write to the folder {path.parent}; choose another place")
 
 
 @contextlib.contextmanager

@@ -86,6 +86,10 @@ def curves_from_frame(
     _require(frame, ["shots", *group_by, *([source] if source else [])], name)
     if source in group_by:
         raise InputError(f"{name}: column {source!r} is both the source and grouped by; name it once")
+    if source and "source" in group_by:
+        raise InputError(
+            f"{name}: grouped by a column 'source' while {source!r} is the source; give one of them another name"
+        )
     if len(set(group_by)) != len(group_by):
         raise InputError(f"{name}: a column is named twice in group_by: {', '.join(group_by)}")
     for column in [*group_by, *([source] if source else [])]:
@@ -136,7 +140,8 @@ def curves_from_frame(
     known = total(np.isfinite(stderr) * 1.0) == repeats
     combined = np.sqrt(total(share**2 * np.nan_to_num(stderr) ** 2)) / safe
     between = np.sqrt(spread / np.maximum(repeats - 1, 1))
-    between[between == 0] = np.nan  # a single row, or rows that agree, tell nothing of the error
+    values = prob[order]  # a single row, or rows that agree, tell nothing of the error
+    between[np.maximum.reduceat(values, first) == np.minimum.reduceat(values, first)] = np.nan
     stderr = np.where(known, combined, between)
     starts = np.flatnonzero(new_curve)
     point_start = np.searchsorted(first, starts)

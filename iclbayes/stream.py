@@ -87,14 +87,15 @@ def fit_stream(
         "stderr": stderr,
         "options": {name: str(value) for name, value in sorted(options.items())},
     }
+    labels = [*group_by, *([source] if source else [])]
+    request["labels"] = types = _types_of_labels(path, labels, chunk_rows)
     done = _open_parts(parts, request)
     rows = sum(d["rows"] for d in done)
     fitted = sum(d["fits"] for d in done)
     seen = np.unique(np.concatenate([np.zeros(0, np.uint64), *(d.pop("groups") for d in done)]))
     total = _count_rows(path)
     try:
-        labels = [*group_by, *([source] if source else [])]
-        for frame in _chunks(path, labels, together, chunk_rows, skip=rows):
+        for frame in _chunks(path, types, together, chunk_rows, skip=rows):
             keys = _fingerprints(frame, together)
             _check_together(seen, keys, frame, path, rows)
             keys = np.sort(keys)
@@ -119,11 +120,7 @@ def fit_stream(
         raise
     if not done:
         raise InputError(f"{path}: no rows after the header; it needs at least one")
-    _join(
-        [parts / f"{i:06d}.parquet" for i in range(len(done))],
-        out,
-        [*group_by, "source"] if path.suffix == ".csv" else [],
-    )
+    _join([parts / f"{i:06d}.parquet" for i in range(len(done))], out)
     shutil.rmtree(parts)
 
 
@@ -163,9 +160,9 @@ def _open_parts(parts: Path, request: dict) -> list[dict]:
 
 
 def _chunks(
-    path: Path, labels: list[str], together: list[str], chunk_rows: int, skip: int
+    path: Path, types: dict[str, str | None], together: list[str], chunk_rows: int, skip: int
 ) -> Iterator[pd.DataFrame]:
-    """Data frames of about `chunk_rows` rows that end where a group ends, after the first `skip` rows; labels of CSV are text.
+    """Data frames of about `chunk_rows` rows that end where a group ends, after the first `skip` rows.
 
     Where groups are shorter than that, the last is of half to three halves of it: a short one would be a shape of its own, whose
     program takes more memory and time to compile than the rows are worth. (Half of a chunk may still be one, if it is too few
@@ -174,8 +171,8 @@ def _chunks(
     held: list[pd.DataFrame] = []
     ready: pd.DataFrame | None = None  # yielded once what follows it is known to be long enough
     try:
-        for frame in _batches(path, chunk_rows, skip, labels):
-            missing = [c for c in labels if c not in frame]
+        for frame in _batches(path, chunk_rows, skip, types):
+            missing = [c for c in types if c not in frame]
             if missing:
                 raise InputError(
                     f"{path}: no column {missing[0]!r}; it has {', '.join(map(str, frame.columns))}"
@@ -205,11 +202,11 @@ def _chunks(
         yield pd.concat(parts, ignore_index=True)
 
 
-def _batches(path: Path, size: int, skip: int, labels: list[str]) -> Iterator[pd.DataFrame]:
+def _batches(path: Path, size: int, skip: int, types: dict[str, str | None]) -> Iterator[pd.DataFrame]:
     """Data frames of at most `size` rows, after the first `skip`. Raises InputError where the file cannot be read."""
     left = skip
     try:
-        for frame in _read(path, size, labels):
+        for frame in _read(path, size, types):
             if left >= len(frame):
                 left -= len(frame)
                 continue
@@ -224,11 +221,40 @@ def _batches(path: Path, size: int, skip: int, labels: list[str]) -> Iterator[pd
         raise InputError(f"{path}: cannot be read as {path.suffix}: {reason}") from None
 
 
-def _read(path: Path, size: int, labels: list[str]) -> Iterator[pd.DataFrame]:
+def _types_of_labels(path: Path, labels: list[str], size: int) -> dict[str, str | None]:
+    """Types of the label columns of a CSV file, as a reader of the whole file would find them; None: as they come.
+
+    Guessed from each chunk by itself, the type of a label could change on the way. One chunk with text settles it; only to know
+    that labels are numbers throughout, the file has to be read to its end.
+    """
+    types: dict[str, str | None] = dict.fromkeys(labels)
+    if path.suffix != ".csv":
+        return types
+    try:
+        header = pd.read_csv(path, nrows=0).columns
+        seen = {name: set() for name in labels if name in header}
+        with pd.read_csv(path, chunksize=size, usecols=list(seen), float_precision="round_trip") as reader:
+            for frame in reader:
+                for name, kinds in seen.items():
+                    kinds.add(frame[name].dtype.name)
+                if all(_joined(kinds) == "str" for kinds in seen.values()):
+                    break
+    except (ValueError, OSError):
+        return types  # who reads the rows says what is wrong
+    return types | {name: _joined(kinds) for name, kinds in seen.items() if kinds}
+
+
+def _joined(kinds: set[str]) -> str:
+    """The type of a column whose chunks have these."""
+    if len(kinds) == 1 and kinds <= {"int64", "uint64", "float64", "bool"}:
+        return next(iter(kinds))
+    return "float64" if kinds <= {"int64", "float64"} else "str"
+
+
+def _read(path: Path, size: int, types: dict[str, str | None]) -> Iterator[pd.DataFrame]:
     if path.suffix == ".csv":
-        # Guessed from each chunk by itself, the type of a label could change on the way.
-        types = dict.fromkeys(labels, str)
-        with pd.read_csv(path, chunksize=size, float_precision="round_trip", dtype=types) as reader:
+        known = {name: kind for name, kind in types.items() if kind}
+        with pd.read_csv(path, chunksize=size, float_precision="round_trip", dtype=known) as reader:
             yield from reader
         return
     import pyarrow.parquet as pq
@@ -268,8 +294,8 @@ def _check_together(seen: np.ndarray, keys: np.ndarray, frame: pd.DataFrame, pat
         )
 
 
-def _join(parts: list[Path], out: Path, labels: list[str]) -> None:
-    """Joins the parts to one file, a part at a time; `labels` that are whole numbers throughout become numbers."""
+def _join(parts: list[Path], out: Path) -> None:
+    """Joins the parts to one file, a part at a time."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -283,9 +309,6 @@ def _join(parts: list[Path], out: Path, labels: list[str]) -> None:
         schema = pa.unify_schemas(
             [pq.read_schema(part).remove_metadata() for part in parts], promote_options="permissive"
         )
-        for name in labels:
-            if all(_whole_numbers(part, name) for part in parts):
-                schema = schema.set(schema.get_field_index(name), pa.field(name, pa.int64()))
         with pq.ParquetWriter(temporary, schema) as writer:
             for part in parts:
                 table = pq.read_table(part)
@@ -296,16 +319,3 @@ def _join(parts: list[Path], out: Path, labels: list[str]) -> None:
                     for name in schema.names
                 ]
                 writer.write_table(pa.table(columns, schema=schema))
-
-
-def _whole_numbers(part: Path, name: str) -> bool:
-    """Whether a column is text that says whole numbers and nothing more: 12, not 012 or 1.0."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-    import pyarrow.parquet as pq
-
-    if name not in pq.read_schema(part).names:
-        return False
-    column = pq.read_table(part, columns=[name])[name]
-    text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
-    return text and bool(pc.all(pc.match_substring_regex(column, r"^(0|-?[1-9][0-9]{0,17})$")).as_py())

@@ -70,7 +70,12 @@ def test_files_of_points_are_put_together_once(tmp_path):
     whole = coverage.merge([tmp_path / "a.csv", tmp_path / "b.csv"])
     assert whole.groupby("method")["crps"].sum().round(6).to_dict() == {"power": 0.3, "logistic": 0.6}
     assert whole["in50"].mean() == 0.5
-    POINTS.assign(crps=0.1).to_csv(tmp_path / "c.csv", index=False)
+    peers = POINTS.assign(method="(power law)")
+    pd.concat([POINTS, peers.assign(extra=1)]).to_csv(tmp_path / "d.csv", index=False)
+    peers.assign(crps=0.1).to_csv(tmp_path / "e.csv", index=False)  # another machine's bootstrap
+    whole = coverage.merge([tmp_path / "d.csv", tmp_path / "a.csv", tmp_path / "e.csv"])
+    assert len(whole) == 4 and whole["crps"].sum().round(6) == 0.6
+    POINTS.assign(crps=[0.1, np.nan]).to_csv(tmp_path / "c.csv", index=False)
     with pytest.raises(iclbayes.InputError, match=r"disagree about 'power' of runs curves at fraction 0\.5"):
         coverage.merge([tmp_path / "a.csv", tmp_path / "c.csv"])
 

@@ -104,9 +104,16 @@ def test_labels_are_read_alike_from_the_first_row_to_the_last(tmp_path):
     assert curves.n_groups == 100_001 and curves.keys["model"].iloc[-1] == "x"
 
 
+def test_a_column_called_source_is_either_grouped_by_or_the_source():
+    frame = pd.DataFrame({"shots": [0, 1], "prob": 0.5, "source": "x", "task": "t"})
+    with pytest.raises(InputError, match="grouped by a column 'source' while 'task' is the source"):
+        iclbayes.curves_from_frame(frame, group_by=["source"], source="task")
+
+
 def test_rows_that_agree_say_nothing_of_their_error():
-    frame = pd.DataFrame({"shots": [0, 0, 5, 5], "accuracy": [0.0, 0.0, 0.4, 0.6]})
-    np.testing.assert_allclose(iclbayes.curves_from_frame(frame).stderr, [np.nan, 0.1])
+    frame = pd.DataFrame({"shots": [0, 0, 0, 5, 5, 5, 9], "accuracy": [0.1, 0.1, 0.1, 0.4, 0.6, 0.5, 0.7]})
+    # The mean of three times 0.1 is not 0.1 in floating point.
+    np.testing.assert_allclose(iclbayes.curves_from_frame(frame).stderr, [np.nan, 0.1 / np.sqrt(3), np.nan])
 
 
 def test_buckets_pad_with_weight_zero_and_cover_every_curve():

@@ -184,6 +184,33 @@ def test_what_is_left_out_of_a_forecast_is_its_later_part_in_any_order():
     assert sorted(scores["shots"]) == [16, 32, 64]
     fitted = posterior.leave_future_out(curves, ["power"], fraction=0.25, method="laplace")
     assert sorted(fitted["shots"]) == [8, 16]
+    without = curves.with_weight(np.array([1, 0, 1, 1, 0, 1.0]))  # the first two shots are not there
+    assert sorted(posterior.leave_future_out(without, ["power"], method="laplace")["shots"]) == [32, 64]
+    named = dataclasses.replace(curves, keys=pd.DataFrame({"power": [1]}))
+    with pytest.raises(InputError, match="column 'power' is the name of a law"):
+        posterior.leave_future_out(named, ["power"], method="laplace")
+
+
+def test_unknown_standard_errors_are_the_same_in_the_fit_and_in_its_densities():
+    shots, p = [0, 1, 2, 4], np.array([[0.0, 0.2, 0.4, 0.6]])
+    curves = iclbayes.Curves.from_arrays(shots, p)
+    curves = dataclasses.replace(curves, stderr=np.array([np.nan, 0.02, 0.03, 0.05]))
+    one = posterior.posterior(curves, LAW, method="laplace", discrepancy=None)
+    assert one.blocks[0].spec.likelihood.name == "normal"
+    np.testing.assert_array_equal(one.blocks[0].layout.data.stderr[0, 0, 0, :4], [0.03, 0.02, 0.03, 0.05])
+    gamma, noise = (one.params[name].reshape(-1, 1) for name in ("gamma", "noise"))
+    exact = stats.norm.logpdf(p, gamma, np.hypot(noise, [0.03, 0.02, 0.03, 0.05]))
+    np.testing.assert_allclose(one.log_likelihood().reshape(-1, 4), exact, rtol=1e-8)
+
+
+def test_mendable_leaves_alone_what_the_number_of_draws_forbids():
+    good = {"divergences": 0, "r_hat": 1.0, "e_bfmi": 1.0}
+    rows = [good, good | {"divergences": 2}, good | {"r_hat": 1.2}, good | {"e_bfmi": 0.1}]
+    short = [good | {"r_hat": np.nan, "divergences": d} for d in (0, 1)]
+    checks = pd.DataFrame([*rows, *short])
+    found = inference.diagnostics.mendable(checks, 180)
+    assert list(found) == [False, True, True, True, False, True]
+    assert list(inference.diagnostics.mendable(checks, 400)) == [True, True, True, True, False, True]
 
 
 def test_one_point_weighs_all_laws_alike_and_reaches_a_level_some_day():
@@ -298,18 +325,24 @@ def test_command_writes_what_it_promises(tmp_path):
         ({"forecast": "f.parquet"}, "let --forecast end with .csv"),
         ({"forecast": "folder.csv"}, "is a folder"),
         ({"out": "none/p.nc"}, "there is no folder"),
+        ({"out": "taken.nc"}, "taken_power.nc: is a folder"),
+        ({"forecast": "reached/f.csv"}, "shots_to_reach.csv: is a folder"),
     ],
 )
-def test_outputs_are_checked_before_anything_is_sampled(tmp_path, change, message):
+def test_outputs_are_checked_before_anything_is_sampled(tmp_path, change, message, monkeypatch):
     from iclbayes.posterior.commands import PosteriorCommand
 
-    (tmp_path / "folder.csv").mkdir()
+    monkeypatch.setattr(sample, "posterior", lambda *a, **named: pytest.fail("sampled"))
+    for name in ("folder.csv", "taken_power.nc", "reached/shots_to_reach.csv"):
+        (tmp_path / name).mkdir(parents=True)
     pd.DataFrame({"shots": [0, 1], "prob": [0.1, 0.4]}).to_csv(tmp_path / "curves.csv", index=False)
     outputs = {"out": tmp_path / "p.nc", "forecast": tmp_path / "f.csv"}
     outputs |= {name: tmp_path / value for name, value in change.items()}
     with pytest.raises(InputError, match=message):
-        PosteriorCommand(curves=tmp_path / "curves.csv", **outputs).run()
-    assert {p.name for p in tmp_path.iterdir()} == {"folder.csv", "curves.csv"}
+        PosteriorCommand(
+            curves=tmp_path / "curves.csv", law=("power", "logistic"), level=0.5, **outputs
+        ).run()
+    assert {p.name for p in tmp_path.iterdir()} == {"folder.csv", "taken_power.nc", "reached", "curves.csv"}
 
 
 def test_titles_of_bands_name_what_tells_the_panels_apart():

@@ -14,6 +14,7 @@ from ..curves import Curves, curve_columns
 from ..files import InputError
 from . import batching
 from .models import Data, noise_at, probability, shift, split_sites, unravel
+from .units import median
 
 if TYPE_CHECKING:
     from .result import Posterior
@@ -167,8 +168,8 @@ def _targets(posterior: "Posterior", block, shots, n_test):
         trials = error = np.full(at.shape, np.nan)
     seen = np.where(data.mask, data.n_test, np.nan)
     seen_error = np.where(data.mask & (data.stderr > 0), data.stderr, np.nan)
-    trials = np.where(np.isnan(trials), _median(seen), trials)
-    error = np.where(np.isnan(error), _median(seen_error), error)
+    trials = np.where(np.isnan(trials), median(seen), trials)
+    error = np.where(np.isnan(error), median(seen_error), error)
     if n_test is not None:
         trials = np.full(at.shape, float(n_test))
     trials, error = np.broadcast_to(np.nan_to_num(trials, nan=1.0), at.shape), np.nan_to_num(error)
@@ -213,10 +214,3 @@ def _probability_beyond(spec, parts, data: Data, key):
         sigma = jnp.exp(extra["raw_discrepancy"])
         p = shift(p, spec.discrepancy.outside(key, sigma, data.first, data.last, data.shots))
     return p, noise_at(spec, extra, data.shots)
-
-
-def _median(values):
-    """Median over the last axis, ignoring NaN, kept as an axis; NaN where there is none."""
-    some = ~np.isnan(values).all(-1, keepdims=True)
-    safe = np.where(some, values, 0.0)
-    return np.where(some, np.nanmedian(safe, -1, keepdims=True), np.nan)

@@ -69,6 +69,7 @@ class PosteriorCommand:
           InputError: anything that the user can mend.
         """
         from ..cli import progress
+        from ..laws import get
         from ..plots import check_suffix
         from .exchange import write_netcdf
         from .sample import posterior
@@ -78,14 +79,16 @@ class PosteriorCommand:
             raise InputError(f"--level {self.level} is not a probability between 0 and 1")
         if self.out and self.out.suffix != ".nc":
             raise InputError(f"{self.out}: draws are written as netCDF; let --out end with .nc")
-        if self.forecast and self.forecast.suffix != ".csv":
+        if self.forecast and ".csv" not in self.forecast.suffixes[-2:]:  # also .csv.gz
             raise InputError(f"{self.forecast}: forecasts are written as CSV; let --forecast end with .csv")
         if self.plot:
             check_suffix(self.plot)
-        for path in (self.out, self.forecast, self.plot):
-            if path:
-                check_place(path)
         laws = self.law or STACK
+        draws = [self._draws_path(get(law).name, len(laws)) for law in laws] if self.out else []
+        reach = (self.forecast or Path("forecast.csv")).with_name("shots_to_reach.csv")
+        wanted = [*draws, self.forecast, self.plot, reach if self.level is not None else None]
+        for path in filter(None, wanted):
+            check_place(path)
         curves = read_curves(self.curves, group_by=self.group_by, source=self.source)
         options = {
             "likelihood": self.likelihood,
@@ -116,19 +119,15 @@ class PosteriorCommand:
         table = pd.concat(tables, ignore_index=True)
         for one in posteriors:
             if self.out:
-                name = (
-                    self.out
-                    if len(posteriors) == 1
-                    else self.out.with_stem(f"{self.out.stem}_{one.law.name}")
-                )
-                write_netcdf(one, name)
+                write_netcdf(one, self._draws_path(one.law.name, len(posteriors)))
             print(one.law.name)
             print(one.diagnostics().to_string(index=False))
         if self.forecast:
             write_csv(table, self.forecast)
         if self.level is not None:
-            reach = pd.concat([one.reach_table(self.level) for one in posteriors], ignore_index=True)
-            write_csv(reach, (self.forecast or Path("forecast.csv")).with_name("shots_to_reach.csv"))
+            write_csv(
+                pd.concat([one.reach_table(self.level) for one in posteriors], ignore_index=True), reach
+            )
         if self.plot:
             from .figures import plot_bands
 
@@ -137,6 +136,9 @@ class PosteriorCommand:
                     temporary, dpi=120
                 )
         return table
+
+    def _draws_path(self, law: str, n_laws: int) -> Path:
+        return self.out if n_laws == 1 else self.out.with_stem(f"{self.out.stem}_{law}")
 
 
 @contextlib.contextmanager

@@ -5,9 +5,13 @@ the definitions of ArviZ, over any leading axes; E-BFMI of Betancourt 2016 (arXi
 """
 
 import functools
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import stats
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MAX_RHAT = 1.03
 MIN_ESS = 200.0
@@ -101,6 +105,18 @@ def ess_tail(draws: np.ndarray) -> np.ndarray:
         cut = np.quantile(flat, level, axis=-1)[..., None, None]
         found.append(_ess(_split((draws <= cut).astype(np.float64))))
     return np.minimum(*found)
+
+
+def mendable(checks: "pd.DataFrame", n_draws: int) -> np.ndarray:
+    """Which posteriors of a table of `Block.checks` other chains could make good, where `n_draws` are kept of each.
+
+    Divergences and poor mixing, but not what the number of draws alone forbids: R-hat and effective sample sizes of chains too
+    short for them, or `MIN_ESS` effective draws of no more than so many.
+    """
+    known = checks["r_hat"].notna()
+    mixed = (checks["r_hat"] <= MAX_RHAT) & (checks["e_bfmi"] >= MIN_BFMI)
+    few = n_draws <= MIN_ESS
+    return ((checks["divergences"] > 0) | (known & ~(mixed & few))).to_numpy()
 
 
 def e_bfmi(energy: np.ndarray) -> np.ndarray:

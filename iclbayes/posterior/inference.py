@@ -103,9 +103,7 @@ def infer(
     at = coordinates.fit(draws[todo], worth[todo], laplace_covariance[todo])
     target = np.full(n_units, sampling.target_accept)
     thin = np.ones(n_units, int)
-    retries = sampling.retries if sampling.n_draws >= diagnostics.FEWEST else 0  # of fewer, nothing is known
-    enough = total >= 2 * diagnostics.MIN_ESS  # of fewer, no thinning makes the effective ones enough
-    for attempt in range(retries + 1):
+    for attempt in range(sampling.retries + 1):
         report = on_done if attempt == 0 else lambda n: None
         for length in np.unique(thin[todo]):  # 1 in the first attempt
             now = todo[thin[todo] == length]
@@ -117,9 +115,7 @@ def infer(
             )
             at = Coordinates(*(_put(a, here, b) for a, b in zip(at, new, strict=True)))
         checks = block.checks(todo)
-        again = ~checks["ok"].to_numpy()
-        if not enough:
-            again &= ~checks["problem"].str.fullmatch(r"ESS \d+").to_numpy()
+        again = ~checks["ok"].to_numpy() & diagnostics.mendable(checks, total)
         # Smaller steps against divergences, longer chains for the rest.
         diverged = checks["divergences"].to_numpy() > 0
         slow = ~(checks["r_hat"] <= diagnostics.MAX_RHAT) | ~(

@@ -5,7 +5,8 @@
                     s √(p (1 − p)) beyond binomial sampling (prompts, shuffles and runs differ); s is `overdispersion`
     quasi_binomial  k ~ N(n p, n² v) rounded to a whole number in 0…n, v = p (1 − p) (d/n + s² + t²/(1 + shots)); d is
                     `dispersion`, s as above, t is `example_scatter`
-    normal          y ~ N(p, stderr² + noise²), stderr known (0 where the file has none), `noise` the extra scale
+    normal          y ~ N(p, stderr² + noise²), stderr known (where the file has none, the median of its
+                    curve's, or 0), `noise` the extra scale
     logit_normal    logit y ~ N(logit p, noise²)
     beta            y ~ Beta(p φ, (1 − p) φ), φ = 1/s² − 1, s is `overdispersion`
 
@@ -267,7 +268,7 @@ def choose(name: "str | Likelihood", curves: Curves, used: np.ndarray) -> Likeli
     """The likelihood by name, checked against the data; "auto" takes counts first, then standard errors, then shape.
 
     Auto: where every point has counts, quasi_binomial (beta_binomial if any is of fewer than 50 tests, since rounded normals are
-    no counts of few); normal where every point has a standard error, or a probability is
+    no counts of few); normal where points have standard errors, or a probability is
     exactly 0 or 1; else logit_normal.
 
     Args:
@@ -307,7 +308,7 @@ def _auto(curves, used):
     if not np.isnan(curves.n_test[used]).any() and not np.isnan(curves.n_correct[used]).any():
         return "quasi_binomial" if (curves.n_test[used] >= MANY).all() else "beta_binomial"
     edge = (curves.prob[used] <= 0) | (curves.prob[used] >= 1)
-    return "normal" if edge.any() or not np.isnan(curves.stderr[used]).any() else "logit_normal"
+    return "normal" if edge.any() or not np.isnan(curves.stderr[used]).all() else "logit_normal"
 
 
 def _refuse(curves, bad, problem):

@@ -43,7 +43,8 @@ class Sampling:
       n_importance: proposals of a unit for PSIS.
       max_k_hat: with "psis", NUTS takes over the units whose k̂ is above this (inf: never).
       retries: times that units with poor diagnostics are sampled again: with smaller steps (1 − target_accept over 4) where there
-        were divergences, and chains twice as long, thinned, where R-hat or the effective sample size was poor.
+        were divergences, and chains twice as long, thinned, where R-hat or the effective sample size was poor. Not where the
+        draws are too few for either, however they are made.
     """
 
     n_chains: int = 4

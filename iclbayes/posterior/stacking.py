@@ -53,6 +53,9 @@ def leave_future_out(
             "leave-future-out: no curve has two points to fit; give more shots or a larger fraction"
         )
     table = _points(curves, held)
+    taken = [name for name in (get(law).name for law in laws) if name in table]
+    if taken:
+        raise InputError(f"column {taken[0]!r} is the name of a law: rename it before grouping by it")
     for law in laws:
         fitted = posterior(curves.with_weight(early.astype(float)), law, **options)
         table[fitted.law.name] = fitted.log_score(curves)[held]
@@ -72,17 +75,17 @@ def _early_and_late(curves: Curves, fraction: float | None, keep: float) -> tupl
 
 
 def forecast_weights(
-    curves: Curves, laws: Sequence, *, fraction: float | None = None, **options
+    curves: Curves, laws: Sequence, *, fraction: float | None = None, keep: float = 0.5, **options
 ) -> np.ndarray:
-    """Stacking weights [K] of laws by `leave_future_out`; equal ones, with a warning, where no curve has two points to fit."""
-    if len(_early_and_late(curves, fraction, 0.5)[1]) == 0:
+    """Stacking weights [K] of laws by `leave_future_out`; equal ones, with a warning, where no curve has a point to leave out."""
+    if len(_early_and_late(curves, fraction, keep)[1]) == 0:
         warnings.warn(
-            "no curve has two points to fit, so nothing tells which law forecasts best: all weigh the same",
+            "no curve has a fitted point to leave out, so nothing tells which law forecasts best: all weigh the same",
             PosteriorWarning,
             stacklevel=2,
         )
         return np.full(len(laws), 1 / len(laws))
-    scores = leave_future_out(curves, laws, fraction=fraction, **options)
+    scores = leave_future_out(curves, laws, fraction=fraction, keep=keep, **options)
     return stacking_weights(scores[[get(law).name for law in laws]].to_numpy())
 
 

@@ -98,8 +98,16 @@ def _one(kept: Curves, likelihood: Likelihood, rows) -> Layout:
     some = sizes > 0
     first = np.where(some, np.min(np.where(real, shots, np.inf), -1), 0.0)
     last = np.where(some, np.max(np.where(real, shots, -np.inf), -1), 0.0)
-    data = Data(shots, obs, real, n_test, np.nan_to_num(kept.stderr[at]), first, last)
+    stderr = kept.stderr[at]
+    stderr = np.where(np.isnan(stderr), median(np.where(real, stderr, np.nan)), stderr)
+    data = Data(shots, obs, real, n_test, np.nan_to_num(stderr), first, last)
     return Layout(groups=groups, curves=index, data=data, points=at)
+
+
+def median(x: np.ndarray) -> np.ndarray:
+    """Median [..., 1] of the known values of each curve [..., n]; NaN where there are none."""
+    some = ~np.isnan(x).all(-1, keepdims=True)
+    return np.where(some, np.nanmedian(np.where(some, x, 0.0), -1, keepdims=True), np.nan)
 
 
 def padded(n: int) -> int:
