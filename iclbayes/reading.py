@@ -52,9 +52,8 @@ def read_table(path: Path) -> pd.DataFrame:
         frame = (
             pd.read_parquet(path)
             if path.suffix == ".parquet"
-            else pd.read_csv(
-                path, float_precision="round_trip", low_memory=False
-            )  # else types may change on the way
+            # Read piece by piece, a column's type could change on the way.
+            else pd.read_csv(path, float_precision="round_trip", low_memory=False)
         )
     except pd.errors.EmptyDataError:
         raise InputError(f"{path}: the file is empty; it needs a header and at least one row") from None

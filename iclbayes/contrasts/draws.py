@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
-from ..curves import Curves
+from ..curves import Curves, curve_columns
 from ..files import InputError
 from ..fits import Fits
 from ..fitting import execute
@@ -119,15 +119,6 @@ class NormalDraws:
         return np.where(np.isnan(self.params["efficiency"][0])[..., None], np.nan, reach)
 
 
-def rank_in_group(curves: Curves) -> np.ndarray:
-    return np.arange(curves.n_curves) - np.searchsorted(curves.group, curves.group)
-
-
-def curve_keys(curves: Curves) -> pd.DataFrame:
-    """Group columns and source, a row per curve."""
-    return curves.keys.iloc[curves.group].reset_index(drop=True).assign(source=curves.source)
-
-
 def source_params(one: Draws) -> dict[str, np.ndarray]:
     """Draws [S, G] of what a group has once, [S, G, J] of what each source has, by name.
 
@@ -140,7 +131,7 @@ def source_params(one: Draws) -> dict[str, np.ndarray]:
             f"the law {one.law.name} has no {', '.join(sorted(missing))} to contrast; "
             "take bayesian_scoring, bayesian_heterogeneous, bayesian_sampling or their _log readings"
         )
-    n_sources = int(rank_in_group(one.curves).max()) + 1
+    n_sources = int(one.curves.rank().max()) + 1
     found = {}
     for name in PARAMETERS:
         if name in one.law.param_names:
@@ -152,7 +143,7 @@ def source_params(one: Draws) -> dict[str, np.ndarray]:
 
 def parameter_table(one: Draws) -> pd.DataFrame:
     """A row per curve and parameter (efficiency and spread once per group, source ""): median, lo90, hi90."""
-    keys, rank = curve_keys(one.curves), rank_in_group(one.curves)
+    keys, rank = curve_columns(one.curves), one.curves.rank()
     tables = []
     for name, value in source_params(one).items():
         if value.ndim == 2:
@@ -171,9 +162,9 @@ def posterior_table(one: Draws, shots) -> pd.DataFrame:
       Group columns, source, shots, median, lo50, hi50, lo90, hi90; a row per curve and number of shots.
     """
     shots = np.asarray(shots, float)
-    curves, rank = one.curves, rank_in_group(one.curves)
+    curves, rank = one.curves, one.curves.rank()
     own = one.task_weights(shots)[:, curves.group, rank, rank]  # [S, curves, n]
-    keys = curve_keys(curves)
+    keys = curve_columns(curves)
     frame = keys.iloc[np.repeat(np.arange(len(keys)), len(shots))].reset_index(drop=True)
     frame = frame.assign(shots=np.tile(shots, len(keys)))
     names = {"median": 0.5, "lo50": 0.25, "hi50": 0.75, "lo90": 0.05, "hi90": 0.95}
@@ -194,9 +185,9 @@ def reach_table(one: Draws, level: float, *, horizon: float | None = None) -> pd
       Group columns, source, level, q05 … q95 (inf for never), p_never; a row per curve. NaN where a fit has no covariance.
     """
     horizon = 100 * max(1.0, float(one.curves.shots.max())) if horizon is None else horizon
-    draws = one.shots_to_reach(level)[:, one.curves.group, rank_in_group(one.curves)]
+    draws = one.shots_to_reach(level)[:, one.curves.group, one.curves.rank()]
     draws = np.where(draws > horizon, np.inf, draws)
-    frame = curve_keys(one.curves).assign(level=level)
+    frame = curve_columns(one.curves).assign(level=level)
     known = ~np.isnan(draws).any(0)
     safe = np.where(known, draws, 0.0)
     for name, q in QUANTILES.items():

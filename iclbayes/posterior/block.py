@@ -56,10 +56,6 @@ class Block:
         problems = [_problem(row) for _, row in table.iterrows()]
         return table.assign(ok=[not p for p in problems], problem=problems)
 
-    def healthy(self, units: np.ndarray) -> np.ndarray:
-        """Whether the diagnostics of each of these units are good."""
-        return self.checks(units)["ok"].to_numpy()
-
 
 def _problem(row) -> str:
     found = []
