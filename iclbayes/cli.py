@@ -13,6 +13,7 @@ from .files import InputError, atomic_path, check_place
 
 Repeated = tyro.conf.UseAppendAction[tuple[str, ...]]
 STREAM_BYTES = 128 * 2**20  # files above this are fitted in chunks
+STEPS = 0.01  # error of a law's quadrature, in probability, that a picture shows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,6 +102,7 @@ class Fit:
             with progress(f"fitting {law}", "fit") as advance:
                 found.append(fits.fit(curves, law, on_done=advance, **options))
             print(_summary(found[-1]))
+            _warn_of_steps(found[-1])
         _write_table(pd.concat([f.to_frame(stderr=self.stderr) for f in found], ignore_index=True), self.out)
         print(f"parameters: {self.out}")
         if self.plot is not None:
@@ -277,6 +279,23 @@ def _summary(fits) -> str:
     counts = {s: int((fits.status == s).sum()) for s in Status}
     told = ", ".join(f"{n} {s.name.lower().replace('_', ' ')}" for s, n in counts.items() if n)
     return f"{fits.law.name}: {told}; median loss {np.nanmedian(fits.loss):.3g}"
+
+
+def _warn_of_steps(fits) -> None:
+    """Says where a law's quadrature shows, if it has one."""
+    import numpy as np
+
+    if fits.law.finer is None:
+        return
+    error = fits.numerical_error()
+    error = error[np.isfinite(error)]
+    seen = error > STEPS
+    if seen.any():
+        print(
+            f"iclbayes: warning: the steps of {fits.law.name}'s quadrature show in {seen.sum()} of {len(error)} curves, "
+            f"by up to {error.max():.2g} in probability; {fits.law.finer.name} has none",
+            file=sys.stderr,
+        )
 
 
 def _check_table_path(path: Path) -> None:

@@ -204,6 +204,22 @@ class Fits:
             out[self.curves.group[block.curves], rank[block.curves]] = self._call(_reach, block, levels)
         return out
 
+    def numerical_error(self) -> np.ndarray:
+        """How far the law's own numerics put each curve off: largest |p − p of `law.finer`| from 0 to ten times the most shots.
+
+        Returns:
+          [G, J] in probability, NaN where a group has fewer sources; 0 for laws without such an error.
+        """
+        most = max(float(self.curves.shots.max(initial=1.0)), 1.0)
+        shots = np.concatenate([[0.0], np.geomspace(0.5, 10 * most, 100)])
+        coarse = self.predict(shots)
+        if self.law.finer is None:
+            return 0.0 * coarse[..., 0]
+        problem = {b.problem: dataclasses.replace(b.problem, law=self.law.finer) for b in self.blocks}
+        blocks = tuple(dataclasses.replace(b, problem=problem[b.problem]) for b in self.blocks)
+        fine = dataclasses.replace(self, law=self.law.finer, blocks=blocks).predict(shots)
+        return np.abs(coarse - fine).max(axis=-1)
+
     def metrics(self, curves: Curves | None = None, where: np.ndarray | None = None) -> pd.DataFrame:
         """NRMSE and its kin per curve on `curves` (default: those fitted), on the points where the mask [N] is True.
 

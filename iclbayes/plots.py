@@ -131,7 +131,8 @@ def plot_fits(all_fits: Sequence[Fits], *, max_panels: int = 12) -> Figure:
     curve_of_point = curves.point_curve()
     rank = curves.rank()
     top = float(curves.shots.max(initial=1.0))
-    grid = np.unique(np.concatenate([[0.0], np.geomspace(0.25, max(top, 1.0), 160), curves.max_shots()]))
+    begin = np.linspace(0.0, 1.0, 20)  # where the axis is linear
+    grid = np.unique(np.concatenate([begin, np.geomspace(1.0, max(top, 1.0), 160), curves.max_shots()]))
     predictions = [fits.predict(grid) for fits in all_fits]
     for c, axis in enumerate(axes):
         mine = curve_of_point == c

@@ -16,7 +16,7 @@ VALUE_COLUMNS = ("prob", "n_correct", "accuracy", "nll")
 def read_curves(
     path: str | os.PathLike,
     *,
-    group_by: Sequence[str] = (),
+    group_by: str | Sequence[str] = (),
     source: str | None = None,
     value: str | None = None,
 ) -> Curves:
@@ -68,7 +68,7 @@ def read_table(path: Path) -> pd.DataFrame:
 def curves_from_frame(
     frame: pd.DataFrame,
     *,
-    group_by: Sequence[str] = (),
+    group_by: str | Sequence[str] = (),
     source: str | None = None,
     value: str | None = None,
     name: str = "data frame",
@@ -79,7 +79,7 @@ def curves_from_frame(
     `name` and `first_row` (row 1 is a CSV file's header) say in messages where a mistake stands.
     """
     frame = frame.set_axis(pd.RangeIndex(first_row, first_row + len(frame)), axis=0)
-    group_by = list(group_by)
+    group_by = [group_by] if isinstance(group_by, str) else list(group_by)
     if len(frame) == 0:
         raise InputError(f"{name}: no rows; it needs at least one")
     _require(frame, ["shots", *group_by, *([source] if source else [])], name)

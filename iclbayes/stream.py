@@ -37,7 +37,7 @@ def fit_stream(
     out: str | os.PathLike,
     laws: Sequence[str] = ("bayesian_scoring",),
     *,
-    group_by: Sequence[str],
+    group_by: str | Sequence[str],
     source: str | None = None,
     chunk_rows: int = CHUNK_ROWS,
     stderr: bool = False,
@@ -62,6 +62,7 @@ def fit_stream(
         error of `read_curves` or `fit`. What was finished stays, and the same command continues from it.
     """
     path, out = Path(path), Path(out)
+    group_by = (group_by,) if isinstance(group_by, str) else tuple(group_by)
     if not group_by:
         raise InputError(f"{path}: a file read in chunks needs columns to group by; name them")
     for name in (path, out):

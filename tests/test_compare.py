@@ -2,6 +2,7 @@
 
 import json
 
+import jax
 import numpy as np
 import pandas as pd
 import pytest
@@ -217,6 +218,38 @@ def test_command_line_fit_and_compare(tmp_path, capsys):
     assert list(pd.read_csv(out).columns) == COLUMNS
     printed = capsys.readouterr().out
     assert "Mean NRMSE over 8 curves" in printed and "Paired t-tests" in printed and "| power" in printed
+
+
+def test_command_line_says_where_the_steps_of_a_quadrature_show(tmp_path, capsys):
+    """A curve made of the 15 speeds of a tiny prior and a wide spread, and one that the nodes integrate well."""
+    law, shots = iclbayes.laws.bayesian_heterogeneous, np.unique(np.geomspace(1, 3000, 60).round())
+    params = {"efficiency": np.array(0.2), "gamma": np.array([0.9]), "beta": np.array([0.1])}
+    rows = []
+    for name, prior, spread in (("steps", 1e-6, 2.0), ("smooth", 0.1, 0.7)):
+        made = params | {"prior": np.array([prior, 1 - prior]), "spread": np.array(spread)}
+        with jax.enable_x64(True):
+            prob = np.asarray(law.mean(made, shots))[0]
+        rows.append(pd.DataFrame({"model": name, "shots": shots, "prob": prob}))
+    path = tmp_path / "curves.csv"
+    pd.concat(rows).to_csv(path, index=False)
+    arguments = ["fit", str(path), "--group-by", "model", "--out", str(tmp_path / "fits.csv")]
+    assert main([*arguments, "--law", "bayesian_heterogeneous", "bayesian_heterogeneous_exact"]) == 0
+    told = capsys.readouterr().err
+    assert told.count("warning") == 1
+    assert "the steps of bayesian_heterogeneous's quadrature show in 1 of 2 curves, by up to 0.0" in told
+    assert "bayesian_heterogeneous_exact has none" in told
+
+    curves = iclbayes.read_curves(path, group_by="model")
+    fits = iclbayes.fit(curves, law)
+    error = fits.numerical_error()[:, 0]
+    i = list(curves.keys["model"]).index("steps")
+    mine = {name: value[i] for name, value in fits.params.items()}
+    grid = np.geomspace(1, 30000, 500)
+    with jax.enable_x64(True):
+        difference = np.abs(law.mean(mine, grid) - law.finer.mean(mine, grid)).max()
+    assert error[i] == pytest.approx(difference, rel=0.05) and error[i] > 0.03
+    assert error[1 - i] < 1e-3
+    np.testing.assert_array_equal(iclbayes.fit(curves, "power").numerical_error(), np.zeros((2, 1)))
 
 
 def test_command_line_mistakes_end_in_one_line(tmp_path, capsys):

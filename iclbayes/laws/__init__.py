@@ -7,8 +7,9 @@ from .base import Law as Law
 from .baselines import BoundedPower as BoundedPower
 from .baselines import Logistic as Logistic
 from .baselines import Power as Power
-from .bayesian import Heterogeneous as Heterogeneous
 from .bayesian import Scoring as Scoring
+from .heterogeneous import Heterogeneous as Heterogeneous
+from .heterogeneous import HeterogeneousExact as HeterogeneousExact
 from .mixture import Mixed as Mixed
 from .mixture import Original as Original
 from .mixture import Sampling as Sampling
@@ -19,6 +20,7 @@ bayesian_original = Original()
 bayesian_sampling = Sampling()
 bayesian_scoring = Scoring()
 bayesian_heterogeneous = Heterogeneous()
+bayesian_heterogeneous_exact = HeterogeneousExact()
 power = Power()
 bounded_power = BoundedPower()
 logistic = Logistic()
@@ -26,11 +28,11 @@ logistic = Logistic()
 BAYESIAN = (bayesian_original, bayesian_sampling, bayesian_scoring)
 BASELINES = (power, bounded_power, logistic)
 SIX = BAYESIAN + BASELINES  # the laws of the paper
+HETEROGENEOUS = (bayesian_heterogeneous, bayesian_heterogeneous_exact)
 _LOG = tuple(
-    dataclasses.replace(law, name=law.name + "_log", log_shots=True)
-    for law in (*BAYESIAN, bayesian_heterogeneous)
+    dataclasses.replace(law, name=law.name + "_log", log_shots=True) for law in (*BAYESIAN, *HETEROGENEOUS)
 )
-LAWS: dict[str, Law] = {law.name: law for law in (*SIX, bayesian_heterogeneous, *_LOG)}
+LAWS: dict[str, Law] = {law.name: law for law in (*SIX, *HETEROGENEOUS, *_LOG)}
 
 
 def get(law: "str | Law", *, shot_offset: float = 0.0) -> Law:

@@ -49,6 +49,11 @@ class Law:
         dict[str, tuple[str, ...]]
     ] = {}  # sharing the key across conditions needs these shared too
 
+    @property
+    def finer(self) -> "Law | None":
+        """A law of the same parameters without the numerical error that this one has; None where it has none to speak of."""
+        return None
+
     def raw_shapes(self, n_curves: int, background: bool) -> dict[str, tuple[int, ...]]:
         """Shapes of the raw parameters for a group of `n_curves` curves; `background` adds a task that owns no curve."""
         raise NotImplementedError

@@ -1,21 +1,13 @@
-"""The scoring law, in closed form, and its heterogeneous-efficiency extension.
+"""The scoring law, in closed form.
 
 Scoring law (Arora et al. 2024, arXiv 2410.16531): task j gives its own examples probability γ_j, and every other task gives
 them β_j ≤ γ_j. Then the M-task posterior collapses to two classes, "task j" and "the rest", whose log odds are linear in n:
 
     p_j(n) = β_j + (γ_j − β_j) σ( logit ρ_j + K n ln(γ_j / β_j) )
 
-Heterogeneous efficiency (ours): a benchmark's curve averages over queries and prompts that learn at different speeds. With
-ln K normal, mean ln `efficiency` and standard deviation s = `spread`,
-
-    p_j(n) = β_j + (γ_j − β_j) E_K[ σ( logit ρ_j + K n ln(γ_j / β_j) ) ],    Gauss–Hermite quadrature of 15 nodes.
-
-The largest error of E_K over n is 0.001 for s = 1 and logit ρ = −2, 0.006 for 1 and −4, 0.02 for 1.5 and −4 or for 3 and −1, and
-0.06 for 1.5 and −8: for tiny priors with wide spreads the law is a mixture of fifteen speeds, whose steps show.
-
-Parameters: prior ρ [M], efficiency K, gamma γ [J], beta β [J], (spread s); M = J, or J + 1 with a background task that owns
+Parameters: prior ρ [M], efficiency K, gamma γ [J], beta β [J]; M = J, or J + 1 with a background task that owns
 no curve and absorbs everything else (a single curve needs it, or its prior would be 1). Raw: prior = ln ρ_m − ln ρ_M for
-m < M; efficiency = ln K; gamma = logit γ; beta = logit(β/γ), so β ≤ γ always; spread = ln s.
+m < M; efficiency = ln K; gamma = logit γ; beta = logit(β/γ), so β ≤ γ always.
 """
 
 import dataclasses
@@ -23,7 +15,6 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 
 from .base import Law, Params, first_last_half, logit, safe_log
@@ -149,75 +140,3 @@ class Scoring(Law):
         return jnp.where(
             share >= 1, jnp.inf, jnp.where(share <= 0, 0.0, jnp.where(jnp.isfinite(n), n, jnp.inf))
         )
-
-
-_NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(15)
-_WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
-
-
-@dataclasses.dataclass(frozen=True)
-class Heterogeneous(Scoring):
-    """p_j(n) = β_j + (γ_j − β_j) E_K[ σ( logit ρ_j + K n ln(γ_j / β_j) ) ], ln K ~ N(ln efficiency, spread²)."""
-
-    name: str = "bayesian_heterogeneous"
-    label: ClassVar[str] = "Bayesian (heterogeneous)"
-    param_names: ClassVar[tuple[str, ...]] = ("prior", "efficiency", "spread", "gamma", "beta")
-    # Weak: the pull of normal priors against points with noise 0.003. Centres: a task that gives its own examples about 0.8
-    # and a foreign task a quarter of that, a minority prior, efficiencies that differ e-fold.
-    ridge: ClassVar[float] = 0.003
-    ridge_at: ClassVar[dict[str, tuple[float, float]]] = {
-        "prior": (-1.0, 2.0),
-        "efficiency": (-2.0, 3.0),
-        "spread": (0.0, 1.0),
-        "gamma": (1.5, 1.5),
-        "beta": (-1.0, 1.5),
-    }
-
-    # Its loss has more minima, among them tiny priors whose steep rises are smeared over shots, and efficiencies so different
-    # that a curve creeps up over decades: starts that between them reach the lowest known loss of most real curves.
-    above: ClassVar[tuple[float, ...]] = (0.7, 0.7, 0.7, 0.3, 0.7, 0.7, 0.3, 0.3)
-    below: ClassVar[tuple[float, ...]] = (0.9, 0.02, 0.6, 0.02, 0.3, 0.3, 0.9, 0.6)
-    start: ClassVar[tuple[float, ...]] = (-2.0, -8.0, -16.0, -8.0, -16.0, -0.3, -8.0, -4.0)
-    faster: ClassVar[tuple[float, ...]] = (1.0, -1.0, 1.0, 1.0, 1.0, -1.0, -1.0, 0.0)
-    spread: ClassVar[tuple[float, ...]] = (1.5, 0.7, 1.5, 4.0, 0.3, 0.7, 0.3, 4.0)
-    certain: ClassVar[int] = 8
-
-    def raw_shapes(self, n_curves, background):
-        return super().raw_shapes(n_curves, background) | {"spread": ()}
-
-    def constrain(self, raw: Params) -> Params:
-        return super().constrain(raw) | {"spread": jnp.exp(raw["spread"])}
-
-    def unconstrain(self, params: Params) -> Params:
-        return super().unconstrain(params) | {"spread": safe_log(params["spread"])}
-
-    def local(self, raw: Params) -> Array:
-        beta, rise, start, rate = super().local(raw)
-        return jnp.stack(
-            [beta, rise, start, safe_log(rate), jnp.broadcast_to(jnp.exp(raw["spread"]), rate.shape)]
-        )
-
-    def point_and_jacobian(self, q, x):
-        beta, rise, start, log_rate, spread = q
-        limit = -500.0 if x.dtype == jnp.float64 else -80.0
-        level = bend = turn = widen = 0.0
-        for node, weight in zip(_NODES.tolist(), _WEIGHTS.tolist(), strict=True):
-            rate = jnp.exp(jnp.clip(log_rate + spread * node, -60.0, 60.0))
-            ax = rate * x
-            s = 1.0 / (1.0 + jnp.exp(-jnp.clip(start + ax, limit, None)))
-            b = weight * (s * (1.0 - s))
-            level = level + weight * s
-            bend = bend + b
-            turn = turn + b * ax
-            widen = widen + (b * ax) * node
-        return beta + rise * level, (jnp.ones_like(level), level, rise * bend, rise * turn, rise * widen)
-
-    def guess(self, x, y, w, n_starts, key, background):
-        raw = super().guess(x, y, w, n_starts, key, background)
-        spread = jnp.resize(jnp.array(self.spread, y.dtype), (n_starts,))
-        return raw | {"spread": jnp.log(spread)}
-
-    def shots_to_reach(self, params, level):
-        from .reach import reach_by_bisection
-
-        return reach_by_bisection(self, params, level)

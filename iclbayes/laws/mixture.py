@@ -18,7 +18,8 @@ import jax.numpy as jnp
 from jax import Array
 
 from .base import Law, Params, logit, safe_log
-from .bayesian import Heterogeneous, Scoring, logits_from_simplex, simplex_from_logits
+from .bayesian import Scoring, logits_from_simplex, simplex_from_logits
+from .heterogeneous import Heterogeneous
 
 
 def task_posterior(log_prior: Array, evidence: Array, axis: int = 0) -> Array:
