@@ -11,7 +11,7 @@ There are two readings of the expectation, a function of ℓ = logit ρ_j, m = l
 for 1 and −4, 0.02 for 1.5 and −4 or for 3 and −1, 0.06 for 1.5 and −8, 0.14 for 5 and −16: where priors are tiny or spreads
 wide, it is a mixture of fifteen speeds whose steps show, a law of its own. `Fits.numerical_error` says where.
 
-`bayesian_heterogeneous_exact` is within 1e-4 of the integral, at about three times the cost. σ(ℓ + τ) is the probability that a
+`bayesian_heterogeneous_exact` is within 1e-4 of the integral, at about twice the cost. σ(ℓ + τ) is the probability that a
 logistic variable L is below ℓ + τ, so with T = L − ℓ and Φ the normal distribution function
 
     E = σ(ℓ) + σ(−ℓ) E[ Φ((m − ln T) / s) | T > 0 ],    T = ln(1 + q e^(−ℓ)) − ln(1 − q) with q uniform on (0, 1)
@@ -139,6 +139,15 @@ def _rule(start: Array, spread: Array) -> tuple[Array, Array, Array, Array, Arra
     return 1.0 - many, many * jax.nn.sigmoid(start), jnp.log(t), masses, jnp.maximum(spread, 0.5 * step)
 
 
+def _normal(z: Array) -> tuple[Array, Array]:
+    """Φ(z) within 8e-8 and its density, for one exponential; Abramowitz and Stegun 1964, 26.2.17."""
+    density = 0.3989422804014327 * jnp.exp(-0.5 * z * z)
+    t = 1.0 / (1.0 + 0.2316419 * jnp.abs(z))
+    series = 1.781477937 + t * (-1.821255978 + t * 1.330274429)
+    tail = density * (t * (0.319381530 + t * (-0.356563782 + t * series)))
+    return jnp.where(z > 0, 1.0 - tail, tail), density
+
+
 @dataclasses.dataclass(frozen=True)
 class HeterogeneousExact(Heterogeneous):
     """p_j(n) = β_j + (γ_j − β_j) E_K[ σ( logit ρ_j + K n ln(γ_j / β_j) ) ], the expectation within 1e-4."""
@@ -172,8 +181,8 @@ class HeterogeneousExact(Heterogeneous):
         m = log_rate + safe_log(x)
         for i in range(len(_STEPS)):
             z = jnp.clip((m - places[i]) / width, -far, far)
-            below = 0.5 * jax.lax.erfc(z * -(0.5**0.5))
-            density = jnp.exp(-0.5 * z * z) * (0.3989422804014327 / width)
+            below, density = _normal(z)
+            density = density / width
             total = total + masses[i] * below
             by_rate = by_rate + masses[i] * density
             for_start = masses[i] * density * (-along_start[2][i] - along_start[4] * z)
