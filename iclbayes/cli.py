@@ -130,7 +130,7 @@ class Fit:
                 share = f" ({100 * done.rows / done.total_rows:.0f} % of the rows)" if done.total_rows else ""
                 advance.note(f"{done.rows:,} rows{share}")
 
-            fit_stream(
+            ends = fit_stream(
                 self.curves,
                 self.out,
                 laws,
@@ -141,6 +141,8 @@ class Fit:
                 on_progress=on_progress,
                 **options,
             )
+        for law, counts in ends.items():
+            print(f"{law}: {_told(counts)}")
         print(f"parameters: {self.out}")
 
 
@@ -276,9 +278,12 @@ def _summary(fits) -> str:
 
     from .fitting import Status
 
-    counts = {s: int((fits.status == s).sum()) for s in Status}
-    told = ", ".join(f"{n} {s.name.lower().replace('_', ' ')}" for s, n in counts.items() if n)
-    return f"{fits.law.name}: {told}; median loss {np.nanmedian(fits.loss):.3g}"
+    counts = {s.name.lower(): int((fits.status == s).sum()) for s in Status}
+    return f"{fits.law.name}: {_told(counts)}; median loss {np.nanmedian(fits.loss):.3g}"
+
+
+def _told(counts: dict[str, int]) -> str:
+    return ", ".join(f"{n:,} {status.replace('_', ' ')}" for status, n in counts.items() if n)
 
 
 def _warn_of_steps(fits) -> None:

@@ -9,7 +9,9 @@ import ctypes
 import dataclasses
 import json
 import os
+import re
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -18,6 +20,7 @@ import pandas as pd
 
 from .files import InputError, atomic_path
 from .fits import fit
+from .fitting import Status
 from .reading import curves_from_frame
 
 CHUNK_ROWS = 250_000  # memory then stays level at a few hundred MB, most of it JAX
@@ -43,7 +46,7 @@ def fit_stream(
     stderr: bool = False,
     on_progress: Callable[[Progress], None] = lambda progress: None,
     **options,
-) -> None:
+) -> dict[str, dict[str, int]]:
     """Fits every group of a file of curves without reading it whole.
 
     Args:
@@ -55,7 +58,11 @@ def fit_stream(
         group is never split, so a group larger than this is read whole).
       stderr: add columns of standard errors.
       on_progress: called after each chunk.
-      **options: of `iclbayes.fit`. With `share` and `across`, the rows of all groups that share parameters stand together.
+      **options: of `iclbayes.fit`. With `share` and `across`, the rows of all groups that share parameters stand together. An
+        optimizer or a loss of one's own is known by its name alone to a command that continues.
+
+    Returns:
+      law → how its fits ended, lower-case `Status` → number of fits.
 
     Raises:
       InputError: no column to group by; a group whose rows do not stand together; parts left by another command; or any
@@ -86,7 +93,7 @@ def fit_stream(
         "source": source,
         "chunk_rows": chunk_rows,
         "stderr": stderr,
-        "options": {name: str(value) for name, value in sorted(options.items())},
+        "options": {name: _without_addresses(value) for name, value in sorted(options.items())},
     }
     labels = [*group_by, *([source] if source else [])]
     request["labels"] = types = _types_of_labels(path, labels, chunk_rows)
@@ -104,14 +111,16 @@ def fit_stream(
             curves = curves_from_frame(
                 frame, group_by=group_by, source=source, name=str(path), first_row=rows + 2
             )
-            tables = [fit(curves, law, **options).to_frame(stderr=stderr) for law in laws]
+            fits = [fit(curves, law, **options) for law in laws]
+            tables = [f.to_frame(stderr=stderr) for f in fits]
             number = len(done)
             with atomic_path(parts / f"{number:06d}.parquet") as temporary:
                 pd.concat(tables, ignore_index=True).to_parquet(temporary, index=False)
             note = {"rows": len(frame), "fits": curves.n_groups * len(laws), "groups": keys.tolist()}
+            note["ends"] = [dict(Counter(Status(s).name.lower() for s in f.status)) for f in fits]
             with atomic_path(parts / f"{number:06d}.json") as temporary:
                 temporary.write_text(json.dumps(note))
-            done.append({"rows": note["rows"], "fits": note["fits"]})
+            done.append({name: note[name] for name in ("rows", "fits", "ends")})
             rows, fitted = rows + len(frame), fitted + note["fits"]
             _release_memory()
             on_progress(Progress(rows, fitted, total))
@@ -123,6 +132,16 @@ def fit_stream(
         raise InputError(f"{path}: no rows after the header; it needs at least one")
     _join([parts / f"{i:06d}.parquet" for i in range(len(done))], out)
     shutil.rmtree(parts)
+    ends = {law: Counter() for law in laws}
+    for note in done:
+        for law, counts in zip(laws, note.get("ends", ()), strict=False):
+            ends[law].update(counts)
+    return {law: dict(counts) for law, counts in ends.items()}
+
+
+def _without_addresses(value: object) -> str:
+    """Text of an option that is the same in another process."""
+    return re.sub(r" at 0x[0-9a-f]+", "", str(value))
 
 
 def _release_memory() -> None:

@@ -4,6 +4,7 @@ import json
 
 import jax
 import numpy as np
+import optax
 import pandas as pd
 import pytest
 from scipy import stats
@@ -427,7 +428,12 @@ def test_stream_with_blank_or_broken_lines_leaves_no_trace_and_resumes(tmp_path)
         if len(seen) == 2:
             raise KeyboardInterrupt
 
+    def adam():  # as another process would make it: at other addresses
+        return {"optimizer": optax.adam(0.05), "max_steps": 20}
+
     with pytest.raises(KeyboardInterrupt):
-        stream.fit_stream(path, out, ["power"], on_progress=stop, **options)
-    stream.fit_stream(path, out, ["power"], **options)
-    assert list(pd.read_csv(out)["model"]) == [f"m{i}" for i in range(4) for _ in "ab"]
+        stream.fit_stream(path, out, ["power"], on_progress=stop, **options, **adam())
+    ends = stream.fit_stream(path, out, ["power"], **options, **adam())
+    found = pd.read_csv(out)
+    assert list(found["model"]) == [f"m{i}" for i in range(4) for _ in "ab"]
+    assert ends == {"power": found["status"].value_counts().to_dict()}

@@ -380,7 +380,10 @@ STEP = [(n, float(n >= 4), 1.0) for n in range(8)]
 FALLING = [(n, 0.9 - 0.1 * n, 1.0) for n in range(8)]
 
 
-@pytest.mark.parametrize("name", ["bayesian_scoring", "bayesian_heterogeneous", "power", "logistic"])
+HOSTILE = ["bayesian_scoring", "bayesian_heterogeneous", "bayesian_heterogeneous_exact", "power", "logistic"]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_curves_never_give_a_nan(name):
     """Constant 0 or 1, one point, duplicates, 10⁶ shots, noise, steps, falling, probabilities of 1e-12, weights of 0."""
     rows = [CONSTANT, STEP, FALLING, [(n, 0.0, 1.0) for n in range(8)], [(5, 0.5, 1.0)], [(3, 0.2, 0.0)]]
@@ -422,6 +425,21 @@ def hostile_fit(name):
 
     compiled = jax.jit(fit)
     return run
+
+
+def test_the_exact_heterogeneous_law_finds_jumps_and_what_made_a_curve():
+    """A jump between the first two of many decades of shots, which a wide spread can almost imitate; and known parameters."""
+    law, shots = laws.bayesian_heterogeneous_exact, np.r_[0, np.geomspace(1, 1e6, 19).round()]
+    truth = {"prior": np.array([0.05, 0.95]), "efficiency": np.array(0.02), "spread": np.array(1.3)}
+    truth |= {"gamma": np.array([0.8]), "beta": np.array([0.2])}
+    with jax.enable_x64(True):
+        made = np.asarray(law.mean(truth, shots))[0]
+    curves = [np.r_[0.1, np.full(19, top)] for top in (0.5, 0.6, 0.9)]
+    fits = iclbayes.fit(iclbayes.Curves.from_arrays(shots, np.array([*curves, made])), law)
+    assert (fits.loss[:3] < 1e-7).all() and (fits.params["spread"][:3] < 2).all()
+    fits = iclbayes.fit(iclbayes.Curves.from_arrays(shots, made[None]), law, ridge=0)
+    for name, value in truth.items():
+        np.testing.assert_allclose(fits.params[name][0], value, rtol=0.01)
 
 
 def test_a_group_with_no_point_is_named():

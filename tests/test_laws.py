@@ -172,12 +172,15 @@ def test_exact_heterogeneous_law_far_out_is_finite(dtype):
     both = jax.jit(lambda q: law.point_and_jacobian(q[:, None], x))
     for start in (40.0, -29.0, -300.0):
         for rate in (-60.0, 0.0, 60.0):
-            for spread in (0.0, 1e-12, 1.0, 300.0):
+            for spread in (0.0, 1e-12, 1.0, 30.0, 1e4):
                 p, rows = both(jnp.array([0.1, 0.7, start, rate, spread], dtype))
                 assert p.dtype == dtype
                 assert np.isfinite(p).all() and np.all((p >= 0.1 - 1e-6) & (p <= 0.8 + 1e-6))
                 assert np.all(np.diff(p) >= -1e-6)
                 assert all(np.isfinite(row).all() for row in rows)
+                # However wide the spread, 0 shots say nothing.
+                assert p[0] == pytest.approx(0.1 + 0.7 * special.expit(start), rel=1e-5)
+                assert abs(rows[3][0]) < 1e-30 and abs(rows[4][0]) < 1e-30
 
 
 @pytest.mark.parametrize("name", list(laws.LAWS))
@@ -258,6 +261,25 @@ def test_scoring_law_far_out_is_finite():
     value = laws.bayesian_scoring.mean(p, np.array([0.0, 1e6, 1e12]))
     assert np.isfinite(np.asarray(value)).all()
     np.testing.assert_allclose(value[:, 2], p["gamma"], rtol=1e-6)
+
+
+def test_a_level_that_is_a_plateau_is_decided_by_the_parameters_as_given():
+    p = {"prior": np.array([0.1, 0.9]), "efficiency": np.array(0.3), "gamma": np.array([0.8])}
+    law = laws.bayesian_scoring
+    for log_shots in (law, laws.LAWS["bayesian_scoring_log"]):
+        assert np.isinf(log_shots.shots_to_reach(p | {"beta": np.array([0.1])}, 0.8)).all()
+        np.testing.assert_array_equal(log_shots.shots_to_reach(p | {"beta": np.array([0.1])}, 0.1), 0)
+        np.testing.assert_array_equal(log_shots.shots_to_reach(p | {"beta": np.array([0.8])}, 0.8), 0)
+        assert np.isinf(log_shots.shots_to_reach(p | {"beta": np.array([0.8])}, 0.81)).all()
+
+
+def test_plain_numbers_as_parameters_keep_double_precision():
+    plain = BASIC | {"efficiency": 0.3}
+    assert laws.bayesian_scoring.unconstrain(plain)["efficiency"].dtype == np.float64
+    assert laws.bayesian_scoring.unconstrain(BASIC | {"efficiency": 1})["efficiency"] == 0
+    for level in (0.3, 0.6):
+        found = laws.bayesian_scoring.shots_to_reach(plain, level)
+        np.testing.assert_allclose(found, laws.bayesian_scoring.shots_to_reach(BASIC, level), rtol=1e-14)
 
 
 def test_unknown_law_lists_the_known_ones():

@@ -207,6 +207,8 @@ def fit_group(
 ) -> FitResult:
     """Fits one law to the curves of one group: a pure function, to be used under `jax.jit` and `jax.vmap`.
 
+    Derivatives by the data are those of a loop: `jax.jacfwd` and `jax.jvp` give them, `jax.grad` cannot.
+
     The dtype of `prob` decides the precision; in JAX's default mode that is float32, for which the law still converges but
     the last digits of weakly identified parameters do not mean anything. `iclbayes.fit` always uses float64.
 

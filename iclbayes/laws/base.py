@@ -155,11 +155,17 @@ def first_last_half(x: Array, y: Array, w: Array) -> tuple[Array, Array, Array]:
 
 def logit(p: Array) -> Array:
     """ln p − ln(1 − p), with p kept off 0 and 1 by the smallest amount that keeps the result finite."""
-    eps = jnp.finfo(jnp.result_type(p, jnp.float32)).eps
-    p = jnp.clip(p, jnp.finfo(eps.dtype).tiny * 4, 1 - eps)
+    limits = jnp.finfo(_floating(p))
+    p = jnp.clip(p, limits.tiny * 4, 1 - limits.eps)
     return jnp.log(p) - jnp.log1p(-p)
 
 
 def safe_log(p: Array) -> Array:
     """ln p with p kept above the smallest normal number."""
-    return jnp.log(jnp.maximum(p, jnp.finfo(jnp.result_type(p, jnp.float32)).tiny * 4))
+    return jnp.log(jnp.maximum(p, jnp.finfo(_floating(p)).tiny * 4))
+
+
+def _floating(p: Array):
+    """The dtype that p has, or for whole numbers JAX's default; `result_type(p, float32)` would lower a Python float's."""
+    dtype = jnp.result_type(p)
+    return dtype if jnp.issubdtype(dtype, jnp.floating) else jnp.result_type(float)

@@ -132,11 +132,11 @@ class Scoring(Law):
         return self.local(self.unconstrain(params))
 
     def shots_to_reach(self, params, level):
-        beta, rise, start, rate = self._closed_local(params)
-        share = (level - beta) / rise
-        inside = (share > 0) & (share < 1)
-        x = (logit(jnp.where(inside, share, 0.5)) - start) / jnp.maximum(rate, jnp.finfo(rate.dtype).tiny)
+        _, rise, start, rate = self._closed_local(params)
+        low, high = params["beta"], params["gamma"]  # as given: no rounding decides about a plateau
+        inside = (level > low) & (level < high) & (rise > 0)
+        share = jnp.where(inside, (level - low) / jnp.where(inside, rise, 1.0), 0.5)
+        x = (logit(share) - start) / jnp.maximum(rate, jnp.finfo(rate.dtype).tiny)
         n = jnp.maximum(self.shots(x), 0.0)
-        return jnp.where(
-            share >= 1, jnp.inf, jnp.where(share <= 0, 0.0, jnp.where(jnp.isfinite(n), n, jnp.inf))
-        )
+        n = jnp.where(inside & jnp.isfinite(n), n, jnp.inf)
+        return jnp.where(level <= low, 0.0, n)

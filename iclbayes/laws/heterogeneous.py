@@ -166,6 +166,13 @@ class HeterogeneousExact(Heterogeneous):
     name: str = "bayesian_heterogeneous_exact"
     label: ClassVar[str] = "Bayesian (heterogeneous, exact)"
 
+    # Fewer minima than with nodes: starts near the plain law's, and one so fast that a jump before the second point is found.
+    above: ClassVar[tuple[float, ...]] = (0.7, 0.02, 0.3, 0.7, 0.02, 0.7, 0.3, 0.7)
+    below: ClassVar[tuple[float, ...]] = (0.3, 0.02, 0.6, 0.3, 0.02, 0.9, 0.3, 0.3)
+    start: ClassVar[tuple[float, ...]] = (-2.0, -4.0, -1.0, -4.0, -3.0, -0.3, -8.0, -2.0)
+    faster: ClassVar[tuple[float, ...]] = (0.0, 5.0, 0.0, 0.0, -1.0, 1.0, 0.0, -1.0)
+    spread: ClassVar[tuple[float, ...]] = (0.3, 0.3, 1.5, 0.7, 0.3, 4.0, 1.0, 1.5)
+
     @property
     def finer(self) -> None:
         """None: nothing is gained."""
@@ -189,9 +196,9 @@ class HeterogeneousExact(Heterogeneous):
         by_rate = few * turn
         total = few * level + constant
 
-        m = log_rate + safe_log(x)
+        m, none = log_rate + safe_log(x), x <= 0  # at 0 shots m is −∞: nothing but σ(ℓ)
         for i in range(len(_STEPS)):
-            z = jnp.clip((m - places[i]) / width, -far, far)
+            z = jnp.where(none, -far, jnp.clip((m - places[i]) / width, -far, far))
             below, density = _normal(z)
             density = density / width
             total = total + masses[i] * below
