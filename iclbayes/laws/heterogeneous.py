@@ -39,6 +39,21 @@ _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(15)
 _WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
 
 
+def _over_speeds(nodes, weights, start, log_rate, spread, x):
+    """E[σ(ℓ + e^m)] over speeds by quadrature, and its derivatives by ℓ, m and s."""
+    limit = -500.0 if x.dtype == jnp.float64 else -80.0
+    level = bend = turn = widen = 0.0
+    for node, weight in zip(nodes.tolist(), weights.tolist(), strict=True):
+        ax = jnp.exp(jnp.clip(log_rate + spread * node, -60.0, 60.0)) * x
+        s = 1.0 / (1.0 + jnp.exp(-jnp.clip(start + ax, limit, None)))
+        b = weight * (s * (1.0 - s))
+        level = level + weight * s
+        bend = bend + b
+        turn = turn + b * ax
+        widen = widen + (b * ax) * node
+    return level, bend, turn, widen
+
+
 @dataclasses.dataclass(frozen=True)
 class Heterogeneous(Scoring):
     """p_j(n) = β_j + (γ_j − β_j) E_K[ σ( logit ρ_j + K n ln(γ_j / β_j) ) ], ln K ~ N(ln efficiency, spread²), of 15 nodes."""
@@ -90,17 +105,7 @@ class Heterogeneous(Scoring):
 
     def point_and_jacobian(self, q, x):
         beta, rise, start, log_rate, spread = q
-        limit = -500.0 if x.dtype == jnp.float64 else -80.0
-        level = bend = turn = widen = 0.0
-        for node, weight in zip(_NODES.tolist(), _WEIGHTS.tolist(), strict=True):
-            rate = jnp.exp(jnp.clip(log_rate + spread * node, -60.0, 60.0))
-            ax = rate * x
-            s = 1.0 / (1.0 + jnp.exp(-jnp.clip(start + ax, limit, None)))
-            b = weight * (s * (1.0 - s))
-            level = level + weight * s
-            bend = bend + b
-            turn = turn + b * ax
-            widen = widen + (b * ax) * node
+        level, bend, turn, widen = _over_speeds(_NODES, _WEIGHTS, start, log_rate, spread, x)
         return beta + rise * level, (jnp.ones_like(level), level, rise * bend, rise * turn, rise * widen)
 
     def guess(self, x, y, w, n_starts, key, background):
@@ -180,17 +185,11 @@ class HeterogeneousExact(Heterogeneous):
 
     def point_and_jacobian(self, q, x):
         beta, rise, start, log_rate, spread = q
-        double = x.dtype == jnp.float64
-        limit, far = (-500.0, 38.0) if double else (-80.0, 13.0)
+        far = 38.0 if x.dtype == jnp.float64 else 13.0
         rule, (along_start, along_spread) = _rule_and_slopes(start, spread)
         few, constant, places, masses, width = rule
 
-        level = bend = turn = widen = 0.0
-        for node, weight in zip(_FEW.tolist(), _FEW_WEIGHTS.tolist(), strict=True):
-            ax = jnp.exp(jnp.clip(log_rate + spread * node, -60.0, 60.0)) * x
-            s = 1.0 / (1.0 + jnp.exp(-jnp.clip(start + ax, limit, None)))
-            b = weight * (s * (1.0 - s))
-            level, bend, turn, widen = level + weight * s, bend + b, turn + b * ax, widen + (b * ax) * node
+        level, bend, turn, widen = _over_speeds(_FEW, _FEW_WEIGHTS, start, log_rate, spread, x)
         by_start = along_start[0] * level + along_start[1] + few * bend
         by_spread = along_spread[0] * level + along_spread[1] + few * widen
         by_rate = few * turn
