@@ -276,14 +276,11 @@ class progress:
 def _summary(fits) -> str:
     import numpy as np
 
-    from .fitting import Status
-
-    counts = {s.name.lower(): int((fits.status == s).sum()) for s in Status}
-    return f"{fits.law.name}: {_told(counts)}; median loss {np.nanmedian(fits.loss):.3g}"
+    return f"{fits.law.name}: {_told(fits.ends)}; median loss {np.nanmedian(fits.loss):.3g}"
 
 
 def _told(counts: dict[str, int]) -> str:
-    return ", ".join(f"{n:,} {status.replace('_', ' ')}" for status, n in counts.items() if n)
+    return ", ".join(f"{n:,} {status.replace('_', ' ')}" for status, n in counts.items())
 
 
 def _warn_of_steps(fits) -> None:

@@ -4,15 +4,14 @@ import dataclasses
 from collections.abc import Callable, Sequence
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 import pandas as pd
 
 from .curves import Curves, curve_columns
 from .files import InputError
-from .fitting import execute
-from .fitting.engine import DEFAULT_OPTIMIZER, FitResult, Status, constrain
+from .fitting import derived, execute
+from .fitting.engine import DEFAULT_OPTIMIZER, FitResult, Status
 from .fitting.losses import PointLoss, get_loss
 from .fitting.objective import Problem
 from .laws import Law, get
@@ -111,6 +110,12 @@ class Fits:
             out[index] = np.asarray(block.result.status)[:, None]
         return out
 
+    @property
+    def ends(self) -> dict[str, int]:
+        """How the fits ended: lower-case `Status` → number of fits, those that occur."""
+        found, counts = np.unique(self.status, return_counts=True)
+        return {Status(s).name.lower(): int(n) for s, n in zip(found, counts, strict=True)}
+
     def diagnostics(self) -> pd.DataFrame:
         """A row per fit: group columns, source (baselines), loss, n_agreed, steps, status, grad_norm, condition."""
         rows = []
@@ -137,11 +142,11 @@ class Fits:
         Raises:
           InputError: the given curves are not those that were fitted.
         """
-        return self._along(shots, _mean)
+        return self._along(shots, derived.mean)
 
     def predict_stderr(self, shots) -> np.ndarray:
         """Standard error of `predict` by the delta method, sqrt(∇p Σ ∇pᵀ); inf where a fit has no spare points."""
-        return self._along(shots, _mean_stderr)
+        return self._along(shots, derived.mean_stderr)
 
     def _along(self, shots, function):
         if isinstance(shots, Curves):
@@ -177,12 +182,12 @@ class Fits:
     def _call(self, function, block, *arrays):
         with execute.precision(self.dtype):
             arrays = [np.asarray(a, self.dtype) for a in arrays]
-            return jax.device_get(_mapped(function, block.problem)(block.result, *arrays))
+            return jax.device_get(derived.mapped(function, block.problem)(block.result, *arrays))
 
     @property
     def stderr(self) -> dict[str, np.ndarray]:
         """Standard errors of `params`, same names and shapes, by the delta method from JᵀWJ at the minimum."""
-        values = [self._call(_params_stderr, b) for b in self.blocks]
+        values = [self._call(derived.params_stderr, b) for b in self.blocks]
         found = {}
         for name in self._names:
             by_block = {id(b): _condition_axis(b, v[name]) for b, v in zip(self.blocks, values, strict=True)}
@@ -201,7 +206,9 @@ class Fits:
         out = np.full((self.curves.n_groups, rank.max() + 1), np.nan)
         for block in self.blocks:
             levels = np.full(len(block.curves), level)
-            out[self.curves.group[block.curves], rank[block.curves]] = self._call(_reach, block, levels)
+            out[self.curves.group[block.curves], rank[block.curves]] = self._call(
+                derived.reach, block, levels
+            )
         return out
 
     def numerical_error(self) -> np.ndarray:
@@ -215,8 +222,10 @@ class Fits:
         coarse = self.predict(shots)
         if self.law.finer is None:
             return 0.0 * coarse[..., 0]
-        problem = {b.problem: dataclasses.replace(b.problem, law=self.law.finer) for b in self.blocks}
-        blocks = tuple(dataclasses.replace(b, problem=problem[b.problem]) for b in self.blocks)
+        blocks = tuple(
+            dataclasses.replace(b, problem=dataclasses.replace(b.problem, law=self.law.finer))
+            for b in self.blocks
+        )
         fine = dataclasses.replace(self, law=self.law.finer, blocks=blocks).predict(shots)
         return np.abs(coarse - fine).max(axis=-1)
 
@@ -284,47 +293,6 @@ def _condition_axis(block: Block, value) -> np.ndarray:
 
 def _count_positive(curves: Curves) -> np.ndarray:
     return np.bincount(curves.point_curve(), curves.weight > 0, curves.n_curves).astype(int)
-
-
-_functions: dict = {}
-
-
-def _mapped(function, problem):
-    """jit(vmap(function)) over fits of one problem, built once per (function, problem)."""
-    name = (function, problem)
-    if name not in _functions:
-        _functions[name] = jax.jit(jax.vmap(lambda result, *arrays: function(problem, result, *arrays)))
-    return _functions[name]
-
-
-def _mean(problem, result, shots):
-    theta = problem.ravel(result.raw)
-    q = problem.local(theta)
-    return problem.law.point(q[..., None], problem.law.abscissa(shots))
-
-
-def _mean_stderr(problem, result, shots):
-    def mean(theta):
-        return problem.law.point(problem.local(theta)[..., None], problem.law.abscissa(shots))
-
-    jac = jax.jacfwd(mean)(problem.ravel(result.raw))
-    return _delta(jac, result.covariance)
-
-
-def _params_stderr(problem, result):
-    jac = jax.jacfwd(lambda t: constrain(problem, problem.unravel(t)))(problem.ravel(result.raw))
-    return {name: _delta(j, result.covariance) for name, j in jac.items()}
-
-
-def _delta(jac, covariance):
-    known = jnp.isfinite(covariance)
-    variance = jnp.einsum("...p,pq,...q->...", jac, jnp.where(known, covariance, 0.0), jac)
-    return jnp.where(jnp.all(known), jnp.sqrt(jnp.maximum(variance, 0.0)), jnp.inf)
-
-
-def _reach(problem, result, level):
-    params = jax.vmap(problem.law.constrain)(problem.split(result.raw))
-    return jax.vmap(lambda p: problem.law.shots_to_reach(p, level))(params).reshape(-1)
 
 
 def fit(

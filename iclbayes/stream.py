@@ -20,7 +20,6 @@ import pandas as pd
 
 from .files import InputError, atomic_path
 from .fits import fit
-from .fitting import Status
 from .reading import curves_from_frame
 
 CHUNK_ROWS = 250_000  # memory then stays level at a few hundred MB, most of it JAX
@@ -117,7 +116,7 @@ def fit_stream(
             with atomic_path(parts / f"{number:06d}.parquet") as temporary:
                 pd.concat(tables, ignore_index=True).to_parquet(temporary, index=False)
             note = {"rows": len(frame), "fits": curves.n_groups * len(laws), "groups": keys.tolist()}
-            note["ends"] = [dict(Counter(Status(s).name.lower() for s in f.status)) for f in fits]
+            note["ends"] = [f.ends for f in fits]
             with atomic_path(parts / f"{number:06d}.json") as temporary:
                 temporary.write_text(json.dumps(note))
             done.append({name: note[name] for name in ("rows", "fits", "ends")})

@@ -27,10 +27,9 @@ def drop_programs():
 
     import jax
 
-    from iclbayes import fits
-    from iclbayes.fitting import execute
+    from iclbayes.fitting import derived, execute
 
     execute._compiled.clear()
-    fits._functions.clear()
+    derived._functions.clear()
     jax.clear_caches()
     gc.collect()

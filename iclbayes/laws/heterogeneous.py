@@ -24,7 +24,7 @@ Parameters: those of the scoring law, and the spread s; raw: spread = ln s.
 """
 
 import dataclasses
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -124,13 +124,26 @@ _SHARES = 1.0 / (1.0 + np.exp(-_STEPS))  # q
 _MASSES = _SHARES * (1.0 - _SHARES) / np.sum(_SHARES * (1.0 - _SHARES))
 
 
-def _rule(start: Array, spread: Array) -> tuple[Array, Array, Array, Array, Array]:
-    """What the exact reading needs of ℓ and s, each [...]: everything that does not depend on the shots.
+class _Rule(NamedTuple):
+    """What the exact reading needs of ℓ and s: everything that does not depend on the shots.
 
-    Returns:
-      few [...]: weight of the Gauss–Hermite rule; constant [...]: weight of σ(ℓ) times σ(ℓ); places [20, ...]: ln T;
-      masses [20, ...]: weights of Φ; width [...]: the s to divide by.
+    Attributes:
+      few [...]: weight of the Gauss–Hermite rule.
+      constant [...]: what σ(ℓ) contributes by itself.
+      places [20, ...]: ln T.
+      masses [20, ...]: weights of Φ.
+      width [...]: the s to divide by.
     """
+
+    few: Array
+    constant: Array
+    places: Array
+    masses: Array
+    width: Array
+
+
+def _rule(start: Array, spread: Array) -> _Rule:
+    """The rule for ℓ and s, each [...]."""
     column = lambda a: jnp.asarray(a, start.dtype).reshape(-1, *(1,) * start.ndim)  # noqa: E731
     share = column(_SHARES)
     tilt = column(np.log(_SHARES)) - start
@@ -141,7 +154,16 @@ def _rule(start: Array, spread: Array) -> tuple[Array, Array, Array, Array, Arra
     many = r**3 * (10.0 + r * (6.0 * r - 15.0))
     masses = column(_MASSES) * (many * jax.nn.sigmoid(-start))
     # Below 0.9 steps the width does not matter; a floor keeps the division safe.
-    return 1.0 - many, many * jax.nn.sigmoid(start), jnp.log(t), masses, jnp.maximum(spread, 0.5 * step)
+    width = jnp.maximum(spread, 0.5 * step)
+    return _Rule(1.0 - many, many * jax.nn.sigmoid(start), jnp.log(t), masses, width)
+
+
+def _rule_and_slopes(start: Array, spread: Array) -> tuple[_Rule, _Rule, _Rule]:
+    """`_rule` and its derivatives by ℓ and by s."""
+    start, spread = jnp.broadcast_arrays(start, spread)
+    one, none = jnp.ones_like(start), jnp.zeros_like(start)
+    rule, push = jax.linearize(_rule, start, spread)
+    return rule, push(one, none), push(none, one)
 
 
 # Hart 1968, 5666: Φ(−z) = exp(−z²/2) P(z)/Q(z) for z ≥ 0, ascending powers.
@@ -186,25 +208,24 @@ class HeterogeneousExact(Heterogeneous):
     def point_and_jacobian(self, q, x):
         beta, rise, start, log_rate, spread = q
         far = 38.0 if x.dtype == jnp.float64 else 13.0
-        rule, (along_start, along_spread) = _rule_and_slopes(start, spread)
-        few, constant, places, masses, width = rule
+        rule, along_start, along_spread = _rule_and_slopes(start, spread)
 
         level, bend, turn, widen = _over_speeds(_FEW, _FEW_WEIGHTS, start, log_rate, spread, x)
-        by_start = along_start[0] * level + along_start[1] + few * bend
-        by_spread = along_spread[0] * level + along_spread[1] + few * widen
-        by_rate = few * turn
-        total = few * level + constant
+        total = rule.few * level + rule.constant
+        by_start = along_start.few * level + along_start.constant + rule.few * bend
+        by_rate = rule.few * turn
+        by_spread = along_spread.few * level + along_spread.constant + rule.few * widen
 
         m, none = log_rate + safe_log(x), x <= 0  # at 0 shots m is −∞: nothing but σ(ℓ)
         for i in range(len(_STEPS)):
-            z = jnp.where(none, -far, jnp.clip((m - places[i]) / width, -far, far))
+            z = jnp.where(none, -far, jnp.clip((m - rule.places[i]) / rule.width, -far, far))
             below, density = _normal(z)
-            density = density / width
-            total = total + masses[i] * below
-            by_rate = by_rate + masses[i] * density
-            for_start = masses[i] * density * (-along_start[2][i] - along_start[4] * z)
-            by_start = by_start + along_start[3][i] * below + for_start
-            by_spread = by_spread + along_spread[3][i] * below - masses[i] * density * (along_spread[4] * z)
+            slope = rule.masses[i] * density / rule.width  # by m
+            total = total + rule.masses[i] * below
+            by_start = by_start + along_start.masses[i] * below
+            by_start = by_start - slope * (along_start.places[i] + along_start.width * z)
+            by_rate = by_rate + slope
+            by_spread = by_spread + along_spread.masses[i] * below - slope * (along_spread.width * z)
         return beta + rise * total, (
             jnp.ones_like(total),
             total,
@@ -212,11 +233,3 @@ class HeterogeneousExact(Heterogeneous):
             rise * by_rate,
             rise * by_spread,
         )
-
-
-def _rule_and_slopes(start, spread):
-    """`_rule` and its derivatives by ℓ and by s."""
-    start, spread = jnp.broadcast_arrays(start, spread)
-    one, none = jnp.ones_like(start), jnp.zeros_like(start)
-    rule, push = jax.linearize(_rule, start, spread)
-    return rule, (push(one, none), push(none, one))
