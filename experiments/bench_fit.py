@@ -34,8 +34,8 @@ from scipy import optimize
 
 import iclbayes
 from iclbayes import laws
-from iclbayes.cli import run_guarded
-from iclbayes.compare import compare, to_text
+from iclbayes.cli.main import run_guarded
+from iclbayes.comparison import compare, to_text
 from iclbayes.fitting import Status
 from iclbayes.fitting.execute import cores
 

@@ -24,8 +24,10 @@ from numpyro.infer import MCMC, NUTS
 
 import iclbayes
 from iclbayes import posterior as bayes
-from iclbayes.posterior import diagnostics, models
-from iclbayes.posterior.units import layouts
+from iclbayes.files import atomic_path
+from iclbayes.posterior.model import model as models
+from iclbayes.posterior.sampling import diagnostics
+from iclbayes.posterior.units import units_of
 from iclbayes.runtime import use_compilation_cache
 
 SHOTS = np.unique(np.round(np.geomspace(1, 500, 26)))[:24]
@@ -67,7 +69,7 @@ def loop(curves, n: int, options: dict) -> tuple[float, np.ndarray, float]:
     law = iclbayes.laws.get(LAW)
     spec = models.make_spec(law, LIKELIHOOD, 1, False)
     used = np.ones(len(curves.shots), bool)
-    layout = layouts(curves, law, spec.likelihood, used, False)[0]
+    layout = units_of(curves, law, spec.likelihood, used, False)[0]
 
     def model(data):
         return models.model(spec, data, data.obs)
@@ -148,7 +150,7 @@ def main(argv=None) -> str:
     text = "\n".join(lines)
     print(text)
     if args.out:
-        with iclbayes.files.atomic_path(args.out) as temporary:
+        with atomic_path(args.out) as temporary:
             temporary.write_text(text + "\n")
     return text
 

@@ -26,9 +26,10 @@ from scipy import stats
 
 import iclbayes
 from iclbayes import laws, posterior
-from iclbayes.posterior import models
-from iclbayes.posterior.discrepancy import RandomWalk
-from iclbayes.posterior.likelihoods import LIKELIHOODS
+from iclbayes.files import atomic_path
+from iclbayes.posterior.model import model as models
+from iclbayes.posterior.model.discrepancy import RandomWalk
+from iclbayes.posterior.model.likelihoods import LIKELIHOODS
 from iclbayes.runtime import use_compilation_cache
 
 SHOTS = np.array([0.0, 1, 2, 4, 8, 16, 32, 64])
@@ -48,7 +49,7 @@ def simulate(law, likelihood, discrepancy, n, seed=0):
     shape = (n, 1, len(SHOTS))
     kind = LIKELIHOODS[likelihood]
     shots = np.broadcast_to(SHOTS, shape)
-    data = models.Data(
+    data = models.UnitData(
         shots=shots,
         obs=np.zeros(shape),
         mask=np.ones(shape, bool),
@@ -204,7 +205,7 @@ def main(argv=None) -> None:
         ]
         table = pd.concat([table, pd.DataFrame(rows)]) if len(table) else pd.DataFrame(rows)
         jax.clear_caches()  # hundreds of compiled programs would use up the address ranges that a process may have
-        with iclbayes.files.atomic_path(args.out) as temporary:
+        with atomic_path(args.out) as temporary:
             table.to_csv(temporary, index=False, float_format="%.4g")
         worst = min(rows, key=lambda r: r["p"])
         took = time.perf_counter() - start

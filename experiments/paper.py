@@ -33,8 +33,9 @@ import synthetic_stages as stages
 import tyro
 from utilisation import matrix_rate, utilisation
 
-from iclbayes import compare, ginc
-from iclbayes.cli import run_guarded
+from iclbayes import comparison as compare
+from iclbayes import ginc
+from iclbayes.cli.main import run_guarded
 from iclbayes.files import atomic_path, write_csv, write_text
 from iclbayes.runtime import use_compilation_cache
 from iclbayes.suppression.sharing import final_steps

@@ -31,10 +31,13 @@ import tyro
 from matplotlib.figure import Figure
 
 import iclbayes
-from iclbayes import compare, contrasts, plots
-from iclbayes.cli import print_comparison, progress, run_guarded
+from iclbayes import comparison as compare
+from iclbayes import contrasts
+from iclbayes.cli.main import print_comparison, progress, run_guarded
 from iclbayes.curves import Curves
-from iclbayes.files import InputError, write_csv, write_text
+from iclbayes.errors import InputError
+from iclbayes.files import write_csv, write_text
+from iclbayes.plots import figures as plots
 from iclbayes.reading import curves_from_frame, read_table
 from iclbayes.runtime import use_compilation_cache
 

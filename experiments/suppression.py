@@ -27,9 +27,12 @@ import pandas as pd
 import synthetic_config as synthetic
 from utilisation import matrix_rate, utilisation
 
-from iclbayes import compare, ginc, icl, plots, suppression, training
-from iclbayes.cli import progress, run_guarded
-from iclbayes.files import InputError, write_csv, write_text
+from iclbayes import comparison as compare
+from iclbayes import ginc, icl, suppression, training
+from iclbayes.cli.main import progress, run_guarded
+from iclbayes.errors import InputError
+from iclbayes.files import write_csv, write_text
+from iclbayes.plots import figures as plots
 from iclbayes.runtime import use_compilation_cache
 
 

@@ -19,8 +19,9 @@ from synthetic_config import PRESETS, Config, open_run, parse
 from synthetic_report import draw, rise_table, write_results
 from synthetic_stages import entropy_table, fit_laws, measure, measure_exact, pretrain, suppress
 
-from iclbayes import compare, ginc
-from iclbayes.cli import print_comparison, run_guarded
+from iclbayes import comparison as compare
+from iclbayes import ginc
+from iclbayes.cli.main import print_comparison, run_guarded
 from iclbayes.files import write_csv
 from iclbayes.runtime import use_compilation_cache
 

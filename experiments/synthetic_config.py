@@ -12,7 +12,8 @@ import tyro
 
 import iclbayes
 from iclbayes import ginc, training
-from iclbayes.files import InputError, write_text
+from iclbayes.errors import InputError
+from iclbayes.files import write_text
 from iclbayes.models import GPT2Config
 
 SIX = tuple(law.name for law in iclbayes.laws.SIX)

@@ -6,8 +6,9 @@ import pandas as pd
 from synthetic_config import Config
 
 import iclbayes
-from iclbayes import compare, plots
+from iclbayes import comparison as compare
 from iclbayes.files import write_csv, write_text
+from iclbayes.plots import figures as plots
 
 EXACT_LABELS = {
     "exact_prompt": "exact, knows the prompt process",

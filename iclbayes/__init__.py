@@ -2,7 +2,7 @@
 
 from . import laws as laws
 from .curves import Curves as Curves
-from .files import InputError as InputError
+from .errors import InputError as InputError
 from .fits import Fits as Fits
 from .fits import fit as fit
 from .fitting import FitResult as FitResult

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from .files import InputError
+from .errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)

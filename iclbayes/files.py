@@ -7,12 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .errors import InputError
+
 if TYPE_CHECKING:
     import pandas as pd
-
-
-class InputError(ValueError):
-    """A mistake in what the user gave: one line saying what is wrong, where, and what to do about it."""
 
 
 def check_place(path: str | os.PathLike) -> None:

@@ -9,19 +9,19 @@ import optax
 import pandas as pd
 
 from .curves import Curves, curve_columns
-from .files import InputError
+from .errors import InputError
 from .fitting import derived, execute
-from .fitting.engine import DEFAULT_OPTIMIZER, FitResult, Status
+from .fitting.batch import DEFAULT_OPTIMIZER, FitResult, Status
 from .fitting.losses import PointLoss, get_loss
 from .fitting.objective import Problem
+from .grouping import check_points, layout
 from .laws import Law, get
-from .layout import check_points, layout
 
 _DIAGNOSTICS = ("loss", "n_agreed", "steps", "status", "grad_norm", "condition")
 
 
 @dataclasses.dataclass(frozen=True)
-class Block:
+class FitBlock:
     """Fits of equal shape: B of them, each to C conditions of J curves.
 
     Attributes:
@@ -44,20 +44,20 @@ class Fits:
     Attributes:
       law: the law.
       curves: what was fitted, with the weights of the fit.
-      blocks: results by shape, see `Block`.
+      blocks: results by shape, see `FitBlock`.
       dtype: precision of the fit.
     """
 
     law: Law
     curves: Curves
-    blocks: tuple[Block, ...]
+    blocks: tuple[FitBlock, ...]
     dtype: np.dtype
 
     def __repr__(self) -> str:
         done = int((self.status == Status.CONVERGED).sum())
         return f"Fits({self.law.name}: {done} of {len(self.status)} fits converged; {self.curves!r})"
 
-    def _per_group(self, leaf: Callable[[Block], np.ndarray], fill=np.nan) -> np.ndarray:
+    def _per_group(self, leaf: Callable[[FitBlock], np.ndarray], fill=np.nan) -> np.ndarray:
         """Stacks a quantity [B, C, …] of every block into [G, …]; curve-wise blocks into [G, J, …]."""
         pieces = [(block, np.asarray(leaf(block))) for block in self.blocks]
         tail = tuple(max(sizes) for sizes in zip(*(piece.shape[2:] for _, piece in pieces), strict=True))
@@ -283,7 +283,7 @@ class Fits:
         return frame
 
 
-def _condition_axis(block: Block, value) -> np.ndarray:
+def _condition_axis(block: FitBlock, value) -> np.ndarray:
     value = np.asarray(value)
     if block.problem.n_conditions == 1:
         value = value[:, None]
@@ -373,5 +373,5 @@ def fit(
             dtype=np.dtype(dtype),
             on_done=on_done,
         )
-        blocks.append(Block(problem, groups, chosen, result))
+        blocks.append(FitBlock(problem, groups, chosen, result))
     return Fits(law=law, curves=curves, blocks=tuple(blocks), dtype=np.dtype(dtype))

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from flax import nnx
 
-from .files import InputError
+from .errors import InputError
 from .ginc.exact import exact_pretraining, exact_prompt
 from .ginc.sampling import Prompts, sample_prompts, shots_per_prompt
 from .ginc.world import World

@@ -4,12 +4,12 @@ import jax
 import numpy as np
 import optax
 
-from .files import InputError
+from .errors import InputError
 from .fitting import execute
-from .fitting.engine import DEFAULT_OPTIMIZER, FitResult
+from .fitting.batch import DEFAULT_OPTIMIZER, FitResult
 from .fitting.losses import PointLoss, get_loss
 from .fitting.objective import Problem
-from .laws import Law, Mixed, get
+from .laws import Law, MixedLaw, get
 
 
 def fit_mixed(
@@ -46,7 +46,7 @@ def fit_mixed(
     """
     base = get(law)
     try:
-        mixed = Mixed(name=f"{base.name}_mixed", base=base)
+        mixed = MixedLaw(name=f"{base.name}_mixed", base=base)
     except ValueError as error:
         raise InputError(str(error)) from None
     counts, query, prob = np.asarray(counts, float), np.asarray(query), np.asarray(prob, float)

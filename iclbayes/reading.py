@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from .curves import Curves
-from .files import InputError
+from .errors import InputError
 
 VALUE_COLUMNS = ("prob", "n_correct", "accuracy", "nll")
 

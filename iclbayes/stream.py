@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .files import InputError, atomic_path
+from .errors import InputError
+from .files import atomic_path
 from .fits import fit
 from .reading import curves_from_frame
 

@@ -6,7 +6,7 @@ import pytest
 
 import iclbayes
 from iclbayes.curves import bucket_length
-from iclbayes.files import InputError
+from iclbayes.errors import InputError
 
 
 def frame(**columns):

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ..curves import Curves, curve_columns
-from ..files import InputError
+from ..errors import InputError
 from ..fits import Fits
 from ..fitting import execute
 from ..laws import Law, task_weights

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from ..curves import Curves
-from ..files import InputError
+from ..errors import InputError
 
 
 def paired_groups(

@@ -12,10 +12,10 @@ import pandas as pd
 from scipy import stats
 
 from ..curves import Curves
-from ..files import InputError
+from ..errors import InputError
 from ..fits import fit
 from ..fitting import execute
-from ..laws import Law, Scoring, bayesian_scoring, get
+from ..laws import Law, ScoringLaw, bayesian_scoring, get
 from .draws import PARAMETERS
 from .pairs import common_sources, concatenate, only, paired_groups
 
@@ -82,7 +82,7 @@ def sharing_tests(
       p_value is somewhat too small for curves from few prompts. NaN without spare points.
     """
     law = get(law)
-    if not isinstance(law, Scoring):
+    if not isinstance(law, ScoringLaw):
         raise InputError(
             f"point fits of the law {law.name} cannot be contrasted; take posteriors, or bayesian_scoring"
         )

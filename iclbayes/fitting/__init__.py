@@ -1,10 +1,10 @@
 """Fitting laws to curves: losses, the Levenberg–Marquardt optimizer, the loop that serves every optimizer, the engine."""
 
-from .engine import FitResult as FitResult
-from .engine import Status as Status
-from .engine import fit_batch as fit_batch
-from .engine import fit_curve as fit_curve
-from .engine import fit_group as fit_group
+from .batch import FitResult as FitResult
+from .batch import Status as Status
+from .batch import fit_batch as fit_batch
+from .batch import fit_curve as fit_curve
+from .batch import fit_group as fit_group
 from .levenberg_marquardt import LevenbergMarquardtState as LevenbergMarquardtState
 from .levenberg_marquardt import levenberg_marquardt as levenberg_marquardt
 from .losses import LOSSES as LOSSES

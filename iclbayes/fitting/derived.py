@@ -6,7 +6,7 @@ Each function takes a problem, its `FitResult` and further arrays, all of one fi
 import jax
 import jax.numpy as jnp
 
-from .engine import constrain
+from .batch import constrain
 
 _functions: dict = {}
 

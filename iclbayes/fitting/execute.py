@@ -20,8 +20,8 @@ import optax
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from ..files import InputError
-from .engine import FitResult, fit_batch
+from ..errors import InputError
+from .batch import FitResult, fit_batch
 from .objective import Problem
 
 CHUNKS = (8, 32, 128, 512)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import jax.numpy as jnp
 from jax import Array
 
-from ..files import InputError
+from ..errors import InputError
 
 PointLoss = Callable[[Array, Array], tuple[Array, Array, Array]]
 

@@ -21,7 +21,7 @@ Shapes = tuple[tuple[str, tuple[int, ...]], ...]
 FEW = 6  # local parameters up to which every entry of the Gauss–Newton matrix is a sum of its own
 
 
-class Data(NamedTuple):
+class Points(NamedTuple):
     """Points of a batch of fits.
 
     Attributes:
@@ -120,7 +120,7 @@ def _count(shape: tuple[int, ...]) -> int:
     return size
 
 
-def evaluate(problem: Problem, theta: Array, data: Data) -> tuple[Array, Array, Array]:
+def evaluate(problem: Problem, theta: Array, data: Points) -> tuple[Array, Array, Array]:
     """Objective, gradient and Gauss–Newton matrix at B parameter vectors.
 
     Args:
@@ -153,7 +153,7 @@ def evaluate(problem: Problem, theta: Array, data: Data) -> tuple[Array, Array, 
     return value, grad, gram
 
 
-def _sums_batch_last(problem: Problem, q: Array, data: Data, order=None) -> tuple[Array, Array, Array]:
+def _sums_batch_last(problem: Problem, q: Array, data: Points, order=None) -> tuple[Array, Array, Array]:
     """Value [B], gradient [d, S, B] and Gauss–Newton matrix [d, d, S, B] in local parameters q [d, S, B], or in `order`.
 
     One fused sum over points for each entry, which vectorises over the fits: best for few local parameters.
@@ -173,7 +173,7 @@ def _sums_batch_last(problem: Problem, q: Array, data: Data, order=None) -> tupl
     return value, grad, jnp.stack([jnp.stack([entries[i, j] for j in range(d)]) for i in range(d)])
 
 
-def _sums_batch_first(problem: Problem, q: Array, data: Data) -> tuple[Array, Array, Array]:
+def _sums_batch_first(problem: Problem, q: Array, data: Points) -> tuple[Array, Array, Array]:
     """The same as matrix products JᵀWJ for each curve, J [n, d]: best for many local parameters."""
     x, y, w = (jnp.moveaxis(a, -1, -3) for a in (data.x, data.y, data.w))  # [..., B, S, n]
     p, rows = problem.law.point_and_jacobian(jnp.moveaxis(q, -1, 1)[..., None], x)
@@ -193,7 +193,7 @@ def penalty(problem: Problem, theta: Array, pull: Array) -> Array:
     return pull * jnp.sum(precision * (theta - centre) ** 2, axis=-1)
 
 
-def evaluate_value(problem: Problem, theta: Array, data: Data) -> Array:
+def evaluate_value(problem: Problem, theta: Array, data: Points) -> Array:
     """The objective alone, at one parameter vector [P] and the points [S, n] of one fit; for line searches."""
     q = problem.local(theta)[:, :, None]
     p = problem.law.point(q, data.x)

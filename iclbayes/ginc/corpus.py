@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import jax
 import numpy as np
 
-from ..files import InputError
+from ..errors import InputError
 from .sampling import Documents, mixture_logits, sample_documents
 from .world import World, WorldConfig, make_world
 

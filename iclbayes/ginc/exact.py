@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.special import logsumexp
 
-from ..files import InputError
+from ..errors import InputError
 from .sampling import Prompts, mixture_logits, opening_states
 from .world import World
 

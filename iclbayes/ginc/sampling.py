@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..files import InputError
+from ..errors import InputError
 from .world import World
 
 

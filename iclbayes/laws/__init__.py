@@ -2,28 +2,28 @@
 
 import dataclasses
 
-from ..files import InputError
+from ..errors import InputError
 from .base import Law as Law
-from .baselines import BoundedPower as BoundedPower
-from .baselines import Logistic as Logistic
-from .baselines import Power as Power
-from .bayesian import Scoring as Scoring
-from .heterogeneous import Heterogeneous as Heterogeneous
-from .heterogeneous import HeterogeneousExact as HeterogeneousExact
-from .mixture import Mixed as Mixed
-from .mixture import Original as Original
-from .mixture import Sampling as Sampling
+from .baselines import BoundedPowerLaw as BoundedPowerLaw
+from .baselines import LogisticLaw as LogisticLaw
+from .baselines import PowerLaw as PowerLaw
+from .heterogeneous import HeterogeneousExactLaw as HeterogeneousExactLaw
+from .heterogeneous import HeterogeneousLaw as HeterogeneousLaw
+from .mixture import MixedLaw as MixedLaw
+from .mixture import OriginalLaw as OriginalLaw
+from .mixture import SamplingLaw as SamplingLaw
 from .mixture import mean_mixed as mean_mixed
 from .mixture import task_weights as task_weights
+from .scoring import ScoringLaw as ScoringLaw
 
-bayesian_original = Original()
-bayesian_sampling = Sampling()
-bayesian_scoring = Scoring()
-bayesian_heterogeneous = Heterogeneous()
-bayesian_heterogeneous_exact = HeterogeneousExact()
-power = Power()
-bounded_power = BoundedPower()
-logistic = Logistic()
+bayesian_original = OriginalLaw()
+bayesian_sampling = SamplingLaw()
+bayesian_scoring = ScoringLaw()
+bayesian_heterogeneous = HeterogeneousLaw()
+bayesian_heterogeneous_exact = HeterogeneousExactLaw()
+power = PowerLaw()
+bounded_power = BoundedPowerLaw()
+logistic = LogisticLaw()
 
 BAYESIAN = (bayesian_original, bayesian_sampling, bayesian_scoring)
 BASELINES = (power, bounded_power, logistic)

@@ -83,7 +83,7 @@ class Baseline(Law):
 
 
 @dataclasses.dataclass(frozen=True)
-class Power(Baseline):
+class PowerLaw(Baseline):
     """NLL(t) = C t^(−α) + E."""
 
     name: str = "power"
@@ -106,7 +106,7 @@ class Power(Baseline):
 
 
 @dataclasses.dataclass(frozen=True)
-class BoundedPower(Baseline):
+class BoundedPowerLaw(Baseline):
     """NLL(t) = C (1 + t / t_c)^(−α) + E."""
 
     name: str = "bounded_power"
@@ -136,7 +136,7 @@ class BoundedPower(Baseline):
 
 
 @dataclasses.dataclass(frozen=True)
-class Logistic(Baseline):
+class LogisticLaw(Baseline):
     """NLL(t) = L / (1 + (t / t_0)^κ) + E."""
 
     name: str = "logistic"

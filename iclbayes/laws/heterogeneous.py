@@ -32,8 +32,8 @@ import numpy as np
 from jax import Array
 
 from .base import Law, Params, safe_log
-from .bayesian import Scoring
-from .reach import reach_by_bisection
+from .inversion import reach_by_bisection
+from .scoring import ScoringLaw
 
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(15)
 _WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
@@ -55,7 +55,7 @@ def _over_speeds(nodes, weights, start, log_rate, spread, x):
 
 
 @dataclasses.dataclass(frozen=True)
-class Heterogeneous(Scoring):
+class HeterogeneousLaw(ScoringLaw):
     """p_j(n) = β_j + (γ_j − β_j) E_K[ σ( logit ρ_j + K n ln(γ_j / β_j) ) ], ln K ~ N(ln efficiency, spread²), of 15 nodes."""
 
     name: str = "bayesian_heterogeneous"
@@ -84,7 +84,7 @@ class Heterogeneous(Scoring):
     @property
     def finer(self) -> "Law | None":
         """The same law without its error of quadrature."""
-        return HeterogeneousExact(
+        return HeterogeneousExactLaw(
             self.name.replace("heterogeneous", "heterogeneous_exact"), self.log_shots, self.shot_offset
         )
 
@@ -187,7 +187,7 @@ def _normal(z: Array) -> tuple[Array, Array]:
 
 
 @dataclasses.dataclass(frozen=True)
-class HeterogeneousExact(Heterogeneous):
+class HeterogeneousExactLaw(HeterogeneousLaw):
     """p_j(n) = β_j + (γ_j − β_j) E_K[ σ( logit ρ_j + K n ln(γ_j / β_j) ) ], the expectation within 1e-4."""
 
     name: str = "bayesian_heterogeneous_exact"

@@ -18,8 +18,8 @@ import jax.numpy as jnp
 from jax import Array
 
 from .base import Law, Params, logit, safe_log
-from .bayesian import Scoring, logits_from_simplex, simplex_from_logits
-from .heterogeneous import Heterogeneous
+from .heterogeneous import HeterogeneousLaw
+from .scoring import ScoringLaw, logits_from_simplex, simplex_from_logits
 
 
 def task_posterior(log_prior: Array, evidence: Array, axis: int = 0) -> Array:
@@ -61,13 +61,13 @@ class TaskMixture(Law):
         return p, (*lean, *d_log_p, d_k)
 
     def shots_to_reach(self, params, level):
-        from .reach import reach_by_bisection
+        from .inversion import reach_by_bisection
 
         return reach_by_bisection(self, params, level)
 
 
 @dataclasses.dataclass(frozen=True)
-class Original(TaskMixture):
+class OriginalLaw(TaskMixture):
     """Every P[j,m] free: parameter `probs` [J, M]."""
 
     name: str = "bayesian_original"
@@ -90,7 +90,7 @@ class Original(TaskMixture):
 
     def guess(self, x, y, w, n_starts, key, background):
         key_scoring, key_noise = jax.random.split(key)
-        raw = Scoring().guess(x, y, w, n_starts, key_scoring, background)
+        raw = ScoringLaw().guess(x, y, w, n_starts, key_scoring, background)
         n_curves = y.shape[0]
         tasks = n_curves + bool(background)
         gamma, ratio = raw["gamma"], raw["beta"]
@@ -103,7 +103,7 @@ class Original(TaskMixture):
 
 
 @dataclasses.dataclass(frozen=True)
-class Sampling(TaskMixture):
+class SamplingLaw(TaskMixture):
     """P[j,m] = γ_m if m = j, else β_m ≤ γ_m: parameters `gamma` [J], `beta` [M]."""
 
     name: str = "bayesian_sampling"
@@ -143,7 +143,7 @@ class Sampling(TaskMixture):
         return jnp.where(own, log_gamma[:, None], jnp.broadcast_to(log_beta, own.shape))
 
     def guess(self, x, y, w, n_starts, key, background):
-        raw = Scoring().guess(x, y, w, n_starts, key, background)
+        raw = ScoringLaw().guess(x, y, w, n_starts, key, background)
         if background:
             beta = logit(jax.nn.sigmoid(raw["gamma"]) * jax.nn.sigmoid(raw["beta"]))
             raw = raw | {
@@ -153,18 +153,18 @@ class Sampling(TaskMixture):
 
 
 @dataclasses.dataclass(frozen=True)
-class Mixed(Law):
+class MixedLaw(Law):
     """A Bayesian law on contexts that mix sources: w_m ∝ ρ_m Π_i P[i,m]^(K n_i).
 
     "Shots" are then an array [2 J, …]: the number of examples of each source, followed by the one-hot source of the query.
     All other methods are those of the law `base`. Fitted as one long curve per group (see `iclbayes.fit_mixed`).
     """
 
-    base: Law = Original()
+    base: Law = OriginalLaw()
     label: ClassVar[str] = "Bayesian, mixed contexts"
 
     def __post_init__(self):
-        if isinstance(self.base, Heterogeneous) or not isinstance(self.base, (Scoring, TaskMixture)):
+        if isinstance(self.base, HeterogeneousLaw) or not isinstance(self.base, (ScoringLaw, TaskMixture)):
             raise ValueError(
                 f"no mixed-context reading of the law {self.base.name!r}: use original, sampling or scoring"
             )
@@ -258,5 +258,5 @@ def mean_mixed(law: Law, params: Params, counts: Array, query: Array) -> Array:
     counts = jnp.asarray(counts)
     one_hot = jax.nn.one_hot(query, counts.shape[-1], dtype=params["prior"].dtype)
     shots = jnp.concatenate([counts.astype(one_hot.dtype), one_hot], axis=-1).T
-    mixed = Mixed(name=f"{law.name}_mixed", base=law)
+    mixed = MixedLaw(name=f"{law.name}_mixed", base=law)
     return mixed.mean_raw(mixed.unconstrain(params), shots[:, None])[0]

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from iclbayes.files import InputError
-from iclbayes.llm.data import Example
+from ..errors import InputError
+from .data import Example
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from iclbayes.files import InputError
+from ..errors import InputError
 
 MATCHING, NOT_MATCHING = "matching", "not_matching"
 

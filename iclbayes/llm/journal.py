@@ -10,7 +10,7 @@ from typing import TextIO
 
 import numpy as np
 
-from iclbayes.files import InputError
+from ..errors import InputError
 
 try:
     import fcntl

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from iclbayes.files import InputError
-from iclbayes.llm.contexts import Shot
-from iclbayes.llm.spans import token_spans
-from iclbayes.llm.templates import Template, render
+from ..errors import InputError
+from .contexts import Shot
+from .spans import token_spans
+from .templates import Template, render
 
 RIGHT, WRONG, NONE = 0, 1, -1
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from iclbayes.files import InputError
+from ..errors import InputError
 
 OPEN, CLOSE = "\ue000", "\ue001"
 

@@ -4,8 +4,8 @@ import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from iclbayes.files import InputError
-from iclbayes.llm.spans import CLOSE, OPEN, mark, unmark
+from ..errors import InputError
+from .spans import CLOSE, OPEN, mark, unmark
 
 Turns = Sequence[tuple[str, str]]  # (question, answer)
 Template = Callable[[Turns], str]

@@ -10,7 +10,7 @@ import itertools
 import jax
 import jax.numpy as jnp
 
-from ..files import InputError
+from ..errors import InputError
 
 
 def einsum_attention(q_BxLxHxDh: jax.Array, k_BxLxHxDh: jax.Array, v_BxLxHxDh: jax.Array) -> jax.Array:

@@ -13,7 +13,7 @@ from flax import nnx
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from ..files import InputError
+from ..errors import InputError
 from .gpt2 import FEED_FORWARD, GPT2, INIT_STD, LAYER_NORM_EPSILON, GPT2Config
 
 # Our names within a block -> names within `transformer.h.<i>` of GPT2LMHeadModel.

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from ..files import InputError
+from ..errors import InputError
 from .attention import ATTENTION, resolve_attention
 
 LAYER_NORM_EPSILON = 1e-5  # GPT-2's layer_norm_epsilon

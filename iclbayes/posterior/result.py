@@ -10,9 +10,11 @@ import pandas as pd
 
 from ..curves import Curves
 from ..laws import Law
-from . import along, answers, batching
-from .block import Block
-from .models import split_sites, unravel
+from . import batching
+from . import predictive as along
+from . import quantities as answers
+from .draws import UnitDraws
+from .model.model import split_sites, unravel
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Posterior:
     law: Law
     curves: Curves
     used: np.ndarray
-    blocks: tuple[Block, ...]
+    blocks: tuple[UnitDraws, ...]
     seed: int = 0
 
     def __repr__(self) -> str:

@@ -10,16 +10,16 @@ import numpyro.distributions as dist
 
 from .. import fits as fitting
 from ..curves import Curves
-from ..files import InputError
+from ..errors import InputError
 from ..fits import Fits
 from ..laws import Law, get
-from . import psis
-from .discrepancy import RandomWalk
-from .inference import infer
-from .likelihoods import Likelihood, choose
-from .models import Spec, make_spec
+from .model.discrepancy import RandomWalk
+from .model.likelihoods import Likelihood, choose
+from .model.model import Spec, make_spec
 from .result import Posterior
-from .units import Layout, layouts
+from .sampling import psis
+from .sampling.schedule import infer
+from .units import Units, units_of
 
 METHODS = ("nuts", "psis", "laplace")
 TAKEN = {
@@ -34,7 +34,7 @@ class PosteriorWarning(UserWarning):
 
 
 @dataclasses.dataclass(frozen=True)
-class Sampling:
+class SamplerOptions:
     """How to sample.
 
     Attributes:
@@ -79,7 +79,7 @@ def posterior(
     method: Literal["nuts", "psis", "laplace"] = "nuts",
     background: bool | None = None,
     seed: int = 0,
-    sampling: Sampling | None = None,
+    sampling: SamplerOptions | None = None,
     fits: Fits | None = None,
     on_done: Callable[[int], None] = lambda n: None,
     **options,
@@ -116,12 +116,12 @@ def posterior(
     law = get(law)
     if method not in METHODS:
         raise InputError(f"unknown method {method!r}: choose one of {', '.join(METHODS)}")
-    known = {field.name for field in dataclasses.fields(Sampling)}
+    known = {field.name for field in dataclasses.fields(SamplerOptions)}
     if set(options) - known:
         raise InputError(
             f"unknown option {sorted(set(options) - known)[0]!r}: choose from {', '.join(sorted(known))}"
         )
-    sampling = dataclasses.replace(sampling or Sampling(), **options)
+    sampling = dataclasses.replace(sampling or SamplerOptions(), **options)
     if seed < 0:
         raise InputError(f"seed {seed} is negative")
     taken = [str(name) for name in curves.keys if name in TAKEN]
@@ -146,7 +146,7 @@ def posterior(
     chosen = choose(likelihood, curves, used)
     fits = fits or _fit(curves.with_weight(used.astype(float)), law, background)
     blocks = []
-    for number, layout in enumerate(layouts(curves, law, chosen, used, bool(hierarchy))):
+    for number, layout in enumerate(units_of(curves, law, chosen, used, bool(hierarchy))):
         n_curves = layout.curves.shape[2]
         extra_task = law.joint and ((n_curves == 1) if background is None else background)
         spec = make_spec(law, chosen, n_curves, bool(extra_task), discrepancy, priors, hierarchy)
@@ -163,7 +163,7 @@ def _fit(curves, law, background) -> Fits:
         return fitting.fit(curves, law, background=background)
 
 
-def _start_raw(fits: Fits, spec: Spec, layout: Layout) -> dict[str, np.ndarray]:
+def _start_raw(fits: Fits, spec: Spec, layout: Units) -> dict[str, np.ndarray]:
     """Raw parameters [U, G, …] of the point fits, kept within 2.5 scales of the prior's centre."""
     table = {}
     for block in fits.blocks:

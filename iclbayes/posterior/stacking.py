@@ -12,15 +12,15 @@ import numpy as np
 import pandas as pd
 
 from ..curves import Curves, curve_columns
-from ..files import InputError
+from ..errors import InputError
 from ..laws import get
-from . import psis
-from .along import frame_of
+from .predictive import frame_of
 from .result import Posterior
 from .sample import PosteriorWarning, posterior
+from .sampling import psis
 
 # What is averaged where no law is named: a mixture of speeds, one speed of learning, and a curve in log shots. None is the best
-# for every curve (`experiments/coverage.py`).
+# for every curve (`experiments/forecast_coverage.py`).
 STACK = ("bayesian_heterogeneous", "bayesian_scoring", "logistic")
 
 

@@ -9,14 +9,14 @@ import dataclasses
 import numpy as np
 
 from ..curves import Curves
-from ..files import InputError
+from ..errors import InputError
 from ..laws import Law
-from .likelihoods import Likelihood
-from .models import Data
+from .model.likelihoods import Likelihood
+from .model.model import UnitData
 
 
 @dataclasses.dataclass(frozen=True)
-class Layout:
+class Units:
     """Units of equal shape: U units of G groups of J curves.
 
     Attributes:
@@ -28,11 +28,11 @@ class Layout:
 
     groups: np.ndarray
     curves: np.ndarray
-    data: Data
+    data: UnitData
     points: np.ndarray
 
 
-def layouts(curves: Curves, law: Law, likelihood: Likelihood, used: np.ndarray, joint: bool) -> list[Layout]:
+def units_of(curves: Curves, law: Law, likelihood: Likelihood, used: np.ndarray, joint: bool) -> list[Units]:
     """Arrays of all units.
 
     Args:
@@ -84,7 +84,7 @@ def _keep(curves: Curves, used: np.ndarray) -> Curves:
     return dataclasses.replace(curves, start=np.concatenate([[0], np.cumsum(counts)]), **points)
 
 
-def _one(kept: Curves, likelihood: Likelihood, rows) -> Layout:
+def _one(kept: Curves, likelihood: Likelihood, rows) -> Units:
     index, groups = rows
     sizes = np.diff(kept.start)[index]
     length = padded(sizes.max())
@@ -100,8 +100,8 @@ def _one(kept: Curves, likelihood: Likelihood, rows) -> Layout:
     last = np.where(some, np.max(np.where(real, shots, -np.inf), -1), 0.0)
     stderr = kept.stderr[at]
     stderr = np.where(np.isnan(stderr), median(np.where(real, stderr, np.nan)), stderr)
-    data = Data(shots, obs, real, n_test, np.nan_to_num(stderr), first, last)
-    return Layout(groups=groups, curves=index, data=data, points=at)
+    data = UnitData(shots, obs, real, n_test, np.nan_to_num(stderr), first, last)
+    return Units(groups=groups, curves=index, data=data, points=at)
 
 
 def median(x: np.ndarray) -> np.ndarray:

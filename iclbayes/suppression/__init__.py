@@ -1,11 +1,11 @@
 """Suppression and return: fine-tuning that favours one task, what it changed, and when the others come back."""
 
-from .recall import RECALL as RECALL
-from .recall import Recall as Recall
-from .recall import Recalled as Recalled
-from .recall import Sight as Sight
-from .recall import point_draws as point_draws
-from .recall import posterior_draws as posterior_draws
+from .before_after import RECALL as RECALL
+from .before_after import Recall as Recall
+from .before_after import Recalled as Recalled
+from .before_after import Sight as Sight
+from .before_after import point_draws as point_draws
+from .before_after import posterior_draws as posterior_draws
 from .reemergence import forecast as forecast
 from .reemergence import forecast_summary as forecast_summary
 from .reemergence import shots_back as shots_back

@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import isotonic_regression
 
-from ..files import InputError
+from ..errors import InputError
 from ..fits import fit
-from .recall import RECALL, Recall, Sight, law_reach, point_draws, posterior_draws, raw_scoring
+from .before_after import RECALL, Recall, Sight, law_reach, point_draws, posterior_draws, raw_scoring
 from .sharing import FAMILY, amount_curves
 
 PLATEAU = 0.2  # share of the pretrained curve's last shots whose mean is its plateau

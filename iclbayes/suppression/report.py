@@ -7,7 +7,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from .. import compare, plots
+from .. import comparison as compare
+from ..plots import figures as plots
 from .reemergence import forecast, forecast_summary
 from .sharing import HYPOTHESES, amount_curves, attribution, compare_sharing, final_steps, shifts
 

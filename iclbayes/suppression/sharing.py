@@ -13,7 +13,7 @@ import pandas as pd
 from scipy import stats
 
 from ..curves import Curves
-from ..files import InputError
+from ..errors import InputError
 from ..fits import Fits, fit
 from ..reading import curves_from_frame
 

@@ -22,7 +22,8 @@ import numpy as np
 import pandas as pd
 
 from .. import training
-from ..files import InputError, atomic_path
+from ..errors import InputError
+from ..files import atomic_path
 from ..ginc import Prompts, World, cut_blocks, sample_blocks, sample_documents
 from ..icl import icl_curves, score_model
 from ..models import GPT2

@@ -5,7 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from ..files import InputError
+from ..errors import InputError
 
 
 def rows_batch_fn(rows, batch_size: int, *, seed: int = 0, shuffle: bool = True):

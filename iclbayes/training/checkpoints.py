@@ -11,7 +11,8 @@ import jax
 import orbax.checkpoint as ocp
 from flax import nnx
 
-from ..files import InputError, atomic_path
+from ..errors import InputError
+from ..files import atomic_path
 from ..models import GPT2, GPT2Config
 from .config import TrainConfig
 from .step import TrainState

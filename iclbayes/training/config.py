@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from ..files import InputError
+from ..errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from ..files import InputError
+from ..errors import InputError
 from ..models import GPT2
 from .losses import sequence_nll
 

@@ -12,7 +12,7 @@ import pandas as pd
 from flax import nnx
 from tqdm import tqdm
 
-from ..files import InputError
+from ..errors import InputError
 from ..models import GPT2, GPT2Config
 from .checkpoints import Checkpoints, check_config, read_config, write_config
 from .config import TrainConfig

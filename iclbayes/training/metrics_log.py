@@ -4,7 +4,8 @@ import csv
 import os
 from pathlib import Path
 
-from ..files import InputError, atomic_path
+from ..errors import InputError
+from ..files import atomic_path
 
 COLUMNS = ("step", "tokens", "loss", "learning_rate", "grad_norm", "tokens_per_s", "eval_loss")
 

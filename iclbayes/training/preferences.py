@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from ..files import InputError
+from ..errors import InputError
 from ..models import GPT2
 from .losses import token_nll
 

@@ -5,8 +5,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from iclbayes.files import InputError
-from iclbayes.llm.prompts import Prompt
+from ...errors import InputError
+from ..prompts import Prompt
 
 
 class Backend(Protocol):

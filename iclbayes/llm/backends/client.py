@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
-from iclbayes.llm.backends import missing
+from . import missing
 
 try:
     import httpx

@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from iclbayes.llm.backends import load_tokenizer
-from iclbayes.llm.prompts import Prompt
-from iclbayes.models.exchange import import_gpt2
-from iclbayes.models.gpt2 import GPT2
+from ...models.exchange import import_gpt2
+from ...models.gpt2 import GPT2
+from ..prompts import Prompt
+from . import load_tokenizer
 
 
 @nnx.jit

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from iclbayes.files import InputError
-from iclbayes.llm.backends import context_window, load_tokenizer, missing
-from iclbayes.llm.prompts import Prompt
+from ...errors import InputError
+from ..prompts import Prompt
+from . import context_window, load_tokenizer, missing
 
 try:
     import torch

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from iclbayes.files import InputError
-from iclbayes.llm.backends import load_tokenizer, missing, special_texts
-from iclbayes.llm.backends.client import Client, Refused
-from iclbayes.llm.backends.replies import Form, check_server
-from iclbayes.llm.prompts import Prompt
+from ...errors import InputError
+from ..prompts import Prompt
+from . import load_tokenizer, missing, special_texts
+from .client import Client, Refused
+from .replies import Form, check_server
 
 try:
     import httpx

@@ -8,9 +8,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from iclbayes.files import InputError
-from iclbayes.llm.backends.client import Client, Refused, Torn
-from iclbayes.llm.prompts import Prompt
+from ...errors import InputError
+from ..prompts import Prompt
+from .client import Client, Refused, Torn
 
 TOP = 5  # alternatives asked for in the self-check; servers refuse more than 5 (OpenAI) or 20 (vLLM)
 NOISE = 0.1  # nats by which half-precision servers differ between two batches

@@ -1,0 +1,148 @@
+"""Comparing laws on the same curves: the table of errors, its means, paired t-tests, Markdown and LaTeX."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import jax
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from .curves import Curves
+from .errors import InputError
+from .fits import fit
+from .fitting.execute import cores
+from .grouping import check_points
+from .laws import SIX, Law, get
+from .metrics import score
+
+METRICS = ("nrmse", "rmse", "nrmse_nll")
+FORMATS = {"markdown": "github", "latex": "latex_booktabs", "plain": "simple"}
+
+
+def compare(
+    curves: Curves,
+    laws: Sequence[str | Law] = SIX,
+    fractions: Sequence[float] = (1.0,),
+    *,
+    on_done: Callable[[int], None] = lambda n: None,
+    **options,
+) -> pd.DataFrame:
+    """Fits every law at every fraction and scores it.
+
+    At fraction 1 a law is fitted on all points and evaluated on them (interpolation); at f < 1 it is fitted on
+    shots ≤ f × the curve's largest number of shots and evaluated on the rest (extrapolation). All fractions of a law are
+    fitted in one batch.
+
+    Args:
+      curves: the curves.
+      laws: names or laws; default the six of the paper.
+      fractions: each in (0, 1].
+      on_done: called with the number of fits after each finished chunk.
+      **options: of `iclbayes.fit`.
+
+    Returns:
+      A row per law, fraction, group and source, with the columns
+      `law, fraction, <group columns>, source, nrmse, rmse, nrmse_nll, n_fit, n_eval`.
+
+    Raises:
+      InputError: an unknown law, a fraction outside (0, 1], a group with no point to fit at a fraction.
+    """
+    laws = [get(law) for law in laws]
+    fractions = [float(f) for f in fractions]
+    for what, values in (("law", [law.name for law in laws]), ("fraction", fractions)):
+        if not values:
+            raise InputError(f"no {what} to compare; give at least one")
+        if len(set(values)) < len(values):
+            raise InputError(f"a {what} is given twice: {', '.join(map(str, values))}")
+    for f in fractions:
+        if not 0 < f <= 1:
+            raise InputError(f"fraction {f} is not in (0, 1]")
+    taken = {"law", "fraction", *METRICS, "n_fit", "n_eval"} & set(curves.keys.columns)
+    if taken:
+        raise InputError(
+            f"column {taken.pop()!r} has a meaning of its own in the table: rename it before grouping by it"
+        )
+
+    many = curves.repeat(len(fractions))
+    inside = np.concatenate([curves.within(f) for f in fractions])
+    for i, f in enumerate(fractions):
+        rows = slice(i * len(curves.shots), (i + 1) * len(curves.shots))
+        check_points(curves.with_weight(np.where(inside[rows], curves.weight, 0.0)), f)
+    to_fit = many.with_weight(np.where(inside, many.weight, 0.0))
+    n_points = len(curves.shots)
+    n_fit = np.bincount(many.point_curve(), (to_fit.weight > 0).astype(float), many.n_curves).astype(int)
+    tables = []
+    # Compilation runs on one core: let the laws overlap. Hosts, though, must meet in the same order.
+    workers = min(cores(), len(laws)) if jax.process_count() == 1 else 1
+    with ThreadPoolExecutor(workers) as pool:
+        predictions = pool.map(lambda law: fit(to_fit, law, on_done=on_done, **options).predict(many), laws)
+        predictions = list(predictions)
+    for law, predicted in zip(laws, predictions, strict=True):
+        for i, f in enumerate(fractions):
+            rows = slice(i * n_points, (i + 1) * n_points)
+            table = score(curves, predicted[rows], None if f == 1 else ~inside[rows])
+            table.insert(
+                table.columns.get_loc("n_eval"),
+                "n_fit",
+                n_fit[i * curves.n_curves : (i + 1) * curves.n_curves],
+            )
+            table.insert(0, "fraction", f)
+            table.insert(0, "law", law.name)
+            tables.append(table)
+    return pd.concat(tables, ignore_index=True)
+
+
+def common_curves(table: pd.DataFrame, metric: str = "nrmse") -> dict[float, pd.DataFrame]:
+    """For each fraction, the metric of the curves that have a finite one under every law: curves as rows, laws as columns."""
+    curve = [c for c in table.columns if c not in {"law", "fraction", *METRICS, "n_fit", "n_eval"}]
+    found = {}
+    for fraction, part in table.groupby("fraction", sort=True):
+        wide = part.set_index([*curve, "law"])[metric].unstack("law", sort=False)
+        found[float(fraction)] = wide[np.isfinite(wide.to_numpy(float)).all(axis=1)]
+    return found
+
+
+def mean_table(table: pd.DataFrame, metric: str = "nrmse") -> pd.DataFrame:
+    """Mean of a metric over the curves that every law could be scored on: laws as rows, fractions as columns."""
+    means = pd.DataFrame({fraction: wide.mean() for fraction, wide in common_curves(table, metric).items()})
+    means.index.name = "law"
+    return means.reindex(list(dict.fromkeys(table["law"])))
+
+
+def paired_tests(table: pd.DataFrame, metric: str = "nrmse") -> pd.DataFrame:
+    """Paired t-tests of the best law against each other one, per fraction, over curves (group and source).
+
+    Returns:
+      Columns: fraction, law (the lowest mean), versus, difference (mean of law − versus), t, p (two-sided), n (pairs), over the
+      curves of `common_curves`. t and p are NaN for fewer than two curves, or if all differences are equal.
+    """
+    rows = []
+    for fraction, wide in common_curves(table, metric).items():
+        if wide.empty:
+            continue
+        best = wide.mean().idxmin()
+        for other in wide.columns.drop(best):
+            difference = (wide[best] - wide[other]).to_numpy()
+            varied = len(difference) > 1 and np.ptp(difference) > 0
+            t, p = stats.ttest_rel(wide[best], wide[other]) if varied else (np.nan, np.nan)
+            rows.append((fraction, best, other, difference.mean(), float(t), float(p), len(difference)))
+    return pd.DataFrame(rows, columns=["fraction", "law", "versus", "difference", "t", "p", "n"])
+
+
+def to_text(frame: pd.DataFrame, style: str = "plain", digits: int = 4, index: bool = False) -> str:
+    """A data frame as a table in `plain`, `markdown` or `latex` style. Raises InputError for another style."""
+    from tabulate import tabulate
+
+    if style not in FORMATS:
+        raise InputError(f"unknown table style {style!r}: choose one of {', '.join(FORMATS)}")
+    headers = [*([frame.index.name or ""] if index else []), *frame.columns]
+    headers = [f"{h:.0%}" if isinstance(h, float) else str(h) for h in headers]
+    floats = [f".{digits}f" if pd.api.types.is_float_dtype(frame[c]) else "" for c in frame.columns]
+    return tabulate(
+        frame.itertuples(index=index, name=None),
+        headers=headers,
+        tablefmt=FORMATS[style],
+        floatfmt=["", *floats] if index else floats,
+        missingval="–",
+    )

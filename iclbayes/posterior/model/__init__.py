@@ -1,0 +1,1 @@
+"""Priors, likelihoods, discrepancy: the numpyro model of a unit."""

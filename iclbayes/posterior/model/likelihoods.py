@@ -1,0 +1,325 @@
+"""Likelihoods of one observed point given the expected probability p of the right answer.
+
+    binomial        k ~ Binomial(n, p)
+    beta_binomial   k ~ BetaBinomial(n, p φ, (1 − p) φ), φ = 1/s² − 1: the share of right answers has standard deviation
+                    s √(p (1 − p)) beyond binomial sampling (prompts, shuffles and runs differ); s is `overdispersion`
+    quasi_binomial  k ~ N(n p, n² v) rounded to a whole number in 0…n, v = p (1 − p) (d/n + s² + t²/(1 + shots)); d is
+                    `dispersion`, s as above, t is `example_scatter`
+    normal          y ~ N(p, stderr² + noise²), stderr known (where the file has none, the median of its
+                    curve's, or 0), `noise` the extra scale
+    logit_normal    logit y ~ N(logit p, noise²)
+    beta            y ~ Beta(p φ, (1 − p) φ), φ = 1/s² − 1, s is `overdispersion`
+
+y is a probability, k a count, n the number of test examples. Each has defaults for its noise parameters on the log scale.
+
+A benchmark asks the same n test examples after every number of shots. What luck there was in choosing them is then the same along
+the whole curve, a part of the p that is forecast; and as some examples are always right and others always wrong, counts scatter
+from one number of shots to the next by less than a binomial: their variance is Σ_i p_i (1 − p_i) = n (p (1 − p) − var_i p_i) over
+the examples i. Binomial and beta-binomial noise cannot be that small; `quasi_binomial` can (d < 1): the default for counts.
+(`experiments/forecast_coverage.py --scatter`: 0.1 to 0.5 of a binomial's variance on real curves, 1 where shuffles differ much.)
+
+What adds scatter is which examples stand in the prompt. The influence of one of n examples averages out as that of any mean of n
+draws, its variance as 1/n: large in short prompts, nothing in long ones. Noise that is the same at every number of shots takes
+the scatter of the first shots for that of a forecast of the hundredth, and is then too wide; hence t.
+"""
+
+import dataclasses
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro.distributions as dist
+from jax import Array
+from jax.scipy.special import gammaln, log_ndtr
+
+from ...curves import Curves
+from ...errors import InputError
+from .priors import normal
+
+EDGE = 1e-9  # probabilities are kept this far from 0 and 1
+MANY = 50  # tests from which on a count is nearly normal
+FAR = 1e3  # standard deviations: beyond every tail
+
+
+@dataclasses.dataclass(frozen=True)
+class Likelihood:
+    """Shared by all; hashable, so that it can be part of what is compiled.
+
+    Attributes:
+      name: as on the command line.
+    """
+
+    name: ClassVar[str] = ""
+    counts: ClassVar[bool] = False  # observes k out of n rather than a probability
+    noise: ClassVar[
+        tuple[tuple[str, float, float], ...]
+    ] = ()  # (name, centre, scale) of the normal prior of the log
+
+    def priors(self) -> dict[str, dist.Distribution]:
+        """Default priors of the logarithms of the noise parameters."""
+        return {name: normal(centre, scale) for name, centre, scale in self.noise}
+
+    def at_shots(self, noise: dict[str, Array], shots: Array) -> dict[str, Array]:
+        """The noise parameters that `distribution` takes at these shots, from those of the curve (which broadcast)."""
+        del shots
+        return noise
+
+    def distribution(
+        self, p: Array, noise: dict[str, Array], n_test: Array, stderr: Array
+    ) -> dist.Distribution:
+        """Distribution of the observation, for p, n_test, stderr of one shape and noise parameters that broadcast."""
+        raise NotImplementedError
+
+    def logit_variance(self, y: Array, noise: dict[str, Array], n_test: Array, stderr: Array) -> Array:
+        """Rough variance of the observed log odds at an observed probability y; it only shapes the coordinates of the walk."""
+        raise NotImplementedError
+
+    def sample(self, rng: np.random.Generator, p, noise, n_test, stderr) -> np.ndarray:
+        """Draws of the observation as a probability (counts over n_test), in NumPy; shapes as in `distribution`."""
+        raise NotImplementedError
+
+    def log_prob(self, p, noise, n_test, stderr, y) -> Array:
+        """ln of the density or mass of the observation y."""
+        return self.distribution(p, noise, n_test, stderr).log_prob(y)
+
+
+@dataclasses.dataclass(frozen=True)
+class Binomial(Likelihood):
+    name: ClassVar[str] = "binomial"
+    counts: ClassVar[bool] = True
+
+    def distribution(self, p, noise, n_test, stderr):
+        del noise, stderr
+        return dist.BinomialProbs(p, n_test.astype(int))
+
+    def logit_variance(self, y, noise, n_test, stderr):
+        return 1 / (n_test * y * (1 - y))
+
+    def sample(self, rng, p, noise, n_test, stderr):
+        return rng.binomial(n_test.astype(int), p) / n_test
+
+
+@dataclasses.dataclass(frozen=True)
+class BetaBinomial(Likelihood):
+    name: ClassVar[str] = "beta_binomial"
+    counts: ClassVar[bool] = True
+    noise: ClassVar = (("overdispersion", -3.5, 0.7),)  # s about 0.03 (0.01 to 0.1)
+
+    def distribution(self, p, noise, n_test, stderr):
+        del stderr
+        return SmoothBetaBinomial(*_beta(p, noise["overdispersion"]), n_test.astype(int))
+
+    def logit_variance(self, y, noise, n_test, stderr):
+        return (1 / n_test + noise["overdispersion"] ** 2) / (y * (1 - y))
+
+    def sample(self, rng, p, noise, n_test, stderr):
+        share = rng.beta(*_beta(p, noise["overdispersion"], np))
+        return rng.binomial(n_test.astype(int), np.clip(share, 0.0, 1.0)) / n_test
+
+
+@dataclasses.dataclass(frozen=True)
+class QuasiBinomial(Likelihood):
+    name: ClassVar[str] = "quasi_binomial"
+    counts: ClassVar[bool] = True
+    noise: ClassVar = (
+        ("dispersion", -0.7, 1.0),  # 0.5 (0.1 to 2.6)
+        ("overdispersion", -4.0, 1.0),  # 0.018 (0.0035 to 0.095)
+        ("example_scatter", -2.3, 1.0),  # 0.1 (0.02 to 0.52); 1 would let one example decide everything
+    )
+
+    def at_shots(self, noise, shots):
+        variance = noise["overdispersion"] ** 2 + noise["example_scatter"] ** 2 / (1.0 + shots)
+        return {"dispersion": noise["dispersion"], "overdispersion": variance**0.5}
+
+    def distribution(self, p, noise, n_test, stderr):
+        del stderr
+        variance = p * (1 - p) * (noise["dispersion"] / n_test + noise["overdispersion"] ** 2)
+        return RoundedNormal(n_test * p, n_test * jnp.sqrt(variance), n_test)
+
+    def logit_variance(self, y, noise, n_test, stderr):
+        return (noise["dispersion"] / n_test + noise["overdispersion"] ** 2) / (y * (1 - y))
+
+    def sample(self, rng, p, noise, n_test, stderr):
+        variance = p * (1 - p) * (noise["dispersion"] / n_test + noise["overdispersion"] ** 2)
+        k = np.rint(n_test * (p + np.sqrt(variance) * rng.standard_normal(p.shape)))
+        return np.clip(k, 0.0, n_test) / n_test
+
+
+@dataclasses.dataclass(frozen=True)
+class Normal(Likelihood):
+    name: ClassVar[str] = "normal"
+    noise: ClassVar = (("noise", -4.0, 1.0),)  # 0.018 (0.0035 to 0.095)
+
+    def distribution(self, p, noise, n_test, stderr):
+        del n_test
+        return dist.Normal(p, jnp.sqrt(stderr**2 + noise["noise"] ** 2))
+
+    def logit_variance(self, y, noise, n_test, stderr):
+        return (stderr**2 + noise["noise"] ** 2) / (y * (1 - y)) ** 2
+
+    def sample(self, rng, p, noise, n_test, stderr):
+        scale = np.sqrt(stderr**2 + noise["noise"] ** 2)
+        return np.clip(p + scale * rng.standard_normal(p.shape), 0.0, 1.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class LogitNormal(Likelihood):
+    name: ClassVar[str] = "logit_normal"
+    noise: ClassVar = (("noise", -2.0, 1.0),)  # 0.14 log odds (0.026 to 0.7)
+
+    def distribution(self, p, noise, n_test, stderr):
+        del n_test, stderr
+        base = dist.Normal(jnp.log(p) - jnp.log1p(-p), jnp.broadcast_to(noise["noise"], p.shape))
+        return dist.TransformedDistribution(base, dist.transforms.SigmoidTransform())
+
+    def logit_variance(self, y, noise, n_test, stderr):
+        return jnp.broadcast_to(noise["noise"] ** 2, y.shape)
+
+    def sample(self, rng, p, noise, n_test, stderr):
+        z = np.log(p) - np.log1p(-p) + noise["noise"] * rng.standard_normal(p.shape)
+        return 1.0 / (1.0 + np.exp(-z))
+
+
+@dataclasses.dataclass(frozen=True)
+class Beta(Likelihood):
+    name: ClassVar[str] = "beta"
+    noise: ClassVar = (("overdispersion", -3.0, 1.0),)
+
+    def distribution(self, p, noise, n_test, stderr):
+        del n_test, stderr
+        return dist.Beta(*_beta(p, noise["overdispersion"]))
+
+    def logit_variance(self, y, noise, n_test, stderr):
+        return noise["overdispersion"] ** 2 / (y * (1 - y))
+
+    def sample(self, rng, p, noise, n_test, stderr):
+        return rng.beta(*_beta(p, noise["overdispersion"], np))
+
+
+class SmoothBetaBinomial(dist.BetaBinomial):
+    """numpyro's BetaBinomial with a log mass of elementary functions: XLA's own derivatives of ln Γ, above all the second,
+    take ten times as long to run and to compile."""
+
+    def log_prob(self, value):
+        a, b, n = self.concentration1, self.concentration0, self.total_count
+        choose_k = gammaln(n + 1) - gammaln(value + 1) - gammaln(n - value + 1)
+        args = jnp.broadcast_arrays(value + a, n - value + b, a + b, a, b, n + a + b)
+        g = log_gamma(jnp.stack(args))
+        return choose_k + jnp.sum(g[:3], 0) - jnp.sum(g[3:], 0)
+
+
+class RoundedNormal(dist.Distribution):
+    """The whole number in 0, …, n nearest to a draw of N(loc, scale²): P(k) = Φ((k + ½ − loc)/scale) − Φ((k − ½ − loc)/scale),
+    where 0 and n also take the tails beyond them."""
+
+    arg_constraints: ClassVar = {
+        "loc": dist.constraints.real,
+        "scale": dist.constraints.positive,
+        "n": dist.constraints.positive,
+    }
+    pytree_data_fields = ("loc", "scale", "n")
+
+    def __init__(self, loc, scale, n, *, validate_args=None):
+        self.loc, self.scale, self.n = jnp.broadcast_arrays(loc, scale, jnp.asarray(n, loc.dtype))
+        super().__init__(batch_shape=self.loc.shape, validate_args=validate_args)
+
+    @dist.constraints.dependent_property(is_discrete=True, event_dim=0)
+    def support(self):
+        return dist.constraints.integer_interval(0, self.n)
+
+    def sample(self, key, sample_shape=()):
+        z = jax.random.normal(key, sample_shape + self.batch_shape, self.loc.dtype)
+        return jnp.clip(jnp.round(self.loc + self.scale * z), 0.0, self.n)
+
+    def log_prob(self, value):
+        low, high = ((value + half - self.loc) / self.scale for half in (-0.5, 0.5))
+        flip = low + high > 0  # the upper tail by its mirror image, where Φ keeps its digits
+        a, b = jnp.where(flip, -high, low), jnp.where(flip, -low, high)
+        bottom, top = value <= 0, value >= self.n
+        a = jnp.where(jnp.where(flip, top, bottom), a - FAR, a)
+        b = jnp.where(jnp.where(flip, bottom, top), b + FAR, b)
+        log_a, log_b = log_ndtr(a), log_ndtr(b)
+        return log_b + jnp.log(-jnp.expm1(jnp.minimum(log_a - log_b, -1e-12)))
+
+
+def log_gamma(x: Array) -> Array:
+    """ln Γ(x) for x > 0 by Stirling's series at x + 8; error below 1e-11 plus rounding."""
+    t = x * (x + 7.0)
+    product = t * (t + 6.0) * (t + 10.0) * (t + 12.0)  # x (x + 1) … (x + 7)
+    z = x + 8.0
+    r = 1.0 / z
+    w = r * r
+    series = r * (1 / 12 - w * (1 / 360 - w * (1 / 1260 - w / 1680)))
+    return (z - 0.5) * jnp.log(z) - z + 0.9189385332046727 + series - jnp.log(product)
+
+
+def _beta(p, spread, xp=jnp):
+    phi = xp.maximum(1.0 / spread**2 - 1.0, 1e-3)
+    return p * phi, (1.0 - p) * phi
+
+
+LIKELIHOODS: dict[str, Likelihood] = {
+    kind.name: kind() for kind in (Binomial, BetaBinomial, QuasiBinomial, Normal, LogitNormal, Beta)
+}
+
+
+def choose(name: "str | Likelihood", curves: Curves, used: np.ndarray) -> Likelihood:
+    """The likelihood by name, checked against the data; "auto" takes counts first, then standard errors, then shape.
+
+    Auto: where every point has counts, quasi_binomial (beta_binomial if any is of fewer than 50 tests, since rounded normals are
+    no counts of few); normal where points have standard errors, or a probability is
+    exactly 0 or 1; else logit_normal.
+
+    Args:
+      used: [N] mask of the points to be fitted.
+
+    Raises:
+      InputError: an unknown name, or data that the likelihood cannot take.
+    """
+    if isinstance(name, Likelihood):
+        chosen = name
+    elif name == "auto":
+        chosen = LIKELIHOODS[_auto(curves, used)]
+    elif name in LIKELIHOODS:
+        chosen = LIKELIHOODS[name]
+    else:
+        raise InputError(f"unknown likelihood {name!r}: choose auto or one of {', '.join(LIKELIHOODS)}")
+    if chosen.counts:
+        known = ~np.isnan(curves.n_test) & ~np.isnan(curves.n_correct)
+        _refuse(curves, used & ~known, f"has no counts, which {chosen.name} needs (n_correct and n_test)")
+        bad = known & ((curves.n_correct > curves.n_test) | (curves.n_correct < 0))
+        _refuse(curves, used & bad, "has n_correct outside 0 to n_test; mend the counts")
+    if chosen.name == "normal":
+        _refuse(
+            curves, used & (curves.stderr == 0), "has a stderr of 0; leave it empty (unknown) or give counts"
+        )
+    if chosen.name in ("logit_normal", "beta"):
+        edge = (curves.prob <= 0) | (curves.prob >= 1)
+        _refuse(
+            curves,
+            used & edge,
+            f"has a probability of 0 or 1, where {chosen.name} is undefined; use normal or counts",
+        )
+    return chosen
+
+
+def _auto(curves, used):
+    if not np.isnan(curves.n_test[used]).any() and not np.isnan(curves.n_correct[used]).any():
+        return "quasi_binomial" if (curves.n_test[used] >= MANY).all() else "beta_binomial"
+    edge = (curves.prob[used] <= 0) | (curves.prob[used] >= 1)
+    return "normal" if edge.any() or not np.isnan(curves.stderr[used]).all() else "logit_normal"
+
+
+def _refuse(curves, bad, problem):
+    where = np.flatnonzero(bad)
+    if len(where):
+        curve = curves.point_curve()[where[0]]
+        key = "".join(f"{c}={v}, " for c, v in curves.keys.iloc[curves.group[curve]].items())
+        more = f" (and {len(where) - 1} more points)" if len(where) > 1 else ""
+        raise InputError(
+            f"{key}source={curves.source[curve]}, shots={curves.shots[where[0]]:g}: the point {problem}{more}"
+        )
+
+
+__all__ = ["LIKELIHOODS", "Likelihood", "choose"]

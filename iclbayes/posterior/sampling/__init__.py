@@ -1,0 +1,1 @@
+"""Drawing from the posterior of a unit: Laplace, PSIS, NUTS."""
