@@ -17,7 +17,7 @@ from .model.discrepancy import RandomWalk
 from .model.likelihoods import Likelihood, choose
 from .model.model import Spec, make_spec
 from .result import Posterior
-from .sampling import psis
+from .sampling.options import SamplerOptions
 from .sampling.schedule import infer
 from .units import Units, units_of
 
@@ -31,40 +31,6 @@ TAKEN = {
 
 class PosteriorWarning(UserWarning):
     """Something about a posterior that its reader must know."""
-
-
-@dataclasses.dataclass(frozen=True)
-class SamplerOptions:
-    """How to sample.
-
-    Attributes:
-      n_chains, n_warmup, n_draws: chains of a unit, adaptation steps, draws kept of each chain.
-      target_accept, max_tree_depth: of NUTS.
-      n_importance: proposals of a unit for PSIS.
-      max_k_hat: with "psis", NUTS takes over the units whose k̂ is above this (inf: never).
-      retries: times that units with poor diagnostics are sampled again: with smaller steps (1 − target_accept over 4) where there
-        were divergences, and chains twice as long, thinned, where R-hat or the effective sample size was poor. Not where the
-        draws are too few for either, however they are made.
-    """
-
-    n_chains: int = 4
-    n_warmup: int = 300
-    n_draws: int = 500
-    target_accept: float = 0.9
-    max_tree_depth: int = 8
-    n_importance: int = 4000
-    max_k_hat: float = psis.GOOD
-    retries: int = 3
-
-    def __post_init__(self):
-        if min(self.n_chains, self.n_warmup, self.n_draws, self.max_tree_depth, self.n_importance) < 1:
-            raise InputError(
-                "n_chains, n_warmup, n_draws, max_tree_depth and n_importance must be at least 1"
-            )
-        if self.retries < 0:
-            raise InputError(f"retries {self.retries} is negative")
-        if not 0 < self.target_accept < 1:
-            raise InputError(f"target_accept {self.target_accept} is not between 0 and 1")
 
 
 def posterior(

@@ -20,8 +20,8 @@ with index of stability α (`stability`) and c (`beyond`). α = 2 with c = 1 con
 α = 3/2 stands between them: mostly small changes, whose size grows with the distance to the power 2/3, and now and then a large
 one. That is how forecasts of real curves err: most curves go on as they did, some break (a context window overflows, a format is
 lost), and no single variance describes both: a normal walk wide enough for the breaks is too wide for all the others. c < 1
-because a law fitted with its discrepancy already knows that it is uncertain (`experiments/forecast_coverage.md` has what other choices
-score on real curves).
+because a law fitted with its discrepancy already knows that it is uncertain (what other choices score on real curves stands in
+`experiments/forecast_coverage.md`).
 """
 
 import dataclasses

@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
@@ -15,9 +14,7 @@ from ..model.model import Spec, potential, start_vector
 from ..units import Units
 from . import coordinates, diagnostics, laplace, nuts, psis
 from .coordinates import Coordinates
-
-if TYPE_CHECKING:
-    pass
+from .options import SamplerOptions
 
 STAGES = (0.25, 0.3, 0.45)  # of the warm-up; the coordinates are learnt anew after each but the last
 WORTH = 0.3  # independent draws per draw of the warm-up, roughly
@@ -30,7 +27,7 @@ def infer(
     layout: Units,
     raw: dict[str, np.ndarray],
     method: str,
-    sampling: "SamplerOptions",
+    sampling: SamplerOptions,
     seed: int,
     on_done: Callable[[int], None],
 ) -> UnitDraws:
