@@ -71,9 +71,7 @@ class PosteriorCommand:
         """
         from ..laws import get
         from ..plots.figures import check_suffix
-        from ..posterior.arviz import write_netcdf
-        from ..posterior.sample import posterior
-        from ..posterior.stacking import STACK, forecast_weights, stacked_forecast
+        from ..posterior import STACK, stack, write_netcdf
         from .main import progress
 
         if self.level is not None and not 0 < self.level < 1:
@@ -101,22 +99,20 @@ class PosteriorCommand:
             "n_warmup": self.warmup,
             "n_draws": self.draws,
         }
-        posteriors = []
-        for law in laws:
-            with _told(law), progress(law, "posterior") as advance:
-                posteriors.append(posterior(curves, law, fraction=self.fraction, on_done=advance, **options))
+
+        @contextlib.contextmanager
+        def watch(step):
+            with _told(step), progress(step, "posterior") as advance:
+                yield advance
+
+        stacked = stack(curves, laws, fraction=self.fraction, watch=watch, **options)
+        posteriors = stacked.posteriors
         shots = _grid(curves)
         tables = [one.forecast(shots) for one in posteriors]
         if len(posteriors) > 1:
-            with _told("stacking"):
-                weights = forecast_weights(
-                    curves, laws, fraction=self.fraction, **(options | {"method": "psis"})
-                )
-            print(
-                "stacking weights:",
-                ", ".join(f"{o.law.name} {w:.2f}" for o, w in zip(posteriors, weights, strict=True)),
-            )
-            tables.append(stacked_forecast(posteriors, weights, shots))
+            shares = zip(posteriors, stacked.weights, strict=True)
+            print("stacking weights:", ", ".join(f"{one.law.name} {w:.2f}" for one, w in shares))
+            tables.append(stacked.forecast(shots))
         table = pd.concat(tables, ignore_index=True)
         for one in posteriors:
             if self.out:
@@ -145,7 +141,7 @@ class PosteriorCommand:
 @contextlib.contextmanager
 def _told(prefix: str):
     """Warnings about posteriors as lines of the command line, each once."""
-    from ..posterior.sample import PosteriorWarning
+    from ..posterior import PosteriorWarning
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", PosteriorWarning)

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from .draws import Draws, source_params
+from .draws import ParameterDraws, source_params
 from .pairs import common_sources, paired_groups
 
 
 def contrast(
-    one: Draws,
+    one: ParameterDraws,
     pairs: Sequence[tuple[str, str]],
     *,
     column: str = "model",

@@ -3,7 +3,7 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ..posterior.result import Posterior
+from ..posterior import Posterior
 
 
 def plot_bands(one: Posterior, forecast: pd.DataFrame, most: int = 24) -> Figure:

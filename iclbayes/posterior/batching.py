@@ -69,10 +69,3 @@ def _program(signature, function, arrays, chunk):
             shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct((chunk, *a.shape[1:]), a.dtype), arrays)
             _programs[signature] = jax.jit(function).lower(*shapes).compile(execute.compiler_options())
     return _programs[signature]
-
-
-def keys(seed: int, n: int, stream: int = 0) -> np.ndarray:
-    """[n, 2] raw data of independent keys; `jax.random.wrap_key_data` makes keys of them."""
-    return np.asarray(
-        jax.random.key_data(jax.random.split(jax.random.fold_in(jax.random.key(seed), stream), n))
-    )

@@ -12,7 +12,7 @@ from ..curves import Curves
 from ..errors import InputError
 from ..laws import Law
 from .model.likelihoods import Likelihood
-from .model.model import UnitData
+from .model.spec import UnitData
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +65,7 @@ def units_of(curves: Curves, law: Law, likelihood: Likelihood, used: np.ndarray,
             order = np.argsort(index[:, 0, 0])
             found.append(_one(kept, likelihood, (index[order], groups[order])))
     original = np.flatnonzero(used)
-    return [dataclasses.replace(layout, points=original[layout.points]) for layout in found]
+    return [dataclasses.replace(units, points=original[units.points]) for units in found]
 
 
 def _joint_rows(kept, buckets, law):

@@ -25,7 +25,7 @@ from scipy.special import expit
 
 from ..curves import Curves
 from ..laws.scoring import ScoringLaw
-from ..posterior import PosteriorWarning, posterior
+from ..posterior import PosteriorWarning, sample
 from ..posterior.model.priors import normal
 
 
@@ -131,9 +131,9 @@ def posterior_draws(
     Args:
       sights: the curves.
       recall: how far fine-tuning may move each parameter.
-      method: of `iclbayes.posterior`: "psis", "laplace" or "nuts".
+      method: of `iclbayes.posterior.sample`: "psis", "laplace" or "nuts".
       draws, seed: number of draws and their seed.
-      **options: of `iclbayes.posterior`.
+      **options: of `iclbayes.posterior.sample`.
 
     Returns:
       (shots [curves, draws], 0 from the start and inf for never; k̂ [curves] of importance sampling, NaN without).
@@ -148,7 +148,7 @@ def posterior_draws(
     priors = recall.priors() | options.pop("priors", {})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PosteriorWarning)  # k̂ is returned
-        found = posterior(
+        found = sample(
             _pairs(sights),
             Recalled(),
             likelihood="normal",

@@ -1,4 +1,4 @@
-"""Posteriors of groups with several sources: known truth, weights of the tasks, hierarchy; several laws in one command."""
+"""Posteriors of groups with several sources: known truth, weights of the tasks, hierarchy."""
 
 import numpy as np
 import pandas as pd
@@ -46,7 +46,7 @@ def simulate(efficiencies, sources="ab", shots=SHOTS, seed=0):
 
 @pytest.fixture(scope="module")
 def two_sources():
-    return posterior.posterior(simulate([0.15]), "bayesian_scoring", **OPTIONS)
+    return posterior.sample(simulate([0.15]), "bayesian_scoring", **OPTIONS)
 
 
 def test_sources_of_a_group_share_its_prior_and_efficiency_and_the_truth_is_recovered(two_sources):
@@ -64,8 +64,8 @@ def test_sources_of_a_group_share_its_prior_and_efficiency_and_the_truth_is_reco
 @FEW
 def test_the_other_source_tells_of_a_curve_seen_at_few_shots():
     seen = np.r_[np.ones(8), np.ones(2), np.zeros(6)]  # source b at 0 and 1 shots alone
-    joint = posterior.posterior(simulate([0.15]).with_weight(seen), "bayesian_scoring", **OPTIONS)
-    alone = posterior.posterior(
+    joint = posterior.sample(simulate([0.15]).with_weight(seen), "bayesian_scoring", **OPTIONS)
+    alone = posterior.sample(
         simulate([0.15], sources="b").with_weight(seen[8:]), "bayesian_scoring", **OPTIONS
     )
     width = [np.log(one.params["efficiency"]).std() for one in (joint, alone)]
@@ -93,47 +93,11 @@ def test_groups_of_a_joint_law_lend_each_other_strength():
     curves = curves.with_weight(
         ((group < 4) | (curves.shots < 2)).astype(float)
     )  # the last at 0 and 1 shots alone
-    alone = posterior.posterior(curves, "bayesian_scoring", **OPTIONS)
-    together = posterior.posterior(curves, "bayesian_scoring", hierarchy=("efficiency", "prior"), **OPTIONS)
+    alone = posterior.sample(curves, "bayesian_scoring", **OPTIONS)
+    together = posterior.sample(curves, "bayesian_scoring", hierarchy=("efficiency", "prior"), **OPTIONS)
     assert len(together.diagnostics()) == 1 and len(alone.diagnostics()) == 5
     assert together.params["efficiency"].shape == (4, 250, 5) == alone.params["efficiency"].shape
     width = [np.log(one.params["efficiency"][..., 4]).std() for one in (together, alone)]
     assert width[0] < 0.6 * width[1]
     draws = np.log(together.params["efficiency"][..., 4])
     assert abs(draws.mean() - np.log(0.15)) < 3 * draws.std()
-
-
-def test_several_laws_in_one_command_are_stacked(tmp_path, capsys):
-    from iclbayes.cli.posterior import PosteriorCommand
-
-    shots = np.array([0, 1, 2, 4, 7, 12, 20, 35, 60, 100])
-    p = np.exp(-(1.2 * (shots + 1.0) ** -0.6 + 0.2))
-    table = pd.DataFrame({"shots": shots, "n_correct": np.round(400 * p), "n_test": 400, "model": "m"})
-    table.to_csv(tmp_path / "curves.csv", index=False)
-    PosteriorCommand(
-        curves=tmp_path / "curves.csv",
-        law=("power", "logistic"),
-        group_by=("model",),
-        fraction=0.35,
-        likelihood="binomial",
-        discrepancy=False,
-        method="psis",
-        draws=250,
-        out=tmp_path / "posterior.nc",
-        forecast=tmp_path / "forecast.csv",
-        level=0.6,
-    ).run()
-    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("stacking weights:"))
-    shares = [float(part.split()[-1]) for part in line.removeprefix("stacking weights:").split(",")]
-    assert len(shares) == 2 and abs(sum(shares) - 1) < 0.011 and min(shares) > 0
-    forecast = pd.read_csv(tmp_path / "forecast.csv").set_index(["law", "shots"])
-    assert set(forecast.index.get_level_values("law")) == {"power", "logistic", "stacked"}
-    power, logistic, stacked = (forecast.loc[name] for name in ("power", "logistic", "stacked"))
-    # A quantile of a mixture lies between those of its parts (up to Monte Carlo error).
-    for column in ("lo90", "lo50", "median", "hi50", "hi90"):
-        both = np.stack([power[column], logistic[column]])
-        assert (stacked[column] >= both.min(0) - 0.02).all() and (stacked[column] <= both.max(0) + 0.02).all()
-    for name in ("posterior_power.nc", "posterior_logistic.nc"):
-        assert "posterior" in posterior.read_netcdf(tmp_path / name).groups()
-    reach = pd.read_csv(tmp_path / "shots_to_reach.csv")
-    assert list(reach["law"]) == ["power", "logistic"]

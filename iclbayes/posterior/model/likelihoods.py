@@ -37,8 +37,10 @@ from ...curves import Curves
 from ...errors import InputError
 from .priors import normal
 
-EDGE = 1e-9  # probabilities are kept this far from 0 and 1
-MANY = 50  # tests from which on a count is nearly normal
+# Probabilities are kept this far from 0 and 1: of a million tests (more than anyone asks) a law at the edge expects a thousandth
+# of a wrong answer, yet its log odds, ±21, and their slopes are finite.
+EDGE = 1e-9
+MANY = 50  # tests from which on a count is nearly normal: at p = 0.9 the skewness of a binomial is 0.4 there
 FAR = 1e3  # standard deviations: beyond every tail
 
 
@@ -320,6 +322,3 @@ def _refuse(curves, bad, problem):
         raise InputError(
             f"{key}source={curves.source[curve]}, shots={curves.shots[where[0]]:g}: the point {problem}{more}"
         )
-
-
-__all__ = ["LIKELIHOODS", "Likelihood", "choose"]
