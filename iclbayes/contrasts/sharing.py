@@ -14,8 +14,8 @@ from scipy import stats
 from ..curves import Curves
 from ..errors import InputError
 from ..fits import fit
-from ..fitting import execute
 from ..laws import Law, ScoringLaw, bayesian_scoring, get
+from ..runtime import cores
 from .draws import PARAMETERS
 from .pairs import common_sources, concatenate, only, paired_groups
 
@@ -109,7 +109,7 @@ def sharing_tests(
         return np.bincount(pair, residual**2, n_pairs), n_params, np.bincount(pair, minlength=n_pairs)
 
     names = [name for name in PARAMETERS if name in law.param_names]
-    with ThreadPoolExecutor(min(execute.cores(), len(names) + 1)) as pool:  # compilation runs on one core
+    with ThreadPoolExecutor(min(cores(), len(names) + 1)) as pool:  # compilation runs on one core
         (free, n_free, n_points), *shared = pool.map(judged, ["", *names])
     tables = []
     for name, (sse, n_params, _) in zip(names, shared, strict=True):
