@@ -155,7 +155,7 @@ def check(config: Config) -> None:
             f"--law {config.law} has no {', '.join(sorted(missing))}; take bayesian_scoring, bayesian_sampling, "
             "bayesian_heterogeneous or one of their _log readings"
         )
-    scoring = isinstance(iclbayes.laws.get(config.law), iclbayes.laws.Scoring)
+    scoring = isinstance(iclbayes.laws.get(config.law), iclbayes.laws.ScoringLaw)
     if config.base and not config.posterior and not scoring:
         raise InputError(
             f"point fits of {config.law} cannot be contrasted; leave out --no-posterior or take --law bayesian_scoring"
