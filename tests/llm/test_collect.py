@@ -333,7 +333,7 @@ import sys
 for name in ("transformers", "torch", "httpx"):
     sys.modules[name] = None
 from iclbayes import InputError, read_curves
-from iclbayes.llm.commands import Collect, ImportLmEval
+from iclbayes.cli import collect, import_lm_eval
 from iclbayes.llm.backends import load_tokenizer
 for backend in ("hf", "openai"):
     try:
