@@ -85,8 +85,8 @@ class FlaxBackend:
         places[0, : sum(counts)] = np.repeat(np.arange(len(prompts)), counts)
         places[1, : sum(counts)] = np.concatenate([prompt.reads[0] for prompt in prompts])
         places[2, : sum(counts)] = np.concatenate([prompt.reads[1] for prompt in prompts])
-        values = np.asarray(_log_probs(self.model, ids, *places), np.float64)[: sum(counts)]
-        return np.split(values, np.cumsum(counts)[:-1])
+        values = np.asarray(_log_probs(self.model, jnp.asarray(ids), *map(jnp.asarray, places)), np.float64)
+        return np.split(values[: sum(counts)], np.cumsum(counts)[:-1])
 
 
 def _power(n: int, least: int = 64) -> int:
