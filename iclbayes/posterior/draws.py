@@ -12,11 +12,11 @@ from jax import Array
 from ..curves import Curves
 from ..errors import InputError
 from ..laws import Law
-from . import batching
 from .model.latent import split_sites, unravel
 from .model.numpyro_model import Sites
 from .model.spec import Spec, UnitData
 from .sampling.unit_draws import UnitDraws
+from .units import chunk_size, over_units
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,11 +78,7 @@ class PosteriorDraws:
                 return jax.vmap(jax.vmap(one))(theta)
 
             inputs = (block.theta, block.units.data, *(a[b] for a in arrays))
-            out.append(
-                batching.over_units(
-                    (name, spec), per_unit, inputs, min(16, batching.chunk_size(len(block.theta)))
-                )
-            )
+            out.append(over_units((name, spec), per_unit, inputs, chunk_size(len(block.theta), most=16)))
         return out
 
     def assemble(self, pieces: Sequence[np.ndarray], curvewise: bool) -> np.ndarray:

@@ -15,14 +15,14 @@ from numpy.typing import ArrayLike
 from ..contrasts.tables import INTERVALS
 from ..curves import Curves, curve_columns
 from ..errors import InputError
-from . import batching
+from ..padding import pad_index
 from .draws import PosteriorDraws
 from .model.latent import split_sites, unravel
 from .model.numpyro_model import Sites, noise_at, probability, shift
 from .model.spec import Spec, UnitData
 from .sampling.unit_draws import UnitDraws
 from .seeds import key_of, stream, unit_keys
-from .units import median
+from .units import chunk_size, median, over_units
 
 
 def draws(
@@ -154,10 +154,7 @@ def _targets(
             raise InputError(
                 f"this posterior is of {posterior.curves.n_curves} curves, the ones given are {shots.n_curves}"
             )
-        sizes = np.diff(shots.start)
-        length = max(int(sizes[index].max()), 1)
-        where = np.minimum(shots.start[:-1][index][..., None] + np.arange(length), len(shots.shots) - 1)
-        real = np.arange(length) < sizes[index][..., None]
+        where, real = pad_index(shots.start, index)
         at, trials, error = shots.shots[where], shots.n_test[where], shots.stderr[where]
     else:
         at = np.broadcast_to(shots, (*index.shape, len(shots)))
@@ -193,11 +190,11 @@ def _probabilities(
 
         return jax.vmap(one)(jax.random.split(key_of(key), len(theta)), theta)
 
-    return batching.over_units(
+    return over_units(
         ("along", spec, len(take)),
         per_unit,
         (keys, flat, block.units.data, at),
-        min(16, batching.chunk_size(len(block.theta))),
+        chunk_size(len(block.theta), most=16),
     )
 
 

@@ -7,9 +7,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from .. import batching
 from ..model.latent import potential
 from ..seeds import key_of, stream, unit_keys
+from ..units import over_units
 from . import coordinates, diagnostics, nuts
 from .coordinates import Coordinates
 from .options import SamplerOptions
@@ -88,7 +88,7 @@ def sample_chains(
             data,
         )
         chunk = _chunk(n_todo)
-        found = batching.over_units(name, program, rows(inputs, order), chunk, on_done, mapped=False)
+        found = over_units(name, program, rows(inputs, order), chunk, on_done, mapped=False)
         chains, draws = rows(found, np.argsort(order))
         return chains, draws[:, :, :n]
 

@@ -7,11 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 
-from .. import batching
 from ..model.latent import potential, start_vector
 from ..model.spec import Spec
 from ..seeds import stream
-from ..units import Units
+from ..units import Units, chunk_size, over_units
 from . import coordinates, diagnostics, laplace, psis
 from .chains import rows, sample_chains
 from .coordinates import Coordinates
@@ -36,7 +35,7 @@ def infer(
     """
     data = units.data
     n_units = len(data.shots)
-    chunk = batching.chunk_size(n_units)
+    chunk = chunk_size(n_units)
 
     def starts_of(data, raw):
         fitted = start_vector(spec, raw, data)
@@ -49,7 +48,7 @@ def infer(
         def one(theta, data):
             return jax.vmap(lambda t: potential(spec, t, data))(theta)
 
-        return batching.over_units(("values", spec), one, (theta, rows(data, unit)), chunk)
+        return over_units(("values", spec), one, (theta, rows(data, unit)), chunk)
 
     def slopes(theta, unit):
         """[B, n, P] gradients at theta [B, n, P]."""
@@ -57,9 +56,9 @@ def infer(
         def one(theta, data):
             return jax.vmap(jax.grad(lambda t: potential(spec, t, data)))(theta)
 
-        return batching.over_units(("slopes", spec), one, (theta, rows(data, unit)), chunk)
+        return over_units(("slopes", spec), one, (theta, rows(data, unit)), chunk)
 
-    starts = batching.over_units(("starts", spec), starts_of, (data, raw), chunk)
+    starts = over_units(("starts", spec), starts_of, (data, raw), chunk)
     mode = laplace.best_modes(values, slopes, starts)
     total = sampling.n_chains * sampling.n_draws
     k_hat = np.full(n_units, np.nan)
