@@ -86,7 +86,7 @@ class NormalDraws:
             with precision(self.fits.dtype):
                 centre = np.asarray(block.problem.ravel(result.raw))
             covariance = np.asarray(result.covariance)
-            known = np.isfinite(covariance).all((1, 2))
+            known = np.all(np.isfinite(covariance), axis=(1, 2))
             values, vectors = np.linalg.eigh(np.where(known[:, None, None], covariance, 0.0))
             root = vectors * np.sqrt(np.maximum(values, 0.0))[:, None]
             normal = rng.standard_normal((len(centre), self.n_draws, centre.shape[1]))

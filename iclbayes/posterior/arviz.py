@@ -3,6 +3,7 @@
 ArviZ and xarray are imported when they are needed, and without the notice about its future that ArviZ 0 prints once a day.
 """
 
+import importlib.metadata
 import os
 import types
 import warnings
@@ -51,10 +52,7 @@ def to_arviz(posterior: PosteriorDraws, log_likelihood: bool = True) -> Any:
         )
     for group in groups.values():
         group.attrs.update(law=posterior.law.name, inference_library="iclbayes")
-    az = import_arviz()
-    if hasattr(az, "InferenceData"):
-        return az.InferenceData(**groups)
-    return xr.DataTree.from_dict(groups)
+    return import_arviz().InferenceData(**groups) if _old_arviz() else xr.DataTree.from_dict(groups)
 
 
 class _Axes:
@@ -175,9 +173,19 @@ def read_netcdf(path: str | os.PathLike) -> Any:
     if not os.path.exists(path):
         raise InputError(f"{path}: no such file; give the netCDF file that `posterior` wrote")
     try:
-        return import_arviz().from_netcdf(str(path))
+        if _old_arviz():
+            return import_arviz().from_netcdf(str(path))
+        import xarray as xr
+
+        with xr.open_datatree(path) as tree:
+            return tree.load()
     except Exception as error:
         raise InputError(f"{path}: cannot be read as netCDF: {str(error).splitlines()[0]}") from None
+
+
+def _old_arviz() -> bool:
+    """Whether the installed ArviZ has its own `InferenceData`."""
+    return int(importlib.metadata.version("arviz").split(".")[0]) < 1
 
 
 def import_arviz() -> types.ModuleType:

@@ -166,4 +166,5 @@ def p_value(scores: np.ndarray) -> float:
     n = len(scores)
     mean = 2 * stats.norm.sf(abs(scores.mean()) * np.sqrt(n))
     spread = stats.chi2(n).cdf((scores**2).sum())
-    return min(1.0, 3 * min(mean, 2 * min(spread, 1 - spread), stats.kstest(scores, "norm").pvalue))
+    shape = stats.kstest(scores, "norm").pvalue
+    return float(min(1.0, 3 * min(mean, 2 * min(spread, 1 - spread), shape)))

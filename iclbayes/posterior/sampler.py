@@ -15,6 +15,7 @@ from ..errors import InputError
 from ..fits import Fits, fit
 from ..laws import Law, get
 from .model.discrepancy import RandomWalk
+from .model.latent import normal_prior
 from .model.likelihoods import Likelihood, choose
 from .model.spec import Spec, make_spec
 from .result import Posterior
@@ -152,9 +153,10 @@ def _start_raw(fits: Fits, spec: Spec, units: Units) -> dict[str, np.ndarray]:
     priors = dict(spec.priors)
     for name, shape in spec.shapes.items():
         value = np.array([[table[int(c[0])][name].reshape(shape) for c in unit] for unit in units.curves])
-        prior = priors[name]
-        if isinstance(prior, dist.Normal):
-            value = np.clip(value, prior.loc - 2.5 * prior.scale, prior.loc + 2.5 * prior.scale)
+        known = normal_prior(priors[name])
+        if known:
+            centre, scale = known
+            value = np.clip(value, centre - 2.5 * scale, centre + 2.5 * scale)
         out[name] = value
     return out
 

@@ -57,9 +57,9 @@ class Stack:
         Returns:
           [S, G, J, n] or [S, N], as there.
         """
-        most = self.most if most is None else most
+        n = most or self.most
         return self._mixed(
-            [lambda one=one: one.draws(shots, most=most, **options) for one in self.posteriors], most
+            [lambda one=one: one.draws(shots, most=n, **options) for one in self.posteriors], n
         )
 
     def forecast(self, shots: ArrayLike | Curves) -> pd.DataFrame:

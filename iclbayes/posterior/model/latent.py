@@ -2,6 +2,7 @@
 
 import functools
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -47,7 +48,7 @@ def ravel(spec: Spec, sites: Sites, n_groups: int) -> Array:
 def potential(spec: Spec, theta: Array, data: UnitData) -> Array:
     """−ln of the joint density of the latent vector [P] and the observations."""
     sites = unravel(spec, theta, data.shots.shape[0])
-    return -log_density(model, (spec, data, data.obs), {}, sites)[0]
+    return -jnp.asarray(log_density(model, (spec, data, data.obs), {}, sites)[0])
 
 
 def split_sites(spec: Spec, sites: Sites, data: UnitData) -> tuple[Sites, Sites]:
@@ -92,5 +93,11 @@ def start_vector(spec: Spec, raw: Sites, data: UnitData) -> Array:
     return ravel(spec, sites, n_groups)
 
 
-def _centre(prior):
-    return prior.loc if isinstance(prior, dist.Normal) else prior.sample(jax.random.key(0), (101,)).mean(0)
+def _centre(prior: dist.Distribution) -> Array:
+    known = normal_prior(prior)
+    return jnp.asarray(known[0] if known else jnp.mean(prior.sample(jax.random.key(0), (101,)), 0))
+
+
+def normal_prior(prior: dist.Distribution) -> tuple[Any, Any] | None:
+    """Centre and scale of a normal prior; None of any other."""
+    return (prior.loc, prior.scale) if isinstance(prior, dist.Normal) else None

@@ -61,7 +61,7 @@ def model(spec: Spec, data: UnitData, obs: Array | None = None) -> Array:
     p = probability(spec, raw, extra, data)
     # Padding repeats a curve's own first point, so every term is finite before the mask.
     obs_dist = _point_distribution(spec, extra, p, data)
-    return numpyro.sample("obs", obs_dist.mask(data.mask).to_event(3), obs=obs)
+    return jnp.asarray(numpyro.sample("obs", obs_dist.mask(data.mask).to_event(3), obs=obs))
 
 
 def walk_steps(spec: Spec, raw: Sites, extra: Sites, data: UnitData) -> tuple[Array, Array]:
@@ -71,6 +71,7 @@ def walk_steps(spec: Spec, raw: Sites, extra: Sites, data: UnitData) -> tuple[Ar
     normal is standard they hardly depend on the law's parameters any more, and the posterior is no longer a thin curved sheet.
     """
     walk = spec.discrepancy
+    assert walk is not None
     total = data.n_test
     y = (data.obs + 0.5) / (total + 1) if spec.likelihood.counts else data.obs
     # Both only shape the coordinates, so they may be rough: beyond 2 and 98 % observed log odds are far from normal, and a
@@ -92,18 +93,20 @@ def noise_at(spec: Spec, extra: Sites, shots: Array) -> Sites:
     return spec.likelihood.at_shots(noise, shots)
 
 
-def _sample_raw(spec, name, shape, prior, n_groups):
+def _sample_raw(
+    spec: Spec, name: str, shape: tuple[int, ...], prior: dist.Distribution, n_groups: int
+) -> Array:
     if name not in spec.hierarchy:
-        return numpyro.sample(f"raw_{name}", _iid(prior, n_groups, shape))
+        return jnp.asarray(numpyro.sample(f"raw_{name}", _iid(prior, n_groups, shape)))
     # Non-centred: groups that say little about a parameter do not make a funnel of its scale.
-    location = numpyro.sample(f"location_{name}", _iid(prior, 1, shape))[0]
+    location = jnp.asarray(numpyro.sample(f"location_{name}", _iid(prior, 1, shape)))[0]
     log_scale = numpyro.sample(f"log_scale_{name}", dist.Normal(jnp.log(spec.hierarchy_scale), 0.7))
     size = (n_groups, *shape)
     deviation = numpyro.sample(f"deviation_{name}", dist.Normal(0.0, 1.0).expand(size).to_event(len(size)))
-    return numpyro.deterministic(f"raw_{name}", location + jnp.exp(log_scale) * deviation)
+    return jnp.asarray(numpyro.deterministic(f"raw_{name}", location + jnp.exp(log_scale) * deviation))
 
 
-def _iid(prior, n_groups, shape):
+def _iid(prior: dist.Distribution, n_groups: int, shape: tuple[int, ...]) -> dist.Distribution:
     batch = (n_groups, *shape)
     if prior.event_dim:  # a distribution over the whole vector
         batch = batch[: len(batch) - prior.event_dim]
@@ -126,5 +129,5 @@ def shift(p: Array, delta: Array) -> Array:
     return jnp.clip(jax.nn.sigmoid(jnp.log(p) - jnp.log1p(-p) + delta), EDGE, 1 - EDGE)
 
 
-def _point_distribution(spec, extra, p, data):
+def _point_distribution(spec: Spec, extra: Sites, p: Array, data: UnitData) -> dist.Distribution:
     return spec.likelihood.distribution(p, noise_at(spec, extra, data.shots), data.n_test, data.stderr)

@@ -57,8 +57,8 @@ _UNKNOWN = ("identity", 0.0, 2.0)  # a parameter of a law that is not ours
 class LogRatio(Transform):
     """Simplex [M] → log ratios to the last entry [M − 1]; ln |∂ρ/∂raw| = Σ ln ρ_m."""
 
-    domain = constraints.simplex
-    codomain = constraints.real_vector
+    domain = constraints.simplex  # pyright: ignore[reportAssignmentType]
+    codomain = constraints.real_vector  # pyright: ignore[reportAssignmentType]
 
     def __call__(self, x):
         return jnp.log(x[..., :-1]) - jnp.log(x[..., -1:])

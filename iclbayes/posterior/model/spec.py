@@ -2,15 +2,16 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpyro.distributions as dist
-from jax import Array
 
 from ...laws import Law
 from .discrepancy import RandomWalk
 from .likelihoods import LIKELIHOODS, Likelihood
 from .priors import Priors, resolve
+
+Numbers = Any  # arrays: NumPy's outside programs, JAX's inside
 
 
 class UnitData(NamedTuple):
@@ -23,13 +24,13 @@ class UnitData(NamedTuple):
       first, last: [G, J] fewest and most fitted shots.
     """
 
-    shots: Array
-    obs: Array
-    mask: Array
-    n_test: Array
-    stderr: Array
-    first: Array
-    last: Array
+    shots: Numbers
+    obs: Numbers
+    mask: Numbers
+    n_test: Numbers
+    stderr: Numbers
+    first: Numbers
+    last: Numbers
 
 
 @dataclasses.dataclass(frozen=True)

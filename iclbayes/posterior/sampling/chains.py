@@ -15,9 +15,14 @@ from .coordinates import Coordinates
 from .options import SamplerOptions
 from .unit_draws import UnitDraws
 
-STAGES = (0.25, 0.3, 0.45)  # of the warm-up; the coordinates are learnt anew after each but the last
-WORTH = 0.3  # independent draws per draw of the warm-up, roughly
-FIRST_STEP = 0.4
+# Shares of the warm-up; the coordinates are learnt anew after each stage but the last. They grow, as the windows of Stan's
+# warm-up do, because each stage moves in better coordinates, so that its draws are worth more; the last only settles the step
+# size, on which all later draws depend.
+STAGES = (0.25, 0.3, 0.45)
+# Independent draws per draw of the warm-up: what the effective sample size of these chains comes to, roughly. It only says how
+# much the draws count beside the earlier estimate of their covariance.
+WORTH = 0.3
+FIRST_STEP = 0.4  # in standard deviations; an acceptance of 0.9 in ten nearly normal dimensions ends near it
 NOTES = ("energy", "diverging", "n_steps")
 
 

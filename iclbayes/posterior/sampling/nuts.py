@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-DIVERGENCE = 1000.0  # an energy error above this ends the trajectory
+DIVERGENCE = 1000.0  # an energy error above this ends the trajectory; the limit of Stan and numpyro
 
 
 class Adaptation(NamedTuple):

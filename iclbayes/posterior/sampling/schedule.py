@@ -5,9 +5,9 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
-import numpyro.distributions as dist
+from jax import Array
 
-from ..model.latent import potential, start_vector
+from ..model.latent import normal_prior, potential, start_vector
 from ..model.spec import Spec
 from ..seeds import stream
 from ..units import Units, chunk_size, over_units
@@ -122,12 +122,12 @@ def infer(
     return block
 
 
-def _put(array, where, values):
+def _put(array: np.ndarray, where: np.ndarray, values: np.ndarray) -> np.ndarray:
     array = array.copy()
     array[where] = values
     return array
 
 
-def _prior_centre(spec, name, like):
-    prior = dict(spec.priors)[name]
-    return jnp.full_like(like, prior.loc) if isinstance(prior, dist.Normal) else jnp.zeros_like(like)
+def _prior_centre(spec: Spec, name: str, like: Array) -> Array:
+    known = normal_prior(dict(spec.priors)[name])
+    return jnp.full_like(like, known[0]) if known else jnp.zeros_like(like)
