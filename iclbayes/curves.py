@@ -9,6 +9,8 @@ import pandas as pd
 from .errors import InputError
 from .padding import group_lengths, pad_index
 
+POINT_FIELDS = ("shots", "prob", "weight", "stderr", "n_correct", "n_test")
+
 
 @dataclasses.dataclass(frozen=True)
 class Bucket:
@@ -132,6 +134,10 @@ class Curves:
             n_test=flat[3],
         )
 
+    def points(self, where: np.ndarray | slice = slice(None)) -> dict[str, np.ndarray]:
+        """What every point has, by `POINT_FIELDS`: of all points, or of those under an index or a mask."""
+        return {name: getattr(self, name)[where] for name in POINT_FIELDS}
+
     def point_curve(self) -> np.ndarray:
         """[N] the curve of each point."""
         return np.repeat(np.arange(self.n_curves), np.diff(self.start))
@@ -165,19 +171,20 @@ class Curves:
         curve = chosen[self.group]
         point = curve[self.point_curve()]
         renumber = np.cumsum(chosen) - 1
-        points = {
-            f: getattr(self, f)[point] for f in ("shots", "prob", "weight", "stderr", "n_correct", "n_test")
-        }
         return Curves(
             keys=self.keys[chosen].reset_index(drop=True),
             group=renumber[self.group[curve]],
             source=self.source[curve],
             start=np.concatenate([[0], np.cumsum(np.diff(self.start)[curve])]),
-            **points,
+            **self.points(point),
         )
 
-    def regroup(self, by: Sequence[str]) -> "tuple[Curves, np.ndarray]":
-        """Groups merged over all columns but `by`; also [G] the new group of each old one. Curves keep their order."""
+    def regroup(self, by: Sequence[str]) -> "tuple[Curves, np.ndarray, np.ndarray]":
+        """Groups merged over all columns but `by`; curves keep their order within them.
+
+        Returns:
+          The curves in their new groups; [G] the new group of each old one; [C] the old index of each new curve.
+        """
         if not list(by):
             code = np.zeros(self.n_groups, int)
         else:
@@ -189,34 +196,29 @@ class Curves:
         sizes = np.diff(self.start)[order]
         start = np.concatenate([[0], np.cumsum(sizes)])
         take = np.repeat(self.start[:-1][order] - start[:-1], sizes) + np.arange(len(self.shots))
-        points = {
-            f: getattr(self, f)[take] for f in ("shots", "prob", "weight", "stderr", "n_correct", "n_test")
-        }
-        return Curves(keys=keys, group=new[order], source=self.source[order], start=start, **points), code
+        merged = Curves(
+            keys=keys, group=new[order], source=self.source[order], start=start, **self.points(take)
+        )
+        return merged, code, order
 
     def repeat(self, copies: int) -> "Curves":
         """The same groups `copies` times, one block of groups after the other; keys repeat."""
         tile = lambda a: np.tile(a, copies)  # noqa: E731
         shift = np.repeat(np.arange(copies), self.n_curves) * self.n_groups
         offsets = (np.arange(copies)[:, None] * len(self.shots) + self.start[:-1]).reshape(-1)
-        points = {
-            f: tile(getattr(self, f)) for f in ("shots", "prob", "weight", "stderr", "n_correct", "n_test")
-        }
         return Curves(
             keys=pd.concat([self.keys] * copies, ignore_index=True),
             group=tile(self.group) + shift,
             source=tile(self.source),
             start=np.append(offsets, copies * len(self.shots)),
-            **points,
+            **{name: tile(value) for name, value in self.points().items()},
         )
 
     def to_frame(self) -> pd.DataFrame:
-        """Long format: the group columns, source, shots, prob, weight, stderr, n_correct, n_test; one row per point."""
+        """Long format: the group columns, source and `POINT_FIELDS`; one row per point."""
         curve = self.point_curve()
         frame = self.keys.iloc[self.group[curve]].reset_index(drop=True)
-        values = {"source": self.source[curve]}
-        values |= {f: getattr(self, f) for f in ("shots", "prob", "weight", "stderr", "n_correct", "n_test")}
-        return frame.assign(**values)
+        return frame.assign(source=self.source[curve], **self.points())
 
     def buckets(self) -> list[Bucket]:
         """Groups by number of curves and padded length, so that few shapes serve many data sets.

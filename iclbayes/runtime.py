@@ -194,16 +194,16 @@ def use_compilation_cache(directory: str | os.PathLike | None = None) -> Path | 
     Returns:
       The folder, or None without a cache.
     """
-    chosen = directory or os.environ.get("JAX_COMPILATION_CACHE_DIR") or "~/.cache/iclbayes/jax"
+    path = Path(directory or os.environ.get("JAX_COMPILATION_CACHE_DIR") or "~/.cache/iclbayes/jax")
     try:
-        path = Path(chosen).expanduser()
+        path = path.expanduser()
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):
             pass  # JAX would warn at every program that it cannot keep
     except (OSError, RuntimeError) as error:  # RuntimeError: no home
         reason = getattr(error, "strerror", None) or str(error)
         print(
-            f"iclbayes: warning: no compilation cache at {chosen} ({reason}): programs compile anew in each run; "
+            f"iclbayes: warning: no compilation cache at {path} ({reason}): programs compile anew in each run; "
             "set JAX_COMPILATION_CACHE_DIR to a folder that can be written",
             file=sys.stderr,
         )

@@ -12,6 +12,7 @@ from scipy import stats
 import iclbayes
 from iclbayes import comparison as compare
 from iclbayes import stream
+from iclbayes.chunks import chunks
 from iclbayes.cli.main import main, spread_values
 from iclbayes.errors import InputError
 
@@ -87,7 +88,9 @@ def test_comparison_refuses_what_makes_no_sense(compared):
     for arguments, message in cases:
         with pytest.raises(InputError, match=message):
             compare.compare(curves, *arguments)
-    renamed = iclbayes.curves_from_frame(table().rename(columns={"model": "law"}), group_by=["law"])
+    renamed = iclbayes.curves_from_frame(
+        table().rename(columns={"model": "law"}), group_by=["law"], source="source"
+    )
     with pytest.raises(InputError, match="column 'law'"):
         compare.compare(renamed, ["power"])
 
@@ -137,7 +140,7 @@ def test_stream_gives_what_the_whole_file_gives_and_survives_a_kill(tmp_path, su
 def test_the_last_chunk_of_a_stream_is_no_shape_of_its_own(tmp_path, n_models):
     frame = table(n_models=n_models)  # 32 rows each, so that chunks of 96 rows leave 2, 0 or 1 models over
     frame.to_csv(tmp_path / "f.csv", index=False)
-    sizes = [len(f) for f in stream._chunks(tmp_path / "f.csv", {"model": None}, ["model"], 96, skip=0)]
+    sizes = [len(f) for f in chunks(tmp_path / "f.csv", {"model": None}, ["model"], 96, skip=0)]
     assert sum(sizes) == len(frame) and all(48 <= size <= 144 for size in sizes)
     assert len(sizes) > 1
 
@@ -147,7 +150,7 @@ def test_a_stream_keeps_the_chunk_before_a_row_that_cannot_be_read(tmp_path):
     (tmp_path / "f.csv").write_text("\n".join([*lines[:150], "1,2,3,4,5,6,7", *lines[150:]]))
     seen = []
     with pytest.raises(InputError, match="cannot be read"):
-        for frame in stream._chunks(tmp_path / "f.csv", {"model": None}, ["model"], 96, skip=0):
+        for frame in chunks(tmp_path / "f.csv", {"model": None}, ["model"], 96, skip=0):
             seen.append(len(frame))
     assert seen == [64]
 
@@ -180,14 +183,24 @@ def test_stream_refuses_scattered_groups_and_names_rows(tmp_path):
     frame.sample(frac=1.0, random_state=0).to_csv(tmp_path / "mixed.csv", index=False)
     with pytest.raises(InputError, match="do not stand together"):
         stream.fit_stream(
-            tmp_path / "mixed.csv", tmp_path / "o.csv", ["power"], group_by=["model"], chunk_rows=20
+            tmp_path / "mixed.csv",
+            tmp_path / "o.csv",
+            ["power"],
+            group_by=["model"],
+            source="source",
+            chunk_rows=20,
         )
     bad = table(n_models=3)
     bad.loc[70, "prob"] = 1.5
     bad.to_csv(tmp_path / "bad.csv", index=False)
     with pytest.raises(InputError, match="column 'prob', row 72"):
         stream.fit_stream(
-            tmp_path / "bad.csv", tmp_path / "o2.csv", ["power"], group_by=["model"], chunk_rows=33
+            tmp_path / "bad.csv",
+            tmp_path / "o2.csv",
+            ["power"],
+            group_by=["model"],
+            source="source",
+            chunk_rows=33,
         )
 
 
@@ -376,7 +389,8 @@ def test_grouping_by_source_or_by_a_taken_name():
     curves = iclbayes.curves_from_frame(table(n_models=1), group_by=["source"])
     fits = iclbayes.fit(curves, "power")
     assert list(fits.to_frame()["source"]) == ["a", "b"] == list(fits.metrics()["source"])
-    taken = iclbayes.curves_from_frame(table(n_models=1).rename(columns={"model": "loss"}), group_by=["loss"])
+    table_of_loss = table(n_models=1).rename(columns={"model": "loss"})
+    taken = iclbayes.curves_from_frame(table_of_loss, group_by=["loss"], source="source")
     with pytest.raises(InputError, match="column 'loss'"):
         iclbayes.fit(taken, "power").to_frame()
 

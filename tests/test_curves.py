@@ -1,11 +1,13 @@
 """Reading curve files and the `Curves` container."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
 
 import iclbayes
-from iclbayes.errors import InputError
+from iclbayes.errors import CurvesWarning, InputError
 from iclbayes.padding import bucket_length
 
 
@@ -110,6 +112,19 @@ def test_a_column_called_source_is_either_grouped_by_or_the_source():
         iclbayes.curves_from_frame(frame, group_by=["source"], source="task")
 
 
+def test_averaged_sources_are_told_of():
+    """Where a group has several and nobody named the column, and only there."""
+    mixed = pd.concat([frame(source="a", g=1), frame(source="b", g=1), frame(source="b", g=2)])
+    for options in ({}, {"group_by": ["g"]}):
+        with pytest.warns(CurvesWarning, match="'source' is averaged over"):
+            iclbayes.curves_from_frame(mixed, **options)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        iclbayes.curves_from_frame(mixed, group_by=["g"], source="source")
+        iclbayes.curves_from_frame(mixed, group_by=["source"])
+        iclbayes.curves_from_frame(mixed[mixed["g"] == 2])
+
+
 def test_rows_that_agree_say_nothing_of_their_error():
     frame = pd.DataFrame({"shots": [0, 0, 0, 5, 5, 5, 9], "accuracy": [0.1, 0.1, 0.1, 0.4, 0.6, 0.5, 0.7]})
     # The mean of three times 0.1 is not 0.1 in floating point.
@@ -141,8 +156,14 @@ def test_select_regroup_repeat_and_within_keep_points_together():
     curves = iclbayes.curves_from_frame(table, group_by=["model", "k"])
     chosen = curves.select(curves.keys["k"].to_numpy() == 2)
     np.testing.assert_array_equal(chosen.prob, [0.1, 0.2, 0.3, 0.4])
-    merged, new = curves.regroup(["k"])
+    merged, new, order = curves.regroup(["k"])
     assert merged.n_groups == 2 and len(new) == 4
+    np.testing.assert_array_equal(merged.group, new[curves.group[order]])
+    for now, before in enumerate(order):  # each curve has kept its points
+        np.testing.assert_array_equal(
+            merged.prob[merged.start[now] : merged.start[now + 1]],
+            curves.prob[curves.start[before] : curves.start[before + 1]],
+        )
     np.testing.assert_array_equal(merged.prob, [0.2, 0.4, 0.6, 0.5, 0.1, 0.2, 0.3, 0.4])
     twice = chosen.repeat(2)
     np.testing.assert_array_equal(twice.prob, np.tile(chosen.prob, 2))

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import tyro
 
-from ..errors import InputError
+from ..errors import CurvesWarning, InputError
 from ..files import atomic_path, check_place
 
 Repeated = tyro.conf.UseAppendAction[tuple[str, ...]]
@@ -238,16 +238,20 @@ def print_comparison(table, style: str = "plain") -> None:
 
 
 def read_and_tell(path: Path, group_by, source: str | None, value: str | None):
-    """Reads curves and says what they are; warns of a column `source` that would be averaged away."""
+    """Reads curves and says what they are, and of what reading warns."""
+    import warnings
+
     from .. import reading
 
     frame = reading.read_table(path)
-    curves = reading.curves_from_frame(frame, group_by=group_by, source=source, value=value, name=str(path))
-    print(f"{path}: {curves!r} from {len(frame)} rows")
-    if source is None and "source" in frame and "source" not in group_by and frame["source"].nunique() > 1:
-        print(
-            "iclbayes: warning: the column 'source' is averaged over; give --source source", file=sys.stderr
+    with warnings.catch_warnings(record=True) as notes:
+        warnings.simplefilter("always", CurvesWarning)
+        curves = reading.curves_from_frame(
+            frame, group_by=group_by, source=source, value=value, name=str(path)
         )
+    print(f"{path}: {curves!r} from {len(frame)} rows")
+    for note in notes:
+        print(f"iclbayes: warning: {note.message}", file=sys.stderr)
     return curves
 
 
