@@ -34,8 +34,8 @@ from scipy import optimize
 
 import iclbayes
 from iclbayes import laws
-from iclbayes.cli.main import run_guarded
 from iclbayes.comparison import compare, to_text
+from iclbayes.console import entry
 from iclbayes.fitting import Status
 from iclbayes.runtime import cores
 
@@ -445,4 +445,4 @@ def run(config: Config) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_guarded(lambda: run(tyro.cli(Config, description=__doc__.splitlines()[0]))))
+    sys.exit(entry(lambda: run(tyro.cli(Config, description=__doc__.splitlines()[0]))))

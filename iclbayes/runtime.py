@@ -187,14 +187,15 @@ def in_blocks(function: Callable[[Any], Any], arrays: Any, size: int = TOGETHER)
 def use_compilation_cache(directory: str | os.PathLike | None = None) -> Path | None:
     """Turns on JAX's persistent compilation cache, so that a second run of the same job does not compile again.
 
-    A setting of the process, for entry points alone (scripts, command line, tests). The folder is `directory`, else
-    `$JAX_COMPILATION_CACHE_DIR`, else `~/.cache/iclbayes/jax`. Where nothing can be written there, a line on stderr says so and
-    the job goes on without a cache.
+    A setting of the process, for entry points alone (scripts, command line, tests). The folder is `directory`, else the one that
+    JAX is set to already (by `$JAX_COMPILATION_CACHE_DIR`, for one), else `~/.cache/iclbayes/jax`. Where nothing can be written
+    there, a line on stderr says so and the job goes on without a cache.
 
     Returns:
       The folder, or None without a cache.
     """
-    path = Path(directory or os.environ.get("JAX_COMPILATION_CACHE_DIR") or "~/.cache/iclbayes/jax")
+    already = jax.config.jax_compilation_cache_dir  # pyright: ignore[reportAttributeAccessIssue]
+    path = Path(directory or already or "~/.cache/iclbayes/jax")
     try:
         path = path.expanduser()
         path.mkdir(parents=True, exist_ok=True)
