@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from .errors import InputError
 from .padding import group_lengths, pad_index
@@ -77,7 +78,13 @@ class Curves:
 
     @classmethod
     def from_arrays(
-        cls, shots, prob, weight=None, *, n_test=None, source: Sequence | None = None
+        cls,
+        shots: ArrayLike,
+        prob: ArrayLike,
+        weight: ArrayLike | None = None,
+        *,
+        n_test: ArrayLike | None = None,
+        source: Sequence | None = None,
     ) -> "Curves":
         """Curves from dense arrays.
 
@@ -90,20 +97,27 @@ class Curves:
 
         Raises:
           InputError: shapes that do not fit.
+
+        >>> Curves.from_arrays([0, 1, 2], [[0.2, 0.4, 0.5], [0.3, 0.3, 0.6]], weight=[[1, 1, 0], [1, 1, 1]])
+        Curves(2 groups by group; 2 curves, 5 points)
         """
         prob = np.asarray(prob, np.float64)
-        if prob.ndim == 2:
-            expand = lambda a: None if a is None else np.asarray(a)[..., None, :]  # noqa: E731
-            shots, weight, n_test = (a if np.ndim(a) < 2 else expand(a) for a in (shots, weight, n_test))
-            prob = prob[:, None]
+        single = prob.ndim == 2
+        prob = prob[:, None] if single else prob
         if prob.ndim != 3:
             raise InputError(
                 f"prob has shape {prob.shape}: give [groups, sources, points] or [groups, points]"
             )
+
+        def full(values: ArrayLike) -> np.ndarray:
+            array = np.asarray(values, np.float64)
+            array = array[..., None, :] if single and array.ndim > 1 else array
+            return np.broadcast_to(array, prob.shape)
+
         try:
-            shots = np.broadcast_to(np.asarray(shots, np.float64), prob.shape)
-            weight = np.broadcast_to(np.asarray(1.0 if weight is None else weight, np.float64), prob.shape)
-            tests = np.broadcast_to(np.asarray(np.nan if n_test is None else n_test, np.float64), prob.shape)
+            shots = full(shots)
+            weight = full(1.0 if weight is None else weight)
+            tests = full(np.nan if n_test is None else n_test)
         except ValueError:
             raise InputError(
                 f"shots, weight or n_test do not broadcast to the shape of prob, {prob.shape}"

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from .curves import Curves
 from .fitting.problem import Problem
@@ -28,7 +29,7 @@ class FitBlock:
 
 
 def per_group(
-    blocks: Sequence[FitBlock], curves: Curves, leaf: Callable[[FitBlock], np.ndarray], fill: float = np.nan
+    blocks: Sequence[FitBlock], curves: Curves, leaf: Callable[[FitBlock], ArrayLike], fill: float = np.nan
 ) -> np.ndarray:
     """A quantity of every block, stacked by group; what a shorter group does not have is `fill`.
 
@@ -54,13 +55,13 @@ def per_group(
     return out
 
 
-def by_condition(block: FitBlock, value: np.ndarray) -> np.ndarray:
+def by_condition(block: FitBlock, value: ArrayLike) -> np.ndarray:
     """A quantity [B, …] that a fit has once, [B, C, …]."""
     value = np.asarray(value)
     return np.broadcast_to(value[:, None], (*block.groups.shape, *value.shape[1:]))
 
 
-def condition_axis(block: FitBlock, value: np.ndarray) -> np.ndarray:
+def condition_axis(block: FitBlock, value: ArrayLike) -> np.ndarray:
     """A parameter of the results, [B, …] or [B, C, …], as [B, C, …] whatever C is."""
     value = np.asarray(value)
     if block.problem.n_conditions == 1:

@@ -2,10 +2,12 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import optax
 import pandas as pd
+from numpy.typing import ArrayLike, DTypeLike
 
 from .curves import Curves, curve_columns
 from .errors import InputError
@@ -42,7 +44,7 @@ class Fits:
         done = int((self.status == Status.CONVERGED).sum())
         return f"Fits({self.law.name}: {done} of {len(self.status)} fits converged; {self.curves!r})"
 
-    def _per_group(self, leaf: Callable[[FitBlock], np.ndarray], fill: float = np.nan) -> np.ndarray:
+    def _per_group(self, leaf: Callable[[FitBlock], ArrayLike], fill: float = np.nan) -> np.ndarray:
         return per_group(self.blocks, self.curves, leaf, fill)
 
     @property
@@ -87,7 +89,7 @@ class Fits:
             rows.append(frame.assign(_order=block.curves[:, 0]))
         return pd.concat(rows).sort_values("_order").drop(columns="_order").reset_index(drop=True)
 
-    def predict(self, shots) -> np.ndarray:
+    def predict(self, shots: ArrayLike | Curves) -> np.ndarray:
         """Expected probability of the right answer.
 
         Args:
@@ -102,11 +104,11 @@ class Fits:
         """
         return self._along(shots, mean)
 
-    def predict_stderr(self, shots) -> np.ndarray:
+    def predict_stderr(self, shots: ArrayLike | Curves) -> np.ndarray:
         """Standard error of `predict` by the delta method, sqrt(∇p Σ ∇pᵀ); inf where a fit has no spare points."""
         return self._along(shots, mean_stderr)
 
-    def _along(self, shots, function):
+    def _along(self, shots: ArrayLike | Curves, function: Callable[..., Any]) -> np.ndarray:
         if isinstance(shots, Curves):
             mine = self.curves
             same = shots.n_curves == mine.n_curves and shots.keys.equals(mine.keys)
@@ -132,7 +134,7 @@ class Fits:
         out[self.curves.group[empty], rank[empty]] = np.nan
         return out
 
-    def _call(self, function, block, *arrays):
+    def _call(self, function: Callable[..., Any], block: FitBlock, *arrays: np.ndarray) -> Any:
         return of_all(function, block.problem, block.result, *arrays, dtype=self.dtype)
 
     @property
@@ -185,7 +187,7 @@ class Fits:
         """
         curves = self.curves if curves is None else curves
         table = score(curves, self.predict(curves), where)
-        table.insert(table.columns.get_loc("n_eval"), "n_fit", _count_positive(self.curves))
+        table.insert(list(table).index("n_eval"), "n_fit", _count_positive(self.curves))
         return table
 
     def to_frame(self, stderr: bool = False) -> pd.DataFrame:
@@ -249,7 +251,7 @@ def fit(
     max_steps: int = 200,
     ridge: float | None = None,
     seed: int = 0,
-    dtype=np.float64,
+    dtype: DTypeLike = np.float64,
     on_done: Callable[[int], None] = lambda n: None,
 ) -> Fits:
     """Fits one law to every group of curves at once.
@@ -281,6 +283,18 @@ def fit(
 
     Raises:
       InputError: an unknown law, loss or parameter; a group with no point to fit; conditions that do not match.
+
+    Two curves that follow a power law, −ln p = C (n + 1)^(−α) + E, give its parameters back:
+
+    >>> shots = np.arange(32)
+    >>> prob = np.exp(-np.array([[1.0], [2.0]]) * (shots + 1.0) ** -0.5 - 0.1)
+    >>> fits = fit(Curves.from_arrays(shots, prob), "power")
+    >>> fits
+    Fits(power: 2 of 2 fits converged; Curves(2 groups by group; 2 curves, 64 points))
+    >>> fits.params["C"].round(3).tolist(), fits.params["alpha"].round(3).tolist()
+    ([[1.0], [2.0]], [[0.5], [0.5]])
+    >>> fits.shots_to_reach(0.5).round(2).tolist()
+    [[1.84], [10.37]]
     """
     law = get(law, shot_offset=shot_offset)
     point_loss = get_loss(loss)

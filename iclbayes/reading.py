@@ -43,6 +43,16 @@ def read_curves(
 
     Raises:
       InputError: naming the file, the column and the first bad row (the header is row 1).
+
+    >>> import pathlib, tempfile
+    >>> file = pathlib.Path(tempfile.mkdtemp(), "curves.csv")
+    >>> lines = ["model,shots,n_correct,n_test", "small,0,10,50", "small,4,30,50", "large,0,20,50", "large,4,45,50"]
+    >>> _ = file.write_text("\\n".join(lines))
+    >>> curves = read_curves(file, group_by="model")
+    >>> curves
+    Curves(2 groups by model; 2 curves, 4 points)
+    >>> curves.prob
+    array([0.2, 0.6, 0.4, 0.9])
     """
     path = Path(path)
     return curves_from_frame(read_table(path), group_by=group_by, source=source, value=value, name=str(path))

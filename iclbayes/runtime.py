@@ -47,7 +47,9 @@ def compiler_options(quick: bool = True) -> dict[str, Any] | None:
     left out."""
     if jax.local_devices()[0].platform != "cpu":
         return None
-    wanted = {"xla_backend_optimization_level": 1} | ({"xla_cpu_use_fusion_emitters": False} if quick else {})
+    wanted: dict[str, Any] = {"xla_backend_optimization_level": 1} | (
+        {"xla_cpu_use_fusion_emitters": False} if quick else {}
+    )
     known = {}
     for name, value in wanted.items():
         with contextlib.suppress(jax.errors.JaxRuntimeError):

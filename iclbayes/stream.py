@@ -15,6 +15,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -47,7 +48,7 @@ def fit_stream(
     chunk_rows: int = CHUNK_ROWS,
     stderr: bool = False,
     on_progress: Callable[[Progress], None] = lambda progress: None,
-    **options,
+    **options: Any,
 ) -> dict[str, dict[str, int]]:
     """Fits every group of a file of curves without reading it whole.
 
