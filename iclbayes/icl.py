@@ -22,11 +22,16 @@ from flax import nnx
 
 from .errors import InputError
 from .ginc.exact import exact_pretraining, exact_prompt
+from .ginc.examples import exact_examples
 from .ginc.sampling import Prompts, sample_prompts, shots_per_prompt
 from .ginc.world import World
 from .models.gpt2 import GPT2
 
-EXACT_LEARNERS = {"exact_prompt": exact_prompt, "exact_pretraining": exact_pretraining}
+EXACT_LEARNERS = {
+    "exact_prompt": exact_prompt,
+    "exact_pretraining": exact_pretraining,
+    "exact_examples": exact_examples,
+}
 
 
 class PromptScores(NamedTuple):
@@ -151,11 +156,11 @@ def score_exact(
     Args:
       world: the world that the prompts were drawn from.
       prompts: one element a k.
-      learner: "exact_prompt" (knows how prompts are drawn) or "exact_pretraining" (takes the prompt for a
-        stretch of one document).
+      learner: "exact_prompt" (knows how prompts are drawn), "exact_pretraining" (takes the prompt for a
+        stretch of one document) or "exact_examples" (for a row made of examples).
       batch: rows scored at once.
       **options: of that learner: `weights` [H], the prior over HMMs; `blocks`, `restart` for
-        "exact_pretraining".
+        "exact_pretraining"; `ks`, the lengths that rows are drawn with, for "exact_examples".
 
     Returns:
       One `PromptScores` for each element, in order.

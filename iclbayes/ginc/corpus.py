@@ -1,4 +1,4 @@
-"""Corpora on disk: documents of a world as a Hugging Face `datasets.Dataset` (Arrow, memory-mapped).
+"""Corpora on disk: documents of a world, or documents made of examples, as a Hugging Face `datasets.Dataset` (Arrow, memory-mapped).
 
 A row is one block of a document, with the columns `tokens` (a list of fixed length), `document`, `block` (its
 place in the document) and `hmm`. The data set's description is JSON text with all that made it, so that the
@@ -13,13 +13,15 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import jax
 import numpy as np
 
 from ..errors import InputError
-from .sampling import Documents, mixture_logits, sample_documents
+from .rows import Rows, sample_document_rows
+from .sampling import Documents
+from .walks import mixture_logits
 from .world import World, WorldConfig, make_world
 
 if TYPE_CHECKING:
@@ -40,6 +42,8 @@ class CorpusConfig:
     length: int = 10240  # tokens in a document, BOS included
     block: int = 1024  # tokens in a row; divides length
     weights: tuple[float, ...] | None = None  # mixture weights over HMMs; uniform where None
+    kind: Literal["documents", "examples"] = "documents"  # see `Rows`; a document made of examples is one row
+    lengths: tuple[int, ...] = ()  # examples: their lengths
 
     def __post_init__(self):
         for name, least in (("seed", 0), ("documents", 1), ("length", 2), ("block", 2)):
@@ -51,8 +55,19 @@ class CorpusConfig:
                 f"corpus: documents of {self.length} tokens do not divide into blocks of {self.block}; "
                 "choose a divisor"
             )
+        if self.kind == "examples" and self.length != self.block:
+            raise InputError(
+                f"corpus: a document made of examples is one row; give length {self.length} and block {self.block} "
+                "the same value"
+            )
+        object.__setattr__(self, "lengths", self.rows.lengths)
         if self.weights is not None:
             object.__setattr__(self, "weights", tuple(map(float, self.weights)))
+
+    @property
+    def rows(self) -> Rows:
+        """The kind of its rows."""
+        return Rows(self.kind, self.length // self.block, tuple(self.lengths))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,16 +101,16 @@ def corpus_documents(world: World, config: CorpusConfig, first: int, count: int)
     mixture_logits(world, config.weights)  # checks them
     weights = None if config.weights is None else np.array(config.weights)
     numbers = np.arange(first, first + count)
-    return _documents(world, jax.random.key(config.seed), numbers, weights, config.length)
+    return _documents(world, jax.random.key(config.seed), numbers, weights, config.block, config.rows)
 
 
-@functools.partial(jax.jit, static_argnames="length")
-def _documents(world, key, numbers, weights, length):
+@functools.partial(jax.jit, static_argnames=("block", "rows"))
+def _documents(world, key, numbers, weights, block, rows):
     def one(number):
-        return sample_documents(world, jax.random.fold_in(key, number), 1, length, weights=weights)
+        return sample_document_rows(world, jax.random.fold_in(key, number), 1, block, rows, weights=weights)
 
     tokens, hmm = jax.vmap(one)(numbers)
-    return Documents(tokens[:, 0], hmm[:, 0])
+    return Documents(tokens.reshape(len(numbers), -1), hmm[:, 0])
 
 
 def write_corpus(folder: str | os.PathLike, config: CorpusConfig, *, batch: int = 64) -> Corpus:

@@ -14,7 +14,8 @@ import jax.numpy as jnp
 from jax.scipy.special import logsumexp
 
 from ..errors import InputError
-from .sampling import Prompts, mixture_logits, opening_states
+from .sampling import Prompts, opening_states
+from .walks import mixture_logits
 from .world import World
 
 
@@ -70,7 +71,11 @@ def mixture_nll(world: World, tokens: jax.Array, *, blocks: int = 10, weights=No
     model is trained to predict. Arguments and errors as in `document_log_probs`; `blocks` has to be that of
     `sample_blocks` or `cut_blocks`, and 1 for whole documents.
     """
-    log_probs = document_log_probs(world, tokens, blocks=blocks, weights=weights)
+    return nll_of_rows(world, tokens, document_log_probs(world, tokens, blocks=blocks, weights=weights))
+
+
+def nll_of_rows(world: World, tokens: jax.Array, log_probs: jax.Array) -> MixtureNLL:
+    """NLL of rows [B, L] from ln P of their tokens [B, L − 1], 0 at PAD."""
     count = jnp.maximum(jnp.sum(tokens[:, 1:] != world.config.pad, axis=1), 1)
     rows = -jnp.sum(log_probs, axis=1) / count
     spread = jnp.std(rows, ddof=1) if rows.size > 1 else jnp.full((), jnp.nan, rows.dtype)
@@ -148,7 +153,7 @@ def exact_pretraining(
     return _exact_pretraining(world, prompts, mixture_logits(world, weights), restart, blocks, symbols)
 
 
-class _Tables(NamedTuple):
+class Tables(NamedTuple):
     """Arrays that the filters look up; state n = E·S is that of BOS."""
 
     emitters: jax.Array  # [V + 2, m] states that emit each token, −1 where there is none
@@ -156,7 +161,8 @@ class _Tables(NamedTuple):
     log_emit: jax.Array  # [n + 1, H, V] ln probability of the next symbol
 
 
-def _tables(world: World, restart) -> _Tables:
+def state_tables(world: World, restart) -> Tables:
+    """The tables of a world whose documents jump to a uniform hidden state with probability `restart` at every transition."""
     config = world.config
     n = config.states
     hidden = (1 - restart) * world.transition() + restart / n
@@ -166,10 +172,10 @@ def _tables(world: World, restart) -> _Tables:
     transition = jnp.pad(hidden, ((0, 0), (0, 0), (0, 1)))  # nothing leads to BOS
     special = jnp.full((2, world.emitters.shape[1]), -1, jnp.int32).at[1, 0].set(n)  # PAD, BOS
     emitters = jnp.concatenate([world.emitters, special])
-    return _Tables(emitters, jnp.moveaxis(transition, 0, -1).reshape((n + 1) ** 2, config.hmms), log_emit)
+    return Tables(emitters, jnp.moveaxis(transition, 0, -1).reshape((n + 1) ** 2, config.hmms), log_emit)
 
 
-def _between(tables: _Tables, now, then):
+def between(tables: Tables, now, then):
     """Transition probabilities [..., m, m, H] from the survivors `now` [..., m] to the survivors `then` [...,
     m]."""
     n_states = tables.log_emit.shape[0]
@@ -177,7 +183,7 @@ def _between(tables: _Tables, now, then):
     return jnp.where(((now[..., :, None] >= 0) & (then[..., None, :] >= 0))[..., None], block, 0)
 
 
-def _log_matmul(log_weights, block):
+def log_matmul(log_weights, block):
     """ln Σ_i exp(log_weights[..., i, z]) · block[..., i, j, z], as [..., j, z].
 
     The largest weight of each HMM is taken out, so what is lost to underflow is at least e^87 times smaller
@@ -189,14 +195,14 @@ def _log_matmul(log_weights, block):
     return largest + jnp.log(jnp.sum(scaled[..., None, :] * block, axis=-3))
 
 
-def _forward(tables: _Tables, log_weights, survivors, token):
+def _forward(tables: Tables, log_weights, survivors, token):
     """One step of the filter: log weights [..., m, H] of the survivors of the next token, and those
     survivors."""
     then = tables.emitters[token]
-    return _log_matmul(log_weights, _between(tables, survivors, then)), then
+    return log_matmul(log_weights, between(tables, survivors, then)), then
 
 
-def _predict(tables: _Tables, log_weights, survivors, answers, symbols):
+def _predict(tables: Tables, log_weights, survivors, answers, symbols):
     """The next symbol's log probabilities, given the filter's log weights [..., m, H] after the last
     token."""
     log_weights = log_weights - logsumexp(log_weights, axis=(-2, -1), keepdims=True)
@@ -214,7 +220,7 @@ def _predict(tables: _Tables, log_weights, survivors, answers, symbols):
     return Prediction(answer, jnp.log(total))
 
 
-def _first_weights(world: World, tables: _Tables, token, logits, blocks, block):
+def _first_weights(world: World, tables: Tables, token, logits, blocks, block):
     """Normalised log weights [B, m, H] of the survivors of the first token of a row, and those survivors."""
     opening = opening_states(world, block, blocks)
     opening = (jnp.mean(opening[1:], axis=0) if blocks > 1 else opening[0]).reshape(world.config.hmms, -1)
@@ -248,12 +254,12 @@ def _filter(world, tables, tokens, logits, blocks):
 
 @functools.partial(jax.jit, static_argnames="blocks")
 def _document_log_probs(world, tokens, logits, restart, blocks):
-    return _filter(world, _tables(world, restart), tokens, logits, blocks)[0].T
+    return _filter(world, state_tables(world, restart), tokens, logits, blocks)[0].T
 
 
 @functools.partial(jax.jit, static_argnames=("blocks", "symbols"))
 def _exact_pretraining(world, prompts, logits, restart, blocks, symbols):
-    tables = _tables(world, restart)
+    tables = state_tables(world, restart)
     _, weights = _filter(world, tables, prompts.tokens, logits, blocks)
     before = prompts.positions - 1
     rows = jnp.arange(before.shape[0])[:, None]
@@ -264,7 +270,7 @@ def _exact_pretraining(world, prompts, logits, restart, blocks, symbols):
 @functools.partial(jax.jit, static_argnames="symbols")
 def _exact_prompt(world, prompts, logits, symbols):
     config = world.config
-    tables = _tables(world, 0)
+    tables = state_tables(world, 0)
     count, number = prompts.positions.shape
     k = prompts.k
     examples = prompts.tokens[:, prompts.bos : prompts.bos + number * (k + 1)].reshape(count, number, k + 1)
@@ -276,7 +282,7 @@ def _exact_prompt(world, prompts, logits, symbols):
     def backward(carry, token):
         log_rest, then = carry
         now = tables.emitters[token]
-        return (_log_matmul(log_rest, _between(tables, now, then).swapaxes(-3, -2)), now), None
+        return (log_matmul(log_rest, between(tables, now, then).swapaxes(-3, -2)), now), None
 
     last = tables.emitters[examples[-1]]
     log_rest = jnp.broadcast_to(jnp.where((last >= 0)[..., None], 0.0, -jnp.inf), (*last.shape, config.hmms))

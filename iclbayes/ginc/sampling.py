@@ -1,21 +1,14 @@
-"""Samplers of documents, blocks and in-context prompts: jitted, batched, and given their key.
-
-A hidden transition moves entity and slot independently by random permutations that do not depend on the
-state. So all moves of a document are drawn at once, and stretches of it are composed in parallel before the
-state is known: T steps take a depth of 2√T, which is what an accelerator needs, and a small program, which is
-what the compiler needs.
-"""
+"""Samplers of documents, blocks and in-context prompts: jitted, batched, and given their key."""
 
 import dataclasses
 import functools
-import math
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from ..errors import InputError
+from .walks import choose, draw_hmm, draw_moves, given_hmm, look_up, mixture_logits, run, walk_bits
 from .world import World
 
 
@@ -72,27 +65,6 @@ def shots_per_prompt(k: int, context: int, bos: bool = False) -> int:
     return number
 
 
-def mixture_logits(world: World, weights) -> jax.Array:
-    """Log weights [H] over HMMs, normalised; uniform where `weights` is None.
-
-    Raises:
-      InputError: not one weight an HMM, or (outside of jit) weights that are negative or add up to 0.
-    """
-    n_hmms = world.config.hmms
-    if weights is None:
-        return jnp.full(n_hmms, -jnp.log(n_hmms), world.start.dtype)
-    if not isinstance(weights, jax.core.Tracer) and not (
-        np.all(np.asarray(weights) >= 0) and np.sum(weights) > 0
-    ):
-        raise InputError(f"mixture: weights are {weights}; give numbers of at least 0, not all of them 0")
-    weights = jnp.asarray(weights, world.start.dtype)
-    if weights.shape != (n_hmms,):
-        raise InputError(
-            f"mixture: weights have shape {weights.shape}; give one weight for each of {n_hmms} HMMs"
-        )
-    return jnp.log(weights) - jnp.log(jnp.sum(weights))
-
-
 def sample_documents(
     world: World, key: jax.Array, count: int, length: int, *, weights=None, hmm=None
 ) -> Documents:
@@ -112,7 +84,7 @@ def sample_documents(
     if length < 2:
         raise InputError(f"documents: length is {length}; give at least 2, BOS included")
     return _documents(
-        world, key, mixture_logits(world, weights), _given_hmm(world, hmm, count), count, length
+        world, key, mixture_logits(world, weights), given_hmm(world, hmm, count), count, length
     )
 
 
@@ -138,7 +110,7 @@ def sample_blocks(
             f"blocks: {blocks} blocks of {block} tokens; give at least 1 block of at least 2 tokens"
         )
     return _blocks(
-        world, key, mixture_logits(world, weights), _given_hmm(world, hmm, count), count, block, blocks
+        world, key, mixture_logits(world, weights), given_hmm(world, hmm, count), count, block, blocks
     )
 
 
@@ -192,7 +164,7 @@ def sample_prompts(
         world,
         key,
         mixture_logits(world, weights),
-        _given_hmm(world, hmm, count),
+        given_hmm(world, hmm, count),
         count,
         int(k),
         context,
@@ -221,112 +193,24 @@ def opening_states(world: World, block: int, blocks: int) -> jax.Array:
     return jnp.concatenate([start[None], later])
 
 
-def _given_hmm(world, hmm, count: int):
-    if hmm is None:
-        return None
-    n_hmms = world.config.hmms
-    if not isinstance(hmm, jax.core.Tracer) and not np.all(
-        (np.asarray(hmm) >= 0) & (np.asarray(hmm) < n_hmms)
-    ):
-        raise InputError(f"sampling: hmm is {hmm}; the world has HMMs 0 to {n_hmms - 1}")
-    hmm = jnp.asarray(hmm, jnp.int32)
-    if hmm.shape not in ((), (count,)):
-        raise InputError(
-            f"sampling: hmm has shape {hmm.shape}; give one integer or one for each of {count} rows"
-        )
-    return jnp.broadcast_to(hmm, (count,))
-
-
-def _draw_hmm(bits, logits, hmm):
-    """The given HMMs, or else one for each of the random uint32 `bits` [count]."""
-    return _choose(bits, jnp.exp(logits)) if hmm is None else hmm
-
-
-def _choose(bits, probabilities):
-    """Indices with `probabilities` [..., n], float32 up to a constant, one for each of the uint32 `bits`
-    [...].
-
-    u lies in (0, 1] and counts the sums strictly below it, so what has probability 0 is never drawn.
-    """
-    total = jnp.cumsum(probabilities, axis=-1)
-    u = ((bits >> 8) + 1).astype(total.dtype) * 2.0**-24
-    return jnp.sum(total[..., :-1] < u[..., None] * total[..., -1:], axis=-1, dtype=jnp.int32)
-
-
-def _index(bits, thresholds):
-    """Indices with cumulative probabilities `thresholds` [..., n], one for each of the random uint32 `bits`
-    [...]."""
-    return jnp.sum(bits[..., None] >= thresholds[..., :-1], axis=-1, dtype=jnp.int32)
-
-
-def _moves(world, bits, hmm):
-    """Random maps of entities [..., E] and of slots [..., S] from random uint32 `bits` [2, ...]; the HMMs
-    `hmm` broadcast against [...]."""
-    entity = world.entity_permutations[_index(bits[0], world.entity_thresholds)]
-    slot = world.slot_permutations[hmm, _index(bits[1], world.slot_thresholds[hmm])]
-    return entity, slot
-
-
-def _look_up(table, index):
-    """table[..., index], the leading axes belonging together; the indices are known to be in range."""
-    return jnp.take_along_axis(table, index, axis=-1, mode="promise_in_bounds")
-
-
-def _walk(moves, first):
-    """States [C·c, B] after each of the moves [c, C, B, n] (C stretches of c steps each), from `first`
-    [B]."""
-    identity = jnp.broadcast_to(jnp.arange(moves.shape[-1], dtype=moves.dtype), moves.shape[1:])
-
-    def compose(so_far, move):
-        so_far = _look_up(move, so_far)
-        return so_far, so_far
-
-    whole, composed = jax.lax.scan(compose, identity, moves)  # [C, B, n], [c, C, B, n]
-
-    def follow(state, stretch):
-        return _look_up(stretch, state[:, None])[:, 0], state
-
-    _, begins = jax.lax.scan(follow, first, whole)  # [C, B], the state that each stretch begins in
-    begins = jnp.broadcast_to(begins[..., None], (*moves.shape[:3], 1))
-    return _look_up(composed, begins)[..., 0].swapaxes(0, 1).reshape(-1, first.shape[0])
-
-
-def _bits(key, count, draws, steps):
-    """Random uint32 [draws, count] for single draws, and [2, c, C, count] for the moves of C stretches of c
-    steps, together at least `steps`. One call, for a generator is what XLA compiles longest."""
-    stretch = max(1, math.isqrt(steps))
-    stretches = -(-steps // stretch)
-    bits = jax.random.bits(key, (draws + 2 * stretch * stretches, count), jnp.uint32)
-    return bits[:draws], bits[draws:].reshape(2, stretch, stretches, count)
-
-
-def _run(world, bits, hmm, state, steps):
-    """Symbols [B, 1 + steps] emitted from the hidden state [B] on; `bits` for the moves."""
-    entity, slot = state // world.config.slots, state % world.config.slots
-    entity_moves, slot_moves = _moves(world, bits, hmm)
-    entities = jnp.concatenate([entity[None], _walk(entity_moves, entity)])
-    slots = jnp.concatenate([slot[None], _walk(slot_moves, slot)])
-    return world.emission[entities, slots].T[:, : 1 + steps]
-
-
 @functools.partial(jax.jit, static_argnames=("count", "length"))
 def _documents(world, key, logits, hmm, count, length):
-    draws, bits = _bits(key, count, 2, length - 2)
-    hmm = _draw_hmm(draws[0], logits, hmm)
-    state = _choose(draws[1], world.start[hmm])
-    symbols = _run(world, bits, hmm, state, length - 2)
+    draws, bits = walk_bits(key, count, 2, length - 2)
+    hmm = draw_hmm(draws[0], logits, hmm)
+    state = choose(draws[1], world.start[hmm])
+    symbols = run(world, bits, hmm, state, length - 2)
     bos = jnp.full((count, 1), world.config.bos, jnp.int32)
     return Documents(jnp.concatenate([bos, symbols], axis=1), hmm)
 
 
 @functools.partial(jax.jit, static_argnames=("count", "block", "blocks"))
 def _blocks(world, key, logits, hmm, count, block, blocks):
-    draws, bits = _bits(key, count, 3, block - 1)
-    hmm = _draw_hmm(draws[0], logits, hmm)
+    draws, bits = walk_bits(key, count, 3, block - 1)
+    hmm = draw_hmm(draws[0], logits, hmm)
     place = (draws[1] % blocks).astype(jnp.int32)
     opening = opening_states(world, block, blocks).reshape(blocks, world.config.hmms, -1)
-    state = _choose(draws[2], opening[place, hmm])
-    symbols = _run(world, bits, hmm, state, block - 1)
+    state = choose(draws[2], opening[place, hmm])
+    symbols = run(world, bits, hmm, state, block - 1)
     # A block that opens a document has BOS and one symbol less.
     opened = jnp.concatenate([jnp.full((count, 1), world.config.bos, jnp.int32), symbols[:, :-1]], axis=1)
     return Documents(jnp.where((place == 0)[:, None], opened, symbols), hmm)
@@ -338,16 +222,16 @@ def _prompts(world, key, logits, hmm, count, k, context, bos):
     number = shots_per_prompt(k, context, bos)
     # Two columns for HMM and start slot, then a row for the first entities and two for every move.
     bits = jax.random.bits(key, (count, 2 + (2 * k - 1) * number), jnp.uint32)
-    hmm = _draw_hmm(bits[:, 0], logits, hmm)
+    hmm = draw_hmm(bits[:, 0], logits, hmm)
     # Remainders of 32 bits are uniform up to a relative 1e-8.
     start_slot = 1 + (bits[:, 1] % (config.slots - 1)).astype(jnp.int32)
     bits = jnp.moveaxis(bits[:, 2:].reshape(count, 2 * k - 1, number), 1, 0)
     entity = (bits[0] % config.entities).astype(jnp.int32)
     slot = jnp.broadcast_to(start_slot[:, None], entity.shape)
-    moves = _moves(world, bits[1:].reshape(2, k - 1, count, number), hmm[:, None])
+    moves = draw_moves(world, bits[1:].reshape(2, k - 1, count, number), hmm[:, None])
 
     def move(state, step):
-        entity, slot = (_look_up(table, now[..., None])[..., 0] for table, now in zip(step, state))
+        entity, slot = (look_up(table, now[..., None])[..., 0] for table, now in zip(step, state))
         return (entity, slot), state
 
     (entity, slot), before = jax.lax.scan(move, (entity, slot), moves)

@@ -1,13 +1,16 @@
 """Suppression and return: fine-tuning that favours one task, what it changed, and when the others come back."""
 
-from .before_after import RECALL as RECALL
-from .before_after import Recall as Recall
-from .before_after import Recalled as Recalled
-from .before_after import Sight as Sight
+from .before_after import SHIFT_PRIOR as SHIFT_PRIOR
+from .before_after import BeforeAfter as BeforeAfter
+from .before_after import CurvePair as CurvePair
+from .before_after import ShiftPrior as ShiftPrior
+from .before_after import curves_of as curves_of
 from .before_after import point_draws as point_draws
 from .before_after import posterior_draws as posterior_draws
+from .before_after import shots_to_level as shots_to_level
 from .reemergence import forecast as forecast
 from .reemergence import forecast_summary as forecast_summary
+from .reemergence import plateau as plateau
 from .reemergence import shots_back as shots_back
 from .report import analyse as analyse
 from .report import figures as figures

@@ -21,7 +21,6 @@ import numpy as np
 import pandas as pd
 from numpyro.distributions import Distribution
 from scipy.optimize import least_squares
-from scipy.special import expit
 
 from ..curves import Curves
 from ..laws.scoring import ScoringLaw
@@ -30,7 +29,7 @@ from ..posterior.model.priors import normal
 
 
 @dataclasses.dataclass(frozen=True)
-class Recall:
+class ShiftPrior:
     """How far fine-tuning is thought to move each parameter: standard deviations in the unconstrained scale."""
 
     gamma: float = 0.3  # of logit γ
@@ -42,21 +41,29 @@ class Recall:
     )
 
     def priors(self) -> dict[str, Distribution]:
-        """Priors of the raw parameters of `Recalled`, by the names that `iclbayes.posterior` takes."""
+        """Priors of the raw parameters of `BeforeAfter`, by the names that `iclbayes.posterior` takes."""
         moved = {f"raw_{name}_moved": normal(0.0, getattr(self, name)) for name in PARTS}
-        return moved | {f"raw_{name}": normal(*Recalled.ridge_at[name]) for name in PARTS}
+        return moved | {f"raw_{name}": normal(*BeforeAfter.ridge_at[name]) for name in PARTS}
 
 
-RECALL = Recall()
-PARTS = ("gamma", "beta", "efficiency", "odds")
+SHIFT_PRIOR = ShiftPrior()
+PARTS = ("gamma", "beta", "efficiency", "odds")  # the order of q
 MOVED = tuple(f"{name}_moved" for name in PARTS)
 
 
+def local_of(q: jax.Array) -> jax.Array:
+    """q [4, …] → (β, γ − β, logit ρ, K ln(γ/β)) [4, …], what `ScoringLaw.point` takes."""
+    logit_gamma, logit_ratio, log_efficiency, odds = q
+    gamma = jax.nn.sigmoid(logit_gamma)
+    rate = jnp.exp(log_efficiency) * jax.nn.softplus(-logit_ratio)
+    return jnp.stack([gamma * jax.nn.sigmoid(logit_ratio), gamma * jax.nn.sigmoid(-logit_ratio), odds, rate])
+
+
 @dataclasses.dataclass(frozen=True)
-class Recalled(ScoringLaw):
+class BeforeAfter(ScoringLaw):
     """The scoring law of two curves, before and after: raw parameters q, and d under the names …_moved, all scalars."""
 
-    name: str = "recalled_scoring"
+    name: str = "scoring_before_after"
     label: ClassVar[str] = "Bayesian (scoring), before and after"
     param_names: ClassVar[tuple[str, ...]] = (*PARTS, *MOVED)
     per_source: ClassVar[tuple[str, ...]] = ()
@@ -67,7 +74,7 @@ class Recalled(ScoringLaw):
         "beta": (-1.0, 1.5),
         "efficiency": (-1.0, 2.0),
         "odds": (0.0, 3.0),
-        **{f"{name}_moved": (0.0, getattr(RECALL, name)) for name in PARTS},
+        **{f"{name}_moved": (0.0, getattr(SHIFT_PRIOR, name)) for name in PARTS},
     }
 
     def raw_shapes(self, n_curves, background):
@@ -81,12 +88,13 @@ class Recalled(ScoringLaw):
         return dict(params)
 
     def local(self, raw):
-        gamma, ratio, efficiency, odds = (
-            jnp.stack([raw[name], raw[name] + raw[f"{name}_moved"]]) for name in PARTS
-        )
-        gamma = jax.nn.sigmoid(gamma)
-        rate = jnp.exp(efficiency) * jax.nn.softplus(-ratio)  # K ln(γ/β)
-        return jnp.stack([gamma * jax.nn.sigmoid(ratio), gamma * jax.nn.sigmoid(-ratio), odds, rate])
+        before, moved = (jnp.stack([raw[name] for name in names]) for names in (PARTS, MOVED))
+        return local_of(jnp.stack([before, before + moved], axis=1))
+
+    def shots_to_reach(self, params, level):
+        before, moved = (jnp.stack([params[name] for name in names]) for names in (PARTS, MOVED))
+        both = jnp.stack([before, before + moved], axis=1)
+        return jax.vmap(_reach, in_axes=(1, None))(both, level)
 
     def guess(self, x, y, w, n_starts, key, background):
         del background
@@ -102,41 +110,39 @@ class Recalled(ScoringLaw):
         }
 
 
-class Sight(NamedTuple):
-    """One suppressed curve: the pretrained model's whole curve, and the first points after fine-tuning; arrays of equal length.
+class CurvePair(NamedTuple):
+    """One suppressed curve: the pretrained model's whole curve, and the first points after fine-tuning.
 
     Attributes:
-      before, after: (shots, prob, stderr).
-      level: probability to reach.
+      before, after: (shots, prob, stderr), three arrays of equal length.
     """
 
     before: tuple[np.ndarray, np.ndarray, np.ndarray]
     after: tuple[np.ndarray, np.ndarray, np.ndarray]
-    level: float
 
 
 def posterior_draws(
-    sights: Sequence[Sight],
+    pairs: Sequence[CurvePair],
     *,
-    recall: Recall = RECALL,
+    shift_prior: ShiftPrior = SHIFT_PRIOR,
     method: str = "psis",
     draws: int = 2000,
     seed: int = 0,
     **options,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draws of the number of shots at which each curve is at its level, from the posterior of `Recalled`.
+    """Draws of the parameters after fine-tuning, from the posterior of `BeforeAfter`.
 
     Points have normal noise with the standard error given and an extra scale that is inferred (a law is never exactly true).
 
     Args:
-      sights: the curves.
-      recall: how far fine-tuning may move each parameter.
+      pairs: the curves.
+      shift_prior: how far fine-tuning may move each parameter.
       method: of `iclbayes.posterior`: "psis", "laplace" or "nuts".
       draws, seed: number of draws and their seed.
       **options: of `iclbayes.posterior`.
 
     Returns:
-      (shots [curves, draws], 0 from the start and inf for never; k̂ [curves] of importance sampling, NaN without).
+      (q + d [curves, draws, 4]; k̂ [curves] of importance sampling, NaN without).
     """
     chains = 4
     options = {
@@ -145,12 +151,12 @@ def posterior_draws(
         "max_k_hat": np.inf,
         "discrepancy": None,
     } | options
-    priors = recall.priors() | options.pop("priors", {})
+    priors = shift_prior.priors() | options.pop("priors", {})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PosteriorWarning)  # k̂ is returned
         found = posterior(
-            _pairs(sights),
-            Recalled(),
+            _as_curves(pairs),
+            BeforeAfter(),
             likelihood="normal",
             priors=priors,
             method=method,
@@ -158,85 +164,120 @@ def posterior_draws(
             **options,
         )
     q = np.stack([found.params[name] + found.params[f"{name}_moved"] for name in PARTS], -1)  # [C, D, G, 4]
-    q = q.reshape(-1, *q.shape[2:])
-    level = np.array([sight.level for sight in sights])
-    return law_reach(q, level).T, found.diagnostics()["k_hat"].to_numpy(float)
+    q = q.reshape(-1, *q.shape[2:]).swapaxes(0, 1)
+    return q, found.diagnostics()["k_hat"].to_numpy(float)
 
 
 def point_draws(
-    sights: Sequence[Sight], centres: np.ndarray, *, recall: Recall = RECALL, draws: int = 2000, seed: int = 0
+    pairs: Sequence[CurvePair],
+    centres: np.ndarray,
+    *,
+    shift_prior: ShiftPrior = SHIFT_PRIOR,
+    draws: int = 2000,
+    seed: int = 0,
 ) -> np.ndarray:
-    """Draws [curves, draws] of the same, with the pretrained model's point fits, centres [curves, 4], taken for granted.
+    """Draws [curves, draws, 4] of the same, with the pretrained model's point fits, centres [curves, 4], taken for granted.
 
     Finds the mode of the posterior of q around its centre (least squares from several priors ρ), proposes from a Student t (5
     degrees of freedom) with the curvature there, and resamples by importance.
     """
-    sd = np.array([getattr(recall, name) for name in PARTS])
-    return np.stack(
-        [
-            _draws_around(*sight.after, centre, sight.level, sd, recall.discrepancy, draws, seed + number)
-            for number, (sight, centre) in enumerate(zip(sights, centres, strict=True))
-        ]
-    )
+    sd = np.array([getattr(shift_prior, name) for name in PARTS])
+    longest = max(len(pair.after[0]) for pair in pairs)
+    streams = np.random.SeedSequence(seed).spawn(len(pairs))
+    found = []
+    for pair, centre, stream in zip(pairs, centres, streams, strict=True):
+        shots, prob, stderr = pair.after
+        error = np.hypot(np.nan_to_num(stderr, nan=shift_prior.discrepancy), shift_prior.discrepancy)
+        # Points that are none have an infinite error, so that one program serves curves of all lengths.
+        fill = [np.pad(x, (0, longest - len(x)), constant_values=v) for x, v in ((shots, 0), (prob, 0), (error, np.inf))]
+        found.append(_draws_around(*fill, centre, sd, draws, np.random.default_rng(stream)))
+    return np.stack(found)
 
 
-def _draws_around(shots, prob, stderr, centre, level, sd, discrepancy, draws, seed) -> np.ndarray:
-    error = np.hypot(np.nan_to_num(stderr, nan=discrepancy), discrepancy)
+@jax.jit
+def _residuals(q, shots, prob, error, centre, sd):
+    """Standardised residuals [n + 4] of the points and of the prior, for q [4]."""
+    p = ScoringLaw().point(local_of(q)[:, None], shots)
+    return jnp.concatenate([(p - prob) / error, (q - centre) / sd])
 
-    def residuals(q):
-        q = np.atleast_2d(q)
-        gamma = expit(q[:, :1])
-        beta = gamma * expit(q[:, 1:2])
-        odds = q[:, 3:] + np.exp(q[:, 2:3]) * np.logaddexp(0.0, -q[:, 1:2]) * shots
-        p = beta + (gamma - beta) * expit(odds)
-        return np.concatenate([(p - prob) / error, (q - centre) / sd], axis=1)
 
-    starts = [np.r_[centre[:3], centre[3] + step] for step in (0.0, -2.0, -4.0, -7.0, 2.0)]
-    found = [least_squares(lambda q: residuals(q)[0], start, method="lm") for start in starts]
-    best = min(found, key=lambda r: r.cost)
-    factor = np.linalg.cholesky(np.linalg.inv(best.jac.T @ best.jac))
-    rng = np.random.default_rng(seed)
+_slopes = jax.jit(jax.jacfwd(_residuals))
+_many_residuals = jax.jit(jax.vmap(_residuals, in_axes=(0, *[None] * 5)))
+
+
+def _draws_around(shots, prob, error, centre, sd, draws, rng) -> np.ndarray:
+    known = shots, prob, error, centre, sd
     freedom = 5
-    z = rng.standard_normal((2 * draws, 4))
-    z = z / np.sqrt(rng.chisquare(freedom, (2 * draws, 1)) / freedom)
-    q = best.x + z @ factor.T
-    log_target = -0.5 * np.sum(residuals(q) ** 2, axis=1)
+    with jax.enable_x64(True):
+        starts = [np.r_[centre[:3], centre[3] + step] for step in (0.0, -2.0, -4.0, -7.0, 2.0)]
+        found = [
+            least_squares(
+                lambda q: np.asarray(_residuals(q, *known)), start, lambda q: np.asarray(_slopes(q, *known)), method="lm"
+            )
+            for start in starts
+        ]
+        best = min(found, key=lambda r: r.cost)
+        factor = np.linalg.cholesky(np.linalg.inv(best.jac.T @ best.jac))
+        z = rng.standard_normal((2 * draws, 4))
+        z = z / np.sqrt(rng.chisquare(freedom, (2 * draws, 1)) / freedom)
+        q = best.x + z @ factor.T
+        log_target = -0.5 * np.sum(np.asarray(_many_residuals(q, *known)) ** 2, axis=1)
     log_proposal = -0.5 * (freedom + 4) * np.log1p(np.sum(z**2, axis=1) / freedom)
     weight = log_target - log_proposal
     weight = np.exp(weight - weight.max())
-    return law_reach(q[rng.choice(len(q), draws, p=weight / weight.sum())], level)
+    return q[rng.choice(len(q), draws, p=weight / weight.sum())]
 
 
-def _pairs(sights: Sequence[Sight]) -> Curves:
+def _as_curves(pairs: Sequence[CurvePair]) -> Curves:
     """Groups of two curves, before and after."""
-    parts = [part for sight in sights for part in (sight.before, sight.after)]
+    parts = [part for pair in pairs for part in pair]
     shots, prob, stderr = (np.concatenate([p[i] for p in parts]).astype(float) for i in range(3))
     unknown = np.full(len(shots), np.nan)
     return Curves(
-        keys=pd.DataFrame({"curve": np.arange(len(sights))}),
-        group=np.repeat(np.arange(len(sights)), 2),
-        source=np.array(["before", "after"] * len(sights), dtype=object),
+        keys=pd.DataFrame({"curve": np.arange(len(pairs))}),
+        group=np.repeat(np.arange(len(pairs)), 2),
+        source=np.array(["before", "after"] * len(pairs), dtype=object),
         start=np.concatenate([[0], np.cumsum([len(p[0]) for p in parts])]),
         shots=shots, prob=prob, weight=np.ones(len(shots)),
         stderr=np.where(stderr > 0, stderr, np.nan), n_correct=unknown, n_test=unknown,
     )  # fmt: skip
 
 
-def law_reach(q: np.ndarray, level) -> np.ndarray:
-    """n* of the scoring law for q [..., 4] = (logit γ, logit(β/γ), ln K, logit ρ): 0 from the start, inf for never."""
-    gamma = expit(q[..., 0])
-    beta = gamma * expit(q[..., 1])
-    rate = np.exp(q[..., 2]) * np.logaddexp(0.0, -q[..., 1])  # K ln(γ / β)
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        share = (level - beta) / (gamma - beta)
-        n = (np.log(share) - np.log1p(-share) - q[..., 3]) / rate
-    n = np.where(share >= 1, np.inf, np.where(share <= 0, 0.0, n))
-    return np.maximum(np.nan_to_num(n, nan=np.inf, posinf=np.inf), 0.0)
+def _reach(q, level):
+    """n* [] of the scoring law for q [4]: a task of its own beside all others."""
+    logit_gamma, logit_ratio, log_efficiency, odds = q
+    gamma = jax.nn.sigmoid(logit_gamma)
+    params = {
+        "prior": jax.nn.sigmoid(jnp.stack([odds, -odds])),
+        "efficiency": jnp.exp(log_efficiency),
+        "gamma": gamma[None],
+        "beta": (gamma * jax.nn.sigmoid(logit_ratio))[None],
+    }
+    return ScoringLaw().shots_to_reach(params, level)[0]
 
 
-def raw_scoring(frame: pd.DataFrame) -> np.ndarray:
-    """[curves, 4], (logit γ, logit(β/γ), ln K, logit ρ) of rows of fitted parameters, kept off the boundaries."""
-    gamma, prior = (np.clip(frame[name].to_numpy(), 1e-6, 1 - 1e-6) for name in ("gamma", "prior"))
-    ratio = np.clip(frame["beta"].to_numpy() / gamma, 1e-3, 1 - 1e-3)
+_mean_of_many = jax.jit(jax.vmap(lambda q, shots: ScoringLaw().point(local_of(q)[:, None], shots)))
+_reach_of_many = jax.jit(jax.vmap(_reach))
+
+
+def curves_of(q: np.ndarray, shots: np.ndarray) -> np.ndarray:
+    """p(n) of the scoring law in float64 for q [curves, 4] and shots [curves, n]: [curves, n]."""
+    with jax.enable_x64(True):
+        return np.asarray(_mean_of_many(np.asarray(q, float), np.asarray(shots, float)))
+
+
+def shots_to_level(q: np.ndarray, level) -> np.ndarray:
+    """n* of the scoring law in float64 for q […, 4] and levels that broadcast against […]: 0 from the start, inf for never."""
+    q = np.asarray(q, float)
+    level = np.broadcast_to(np.asarray(level, float), q.shape[:-1])
+    with jax.enable_x64(True):
+        return np.asarray(_reach_of_many(q.reshape(-1, 4), level.reshape(-1))).reshape(level.shape)
+
+
+def q_of(frame: pd.DataFrame, margin: float = 1e-12) -> np.ndarray:
+    """q [curves, 4] of rows of fitted parameters, each probability and ratio kept `margin` off its boundaries."""
+    gamma, prior = (np.clip(frame[name].to_numpy(), margin, 1 - margin) for name in ("gamma", "prior"))
+    ratio = np.clip(frame["beta"].to_numpy() / gamma, margin, 1 - margin)
     logits = [np.log(p) - np.log1p(-p) for p in (gamma, ratio, prior)]
-    return np.stack([*logits[:2], np.log(np.clip(frame["efficiency"].to_numpy(), 1e-4, 1e4)), logits[2]], -1)
+    efficiency = np.log(np.clip(frame["efficiency"].to_numpy(), 1e-12, 1e12))
+    return np.stack([*logits[:2], efficiency, logits[2]], -1)

@@ -1,8 +1,8 @@
 """When does a suppressed task come back? A forecast from the first shots of its curve, with an interval, and its test.
 
 What is known before: the pretrained model's own curve of that task. What is seen: the first few shots after fine-tuning. If
-fine-tuning left the knowledge in place, the new prior ρ is all that the few shots have to tell: `recall` has the posterior that
-says so. Without that knowledge few shots say next to nothing; `forecast` gives the plain law fitted to them beside it.
+fine-tuning left the knowledge in place, the new prior ρ is all that the few shots have to tell: `before_after` has the posterior
+that says so. Without that knowledge few shots say next to nothing; `forecast` gives the plain law fitted to them beside it.
 """
 
 from collections.abc import Sequence
@@ -14,9 +14,11 @@ from scipy.optimize import isotonic_regression
 
 from ..errors import InputError
 from ..fits import fit
-from .before_after import RECALL, Recall, Sight, law_reach, point_draws, posterior_draws, raw_scoring
+from .before_after import SHIFT_PRIOR, CurvePair, ShiftPrior, point_draws, posterior_draws, q_of, shots_to_level
 from .sharing import FAMILY, amount_curves
 
+LEVELS = (0.25, 0.5, 0.75)  # shares of the way back
+CASES = ("ahead", "seen", "at start", "beyond")
 PLATEAU = 0.2  # share of the pretrained curve's last shots whose mean is its plateau
 
 
@@ -36,45 +38,56 @@ def shots_back(shots: np.ndarray, prob: np.ndarray, stderr: np.ndarray, level: f
     return float(shots[first - 1] + (level - smooth[first - 1]) / rise * (shots[first] - shots[first - 1]))
 
 
+def plateau(shots: np.ndarray, prob: np.ndarray) -> float:
+    """Mean probability over the last 20 % of a curve's shots."""
+    return float(prob[shots >= (1 - PLATEAU) * shots.max()].mean())
+
+
 def forecast(
     frame: pd.DataFrame,
     *,
     favoured: int = 0,
     windows: Sequence[float] = (0.1, 0.2),
-    recall: Recall = RECALL,
+    levels: Sequence[float] = LEVELS,
+    shift_prior: ShiftPrior = SHIFT_PRIOR,
     method: Literal["psis", "laplace", "nuts", "point"] = "psis",
     seed: int = 0,
 ) -> pd.DataFrame:
     """Forecasts of the return of every suppressed task, beside what happened.
 
-    The level is half of the pretrained model's plateau, the mean of the last 20 % of its shots. Windows are shots ≤ window × the
-    curve's largest number of shots.
+    A level is a share of the way from the suppressed zero-shot probability to the pretrained model's plateau (the mean of the
+    last 20 % of its shots). Windows are shots ≤ window × the curve's largest number of shots.
 
     Args:
       frame: curves with the columns layers, seed, k, source, method, amount, step, shots, prob, stderr; method "none" is the
         pretrained model.
       favoured: the task that was favoured; all others are suppressed.
       windows: shares of the shots to see.
-      recall: how far fine-tuning may have moved each parameter.
+      levels: shares of the way back.
+      shift_prior: how far fine-tuning may have moved each parameter.
       method: how the forecast is inferred: `posterior_draws` by "psis", "laplace" or "nuts", or `point_draws`, which takes the
         pretrained model's point fit for granted.
       seed: of the draws.
 
     Returns:
-      A row for each method, layers, seed, k, amount, source, window and forecaster ("knowledge": as this module says; "alone":
-      the scoring law fitted to the windows of all sources together, without interval):
-        level, start (measured at 0 shots), seen (largest number of shots in the window), max_shots, observed (shots to be back at
-        the level; 0 if never below, inf if not within the prompt), predicted (median), lo90, hi90, p_never;
+      A row for each method, layers, seed, k, amount, source, window, share of the way and forecaster ("knowledge": as this module
+      says; "alone": the scoring law fitted to the windows of all sources together, without interval):
+        share; level (that probability), start (measured at 0 shots), seen (largest number of shots in the window), max_shots,
+        observed (shots to be back at the level; 0 if never below, inf if not within the prompt), predicted (median), lo90, hi90,
+        p_never;
         error: |log₂ (1 + predicted) / (1 + observed)|; where the return lies beyond the prompt, the least that the error can be;
         covered: whether the interval holds what is observed (beyond the prompt: whether it reaches there);
-        ahead: whether the return was still to come at the end of the window and came within the prompt;
+        case: "ahead" (the return was still to come at the end of the window and came within the prompt), "seen" (it came within
+        the window), "at start" (never below the level) or "beyond" (not within the prompt); ahead: whether it is the first;
         k_hat: of the importance weights, above 0.7 is doubtful (NaN where there are none).
 
     Raises:
-      InputError: a pretrained curve is missing, or an unknown method.
+      InputError: a pretrained curve is missing, a share outside (0, 1), or an unknown method.
     """
     if method not in ("psis", "laplace", "nuts", "point"):
         raise InputError(f"forecast: method {method!r} is unknown; choose psis, laplace, nuts or point")
+    if not all(0 < share < 1 for share in levels):
+        raise InputError(f"forecast: levels are {tuple(levels)}; give shares of the way back between 0 and 1")
     curves = amount_curves(frame)
     largest = curves.max_shots()
     labels = curves.keys.iloc[curves.group].reset_index(drop=True).assign(source=curves.source)
@@ -82,53 +95,66 @@ def forecast(
     points = [slice(a, b) for a, b in zip(curves.start[:-1], curves.start[1:], strict=True)]
     measured = [tuple(getattr(curves, f)[p] for f in ("shots", "prob", "stderr")) for p in points]
     pretrained = {names[c]: int(c) for c in np.flatnonzero(labels["amount"] == 0)}
-    rows, sights = [], []
+    rows, pairs = [], []
     for c in np.flatnonzero((labels["amount"] > 0) & (labels["source"] != favoured)):
         if names[c] not in pretrained:
             raise InputError(
                 f"forecast: no pretrained curve of {dict(zip([*FAMILY, 'source'], names[c], strict=True))}"
             )
         before = measured[pretrained[names[c]]]
-        level = before[1][before[0] >= (1 - PLATEAU) * before[0].max()].mean() / 2
         shots, prob, _ = measured[c]
-        observed = shots_back(*measured[c], level)
+        top = plateau(*before[:2])
+        reached = {share: prob[0] + share * (top - prob[0]) for share in levels}
+        observed = {share: shots_back(*measured[c], level) for share, level in reached.items()}
         for window in windows:
             seen = shots <= window * largest[c] * (1 + 1e-12)
-            sights.append(Sight(before, tuple(x[seen] for x in measured[c]), level))
-            last = shots[seen].max()
-            rows.append(
-                {
-                    "curve": int(c), **labels.loc[c].to_dict(), "window": window, "level": level, "start": prob[0],
-                    "seen": last, "max_shots": largest[c], "observed": observed,
-                    "ahead": bool(last < observed < np.inf),
-                }
-            )  # fmt: skip
+            pairs.append(CurvePair(before, tuple(x[seen] for x in measured[c])))
+            for share, level in reached.items():
+                rows.append(
+                    {
+                        "curve": int(c), "pair": len(pairs) - 1, **labels.loc[c].to_dict(), "window": window, "share": share,
+                        "level": level, "start": prob[0], "seen": shots[seen].max(), "max_shots": largest[c],
+                        "observed": observed[share], "case": _case(observed[share], shots[seen].max()),
+                    }
+                )  # fmt: skip
     common = pd.DataFrame(rows)
+    common["ahead"] = common["case"] == "ahead"
     if method == "point":
-        known = raw_scoring(
-            fit(curves.select(curves.keys["amount"].to_numpy() == 0), "bayesian_scoring").to_frame()
+        known = q_of(
+            fit(curves.select(curves.keys["amount"].to_numpy() == 0), "bayesian_scoring").to_frame(), 1e-3
         )
         order = {names[c]: i for i, c in enumerate(pretrained.values())}
-        centres = known[[order[names[c]] for c in common["curve"]]]
-        draws, k_hat = point_draws(sights, centres, recall=recall, seed=seed), np.nan
+        first = common.drop_duplicates("pair")
+        centres = known[[order[names[c]] for c in first["curve"]]]
+        q, k_hat = point_draws(pairs, centres, shift_prior=shift_prior, seed=seed), np.full(len(pairs), np.nan)
     else:
-        draws, k_hat = posterior_draws(sights, recall=recall, method=method, seed=seed)
+        q, k_hat = posterior_draws(pairs, shift_prior=shift_prior, method=method, seed=seed)
+    pair, level = common["pair"].to_numpy(), common["level"].to_numpy()
+    draws = shots_to_level(q[pair], level[:, None])
     low, middle, high = np.quantile(draws, [0.05, 0.5, 0.95], axis=1, method="inverted_cdf")
     observed, top = common["observed"].to_numpy(), common["max_shots"].to_numpy()
     inside = np.where(np.isfinite(observed), (low <= observed) & (observed <= high), high >= top)
     knowledge = common.assign(
         forecaster="knowledge", predicted=middle, lo90=low, hi90=high, p_never=np.isinf(draws).mean(1),
-        covered=inside.astype(float), k_hat=k_hat,
+        covered=inside.astype(float), k_hat=k_hat[pair],
     )  # fmt: skip
     plain = np.empty(len(common))
     for window in windows:
-        raw = raw_scoring(fit(curves, "bayesian_scoring", fraction=window).to_frame())
+        alone = q_of(fit(curves, "bayesian_scoring", fraction=window).to_frame())
         here = (common["window"] == window).to_numpy()
-        plain[here] = law_reach(raw[common["curve"][here]], common["level"][here].to_numpy())
+        plain[here] = shots_to_level(alone[common["curve"][here]], level[here])
     alone = common.assign(forecaster="alone", predicted=plain, p_never=np.isinf(plain).astype(float))
-    table = pd.concat([knowledge, alone], ignore_index=True).drop(columns="curve")
+    table = pd.concat([knowledge, alone], ignore_index=True).drop(columns=["curve", "pair"])
     table["error"] = _error(*(table[c].to_numpy(float) for c in ("predicted", "observed", "max_shots")))
     return table
+
+
+def _case(observed: float, seen: float) -> str:
+    if observed <= 0:
+        return "at start"
+    if observed <= seen:
+        return "seen"
+    return "ahead" if np.isfinite(observed) else "beyond"
 
 
 def _error(predicted, observed, max_shots) -> np.ndarray:
@@ -141,18 +167,23 @@ def _error(predicted, observed, max_shots) -> np.ndarray:
 
 
 def forecast_summary(table: pd.DataFrame, by: Sequence[str] = ("forecaster", "window")) -> pd.DataFrame:
-    """Median absolute error in log₂ shots and coverage of the 90 % interval.
+    """How many returns lay ahead, and how well those were forecast; the other cases are counted and not judged.
 
     Returns:
-      A row for each value of `by`: n, median_error and coverage over all curves; n_ahead, median_error_ahead and coverage_ahead
-      over those whose return was still to come at the end of the window and came within the prompt.
+      A row for each value of `by`:
+        n_ahead: returns still to come at the end of the window that came within the prompt; of these median_error_ahead in log₂
+        shots and coverage_ahead of the 90 % interval (NaN where there are none, or no interval);
+        n_seen, n_at_start, n_beyond: returns within the window; never below the level; not within the prompt; n: all.
     """
-    ahead = table[table["ahead"]]
-    columns = {}
-    for suffix, part in (("", table), ("_ahead", ahead)):
-        groups = part.groupby(list(by))
-        columns[f"n{suffix}"] = groups.size()
-        columns[f"median_error{suffix}"] = groups["error"].median()
-        columns[f"coverage{suffix}"] = groups["covered"].mean()
-    summary = pd.DataFrame(columns).reset_index()
-    return summary.assign(n_ahead=summary["n_ahead"].fillna(0).astype(int))
+    by = list(by)
+    ahead = table[table["ahead"]].groupby(by)
+    counts = table.groupby([*by, "case"]).size().unstack("case").reindex(columns=CASES).fillna(0).astype(int)
+    counts.columns = [f"n_{case.replace(' ', '_')}" for case in CASES]
+    summary = pd.DataFrame(
+        {
+            "n_ahead": counts["n_ahead"],
+            "median_error_ahead": ahead["error"].median(),
+            "coverage_ahead": ahead["covered"].mean(),
+        }
+    ).join(counts.drop(columns="n_ahead"))
+    return summary.assign(n=table.groupby(by).size()).reset_index()

@@ -16,6 +16,7 @@ from ..curves import Curves
 from ..errors import InputError
 from ..fits import Fits, fit
 from ..reading import curves_from_frame
+from .before_after import curves_of, q_of
 
 FAMILY = ("method", "layers", "seed", "k")  # what the amounts are compared within
 HYPOTHESES: Mapping[str, tuple[str, ...]] = {
@@ -25,7 +26,8 @@ HYPOTHESES: Mapping[str, tuple[str, ...]] = {
     "prior_shared": ("prior", "efficiency"),  # the reverse: γ and β change
     "all_shared": ("prior", "efficiency", "gamma", "beta"),  # nothing changes
 }
-PARTS = {"prior": ("prior",), "efficiency": ("efficiency",), "knowledge": ("gamma", "beta")}
+PARTS = ("prior", "efficiency", "knowledge")
+ROLE_OF_Q = ("knowledge", "knowledge", "efficiency", "prior")  # the part that each of q = (γ, β/γ, K, ρ) belongs to
 
 
 def final_steps(frame: pd.DataFrame) -> pd.DataFrame:
@@ -173,45 +175,41 @@ def attribution(fits: Fits, favoured: int = 0) -> pd.DataFrame:
       probability), prior, efficiency, knowledge (shares, NaN where nothing changed).
     """
     frame = fits.to_frame()
-    shots = {c: fits.curves.shots[a:b] for c, (a, b) in enumerate(itertools.pairwise(fits.curves.start))}
+    q = q_of(frame)
     names = [*FAMILY, "source"]
-    before = frame[frame["amount"] == 0].set_index(names)
-    rows = []
-    for c, row in frame.iterrows():
-        if row["amount"] == 0:
-            continue
-        start = before.loc[tuple(row[name] for name in names)]
+    index = pd.MultiIndex.from_frame(frame[names])
+    first = frame["amount"].to_numpy() == 0
+    after = np.flatnonzero(~first)
+    old = pd.Series(np.flatnonzero(first), index=index[first]).loc[list(index[after])].to_numpy()
 
-        def curve(replaced, n=shots[c], old=start, new=row):
-            taken = [name for part in replaced for name in PARTS[part]]
-            q = {
-                name: (new if name in taken else old)[name]
-                for name in ("prior", "efficiency", "gamma", "beta")
-            }
-            return scoring_curve(q["prior"], q["efficiency"], q["gamma"], q["beta"], n)
+    # All curves to as many shots as the longest: points beyond a curve's own count nothing.
+    sizes = np.diff(fits.curves.start)
+    offset = np.minimum(np.arange(sizes.max()), sizes[after][:, None] - 1)
+    shots = fits.curves.shots[fits.curves.start[after][:, None] + offset]
+    real = np.arange(sizes.max()) < sizes[after][:, None]
 
-        first, last = curve(()), curve(tuple(PARTS))
-        change = np.sum((first - last) ** 2)
-        value = {
-            frozenset(s): 1 - np.sum((curve(s) - last) ** 2) / change if change > 0 else np.nan
-            for size in range(4)
-            for s in itertools.combinations(PARTS, size)
-        }
-        share = dict.fromkeys(PARTS, 0.0)
-        orders = list(itertools.permutations(PARTS))
-        for order in orders:
-            for i, part in enumerate(order):
-                share[part] += (value[frozenset(order[: i + 1])] - value[frozenset(order[:i])]) / len(orders)
-        labels = {name: row[name] for name in (*FAMILY, "amount", "source")}
-        role = "favoured" if row["source"] == favoured else "disfavoured"
-        rows.append({**labels, "role": role, "change": np.sqrt(change / len(first)), **share})
-    return pd.DataFrame(rows)
+    subsets = [frozenset(s) for size in range(4) for s in itertools.combinations(PARTS, size)]
+    curve = {}
+    for subset in subsets:
+        taken = np.isin(ROLE_OF_Q, list(subset))
+        curve[subset] = curves_of(np.where(taken, q[after], q[old]), shots)
+    none, all_parts = frozenset(), frozenset(PARTS)
 
+    def distance(subset):
+        return np.sum(np.where(real, (curve[subset] - curve[all_parts]) ** 2, 0.0), axis=1)
 
-def scoring_curve(prior, efficiency, gamma, beta, shots):
-    """p(n) of the scoring law for one source, NumPy."""
-    tiny = np.finfo(float).tiny
-    prior = np.clip(prior, tiny, 1 - 1e-16)
-    gamma, beta = np.maximum(gamma, tiny), np.maximum(beta, tiny)
-    odds = np.log(prior) - np.log1p(-prior) + efficiency * np.asarray(shots) * np.log(gamma / beta)
-    return beta + (gamma - beta) / (1 + np.exp(-np.clip(odds, -700, 700)))
+    change = distance(none)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        value = {s: np.where(change > 0, 1 - distance(s) / change, np.nan) for s in subsets}
+    orders = list(itertools.permutations(PARTS))
+    share = {
+        part: sum(
+            value[frozenset(order[: order.index(part) + 1])] - value[frozenset(order[: order.index(part)])]
+            for order in orders
+        )
+        / len(orders)
+        for part in PARTS
+    }
+    labels = frame.loc[after, [*FAMILY, "amount", "source"]].reset_index(drop=True)
+    role = np.where(labels["source"] == favoured, "favoured", "disfavoured")
+    return labels.assign(role=role, change=np.sqrt(change / sizes[after]), **share)

@@ -109,3 +109,28 @@ def test_writing_leaves_nothing_half_done(corpus, tmp_path, monkeypatch):
     with pytest.raises(OSError, match="full"):
         ginc.write_corpus(tmp_path / "new", CONFIG, batch=16)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_corpus_made_of_examples_says_so_and_is_made_again_from_that(tmp_path):
+    config = ginc.CorpusConfig(
+        ginc.WorldConfig.small(seed=3), seed=5, documents=24, length=32, block=32, kind="examples", lengths=[2, 3]
+    )
+    corpus = ginc.write_corpus(tmp_path / "examples", config, batch=16)
+    world = corpus.world()
+    assert corpus.config == config and corpus.config.rows == ginc.Rows("examples", 1, (2, 3))
+    described = json.loads(datasets.load_from_disk(str(tmp_path / "examples")).info.description)
+    assert described["kind"] == "examples" and described["lengths"] == [2, 3]
+    rows = corpus.rows(np.arange(24))
+    for i in (0, 20):
+        alone = ginc.sample_examples(world, jax.random.fold_in(jax.random.key(5), i), 1, 32, (2, 3))
+        np.testing.assert_array_equal(rows.tokens[i], alone.tokens[0])
+    nll = ginc.rows_nll(world, jax.numpy.asarray(rows.tokens), config.rows)
+    assert np.isfinite(nll.mean) and nll.rows.shape == (24,)
+    cases = {
+        "is one row": {"length": 64},
+        "at least 1, each once": {"lengths": ()},
+        "choose documents or examples": {"kind": "poems"},
+    }
+    for message, change in cases.items():
+        with pytest.raises(InputError, match=message):
+            dataclasses.replace(config, **change)

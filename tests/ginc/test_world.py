@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from iclbayes import InputError, ginc
-from iclbayes.ginc import sampling
+from iclbayes.ginc import walks
 
 SMALL = ginc.WorldConfig.small(seed=3)
 
@@ -125,7 +125,7 @@ def test_weights_and_given_hmms(world):
 def test_what_has_probability_0_is_never_drawn():
     extremes = jnp.array([0, 1, 2**31, 2**32 - 1], jnp.uint32)
     for scale in (1.0, 0.3, 7.0):
-        drawn = sampling._choose(extremes, scale * jnp.array([0.0, 0.4, 0.0, 0.6, 0.0]))
+        drawn = walks.choose(extremes, scale * jnp.array([0.0, 0.4, 0.0, 0.6, 0.0]))
         np.testing.assert_array_equal(drawn, [1, 1, 3, 3])
 
 

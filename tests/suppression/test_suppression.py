@@ -13,7 +13,7 @@ import iclbayes
 from iclbayes import ginc, icl, suppression, training
 from iclbayes.errors import InputError
 from iclbayes.models import GPT2, GPT2Config
-from iclbayes.suppression import before_after as recall_module
+from iclbayes.posterior.model.priors import normal
 from iclbayes.suppression import reemergence, sharing, tuning
 from iclbayes.training import preferences
 
@@ -105,8 +105,8 @@ def test_results_are_whole(run_dir):
     sharing_table = pd.read_csv(folder / "sharing.csv")
     assert set(sharing_table["hypothesis"]) == {"all_free", "knowledge_shared"}
     forecasts = pd.read_csv(folder / "forecast.csv")
-    # 2 k × 2 amounts of SFT and of DPO × 2 suppressed tasks × 2 windows × 2 forecasters
-    assert len(forecasts) == 2 * 4 * 2 * 2 * 2
+    # 2 k × 2 amounts of SFT and of DPO × 2 suppressed tasks × 2 windows × 3 levels × 2 forecasters
+    assert len(forecasts) == 2 * 4 * 2 * 2 * 3 * 2
     known = forecasts[forecasts["forecaster"] == "knowledge"]
     assert (known["lo90"] <= known["predicted"]).all() and (known["predicted"] <= known["hi90"]).all()
     for name in ("curves_sft", "curves_dpo", "priors_sft", "gamma_sft", "beta_dpo", "laws", "forecast"):
@@ -321,6 +321,14 @@ def test_mistakes_of_the_library_are_named(small, tmp_path):
 
 # --- analysis, on simulated curves ---
 
+
+
+def scoring_curve(prior, efficiency, gamma, beta, shots):
+    """p(n) of the scoring law for one source, NumPy."""
+    odds = np.log(prior) - np.log1p(-prior) + efficiency * np.asarray(shots) * np.log(gamma / beta)
+    return beta + (gamma - beta) / (1 + np.exp(-odds))
+
+
 GAMMA, BETA = np.array([0.8, 0.75, 0.7]), np.array([0.2, 0.25, 0.3])
 SHOTS = np.arange(64)
 
@@ -333,7 +341,7 @@ def simulated(noise: float, *, priors, gammas=None, efficiency=0.3, seed=0) -> p
         rho = np.array([prior, (1 - prior) / 2, (1 - prior) / 2])
         gamma = GAMMA if gammas is None else gammas[i]
         for j in range(3):
-            p = sharing.scoring_curve(rho[j], efficiency, gamma[j], BETA[j], SHOTS)
+            p = scoring_curve(rho[j], efficiency, gamma[j], BETA[j], SHOTS)
             method = "none" if i == 0 else "sft"
             rows.append(
                 pd.DataFrame(
@@ -375,17 +383,17 @@ def test_sharing_tells_a_moved_prior_from_moved_knowledge():
 
 
 def test_return_of_a_measured_curve():
-    prob = sharing.scoring_curve(0.01, 0.3, 0.8, 0.2, SHOTS)
+    prob = scoring_curve(0.01, 0.3, 0.8, 0.2, SHOTS)
     law = iclbayes.laws.get("bayesian_scoring")
     q = np.array([np.log(4.0), np.log(1 / 3), np.log(0.3), np.log(0.01 / 0.99)])
     params = {"prior": [0.01, 0.99], "efficiency": 0.3, "gamma": [0.8], "beta": [0.2]}
     expected = float(law.shots_to_reach({n: jnp.asarray(v) for n, v in params.items()}, 0.4)[0])
-    np.testing.assert_allclose(recall_module.law_reach(q, 0.4), expected, rtol=1e-4)
+    np.testing.assert_allclose(suppression.shots_to_level(q, 0.4), expected, rtol=1e-4)
     error = np.full(len(SHOTS), 0.01)
     np.testing.assert_allclose(suppression.shots_back(SHOTS, prob, error, 0.4), expected, atol=0.1)
     assert suppression.shots_back(SHOTS, prob, error, 0.15) == 0
     assert suppression.shots_back(SHOTS, prob, error, 0.9) == np.inf
-    assert recall_module.law_reach(q, 0.85) == np.inf and recall_module.law_reach(q, 0.1) == 0
+    assert suppression.shots_to_level(q, 0.85) == np.inf and suppression.shots_to_level(q, 0.1) == 0
     dip = prob.copy()
     dip[0] = 0.9  # one wild point early on is not a return
     assert suppression.shots_back(SHOTS, dip, np.r_[1.0, error[1:]], 0.4) > 0.5 * expected
@@ -405,24 +413,29 @@ def suppressed() -> pd.DataFrame:
 @pytest.mark.parametrize("method", ["psis", "point"])
 def test_forecasts_are_right_and_their_intervals_cover(suppressed, method):
     table = suppression.forecast(suppressed, windows=(0.1, 0.2), method=method)
-    assert len(table) == 12 * 2 * 2 * 2 * 2
+    assert len(table) == 12 * 2 * 2 * 2 * 2 * 3
+    half = suppression.forecast_summary(table[table["share"] == 0.5]).set_index(["forecaster", "window"])
     summary = suppression.forecast_summary(table).set_index(["forecaster", "window"])
+    assert (summary[["n_ahead", "n_seen", "n_at_start", "n_beyond"]].sum(axis=1) == summary["n"]).all()
     for window in (0.1, 0.2):
-        row = summary.loc["knowledge", window]
+        row = half.loc["knowledge", window]
         assert row["n_ahead"] >= 30
         # 0.3 and 0.2 measured: few shots fix ρ but hardly K, which the prior leaves free by a factor of two.
         assert row["median_error_ahead"] < (0.45 if window == 0.1 else 0.3)
         assert 0.8 <= row["coverage_ahead"] <= 1
-        assert row["median_error_ahead"] < summary.loc["alone", window]["median_error_ahead"]
+        assert row["median_error_ahead"] < half.loc["alone", window]["median_error_ahead"]
+        # Over all levels, of which the last part of the way depends most on K.
+        row = summary.loc["knowledge", window]
+        assert row["n_ahead"] >= 80 and 0.8 <= row["coverage_ahead"] <= 1
 
 
 def test_a_forecaster_that_is_too_sure_does_not_cover(suppressed):
-    sure = suppression.Recall(gamma=1e-3, beta=1e-3, efficiency=1e-3, odds=4.0, discrepancy=1e-4)
+    sure = suppression.ShiftPrior(gamma=1e-3, beta=1e-3, efficiency=1e-3, odds=4.0, discrepancy=1e-4)
     slow = suppressed.copy()
     after = slow["amount"] > 0
     slow.loc[after, "shots"] *= 2  # as if K had halved
     for method in ("psis", "point"):
-        few = suppression.forecast(slow.assign(stderr=1e-3), windows=(0.1,), recall=sure, method=method)
+        few = suppression.forecast(slow.assign(stderr=1e-3), windows=(0.1,), shift_prior=sure, method=method)
         coverage = (
             suppression.forecast_summary(few).set_index("forecaster").loc["knowledge", "coverage_ahead"]
         )
@@ -432,35 +445,36 @@ def test_a_forecaster_that_is_too_sure_does_not_cover(suppressed):
 
 
 def test_the_law_of_two_curves_is_two_scoring_laws():
-    law = suppression.Recalled()
+    law = suppression.BeforeAfter()
     q, d = np.array([1.3, -0.9, -1.1, 0.4]), np.array([-0.2, 0.3, 0.5, -4.0])
     raw = dict(zip(law.param_names, [*q, *d], strict=True))
     found = law.mean_raw({name: jnp.asarray(v) for name, v in raw.items()}, jnp.asarray(SHOTS, jnp.float32))
     for row, (a, b, c, odds) in enumerate((q, q + d)):
         gamma = 1 / (1 + np.exp(-a))
         beta = gamma / (1 + np.exp(-b))
-        expected = sharing.scoring_curve(1 / (1 + np.exp(-odds)), np.exp(c), gamma, beta, SHOTS)
+        expected = scoring_curve(1 / (1 + np.exp(-odds)), np.exp(c), gamma, beta, SHOTS)
         np.testing.assert_allclose(found[row], expected, rtol=2e-5)
 
 
 def test_the_posterior_equals_that_of_a_known_curve_where_much_is_known():
     """A curve before that is all but exact: the posterior of both curves is then that around its parameters, sampled in NumPy."""
     error = np.full(len(SHOTS), 0.01)
-    sights, centres = [], []
+    pairs, centres = [], []
     for prior in (0.02, 0.002):
-        before = sharing.scoring_curve(1 / 3, 0.3, 0.8, 0.2, SHOTS)
-        after = sharing.scoring_curve(prior, 0.3, 0.8, 0.2, SHOTS)
+        before = scoring_curve(1 / 3, 0.3, 0.8, 0.2, SHOTS)
+        after = scoring_curve(prior, 0.3, 0.8, 0.2, SHOTS)
         many = np.tile(SHOTS, 6), np.tile(before, 6), np.full(6 * len(SHOTS), 4e-4)
-        sights.append(suppression.Sight(many, (SHOTS[:13], after[:13], error[:13]), 0.4))
+        pairs.append(suppression.CurvePair(many, (SHOTS[:13], after[:13], error[:13])))
         centres.append([np.log(4), np.log(1 / 3), np.log(0.3), np.log(1 / 2)])
-    recall = suppression.Recall(discrepancy=1e-6)
-    noise = {"raw_noise": recall_module.normal(np.log(1e-4), 0.01)}
-    expected = suppression.point_draws(sights, np.array(centres), recall=recall, draws=8000)
+    shift_prior = suppression.ShiftPrior(discrepancy=1e-6)
+    noise = {"raw_noise": normal(np.log(1e-4), 0.01)}
+    expected = suppression.point_draws(pairs, np.array(centres), shift_prior=shift_prior, draws=8000)
     found, k_hat = suppression.posterior_draws(
-        sights, recall=recall, draws=8000, priors=noise, n_importance=8000
+        pairs, shift_prior=shift_prior, draws=8000, priors=noise, n_importance=8000
     )
     assert (k_hat < 0.7).all()
     at = [0.05, 0.25, 0.5, 0.75, 0.95]
+    expected, found = (suppression.shots_to_level(q, 0.4) for q in (expected, found))
     a, b = (np.log2(1 + np.quantile(x, at, axis=1, method="inverted_cdf")) for x in (expected, found))
     np.testing.assert_allclose(a, b, atol=0.12)
 

@@ -1,0 +1,98 @@
+"""A run's folder: opened or resumed in one way, with what determines the run and what it ran on.
+
+    config.json   what determines the run, compared when it is resumed
+    record.json   the command, versions and device of the last command that worked in the folder
+"""
+
+import dataclasses
+import importlib.metadata
+import json
+import os
+import sys
+from collections.abc import Collection, Mapping
+from datetime import datetime
+from pathlib import Path
+
+from .errors import InputError
+from .files import write_text
+
+CONFIG_FILE, RECORD_FILE = "config.json", "record.json"
+PLACES = ("run_dir", "resume")  # fields that say where a run goes, not what it is
+PACKAGES = ("jax", "flax", "optax", "iclbayes")
+
+
+def as_json(config, leave_out: Collection[str] = PLACES) -> dict:
+    """The fields of a dataclass as JSON values, without those that say where the run goes."""
+    values = {name: value for name, value in dataclasses.asdict(config).items() if name not in leave_out}
+    return json.loads(json.dumps(values, default=str))
+
+
+def run_folder(run_dir: str | os.PathLike | None, *, resume: bool, name: str) -> Path:
+    """The folder asked for, or else a new one under runs/ with the date and time in its name.
+
+    Raises:
+      InputError: to resume without saying what.
+    """
+    if run_dir is not None:
+        return Path(run_dir)
+    if resume:
+        raise InputError("--resume needs --run-dir: name the folder of the run to continue")
+    return Path("runs") / f"{name}-{datetime.now():%Y-%m-%d-%H%M%S}"
+
+
+def open_run(folder: str | os.PathLike, values: Mapping, *, resume: bool, compare: bool = True) -> Path:
+    """Makes a run's folder with its config.json, or opens that of the same run.
+
+    Args:
+      folder: the run's folder.
+      values: what determines the run, JSON values.
+      resume: go on with a run that is there already.
+      compare: on resume, insist on the same values; else the new ones take their place (a run that is added to).
+
+    Returns:
+      The folder.
+
+    Raises:
+      InputError: a folder that holds a run already, or another configuration (naming the field), or a file.
+    """
+    folder = Path(folder)
+    path = folder / CONFIG_FILE
+    if path.exists():
+        if not resume:
+            raise InputError(f"{folder}: already holds a run; add --resume or choose another folder")
+        if compare:
+            check_same(path, values)
+            return folder
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be made: {error.strerror}; choose another folder") from None
+    write_text(json.dumps(dict(values), indent=2) + "\n", path)
+    return folder
+
+
+def check_same(path: Path, values: Mapping) -> None:
+    """Raises InputError naming the first field in which config.json differs from `values`."""
+    try:
+        stored = json.loads(path.read_text())
+    except ValueError:
+        raise InputError(f"{path}: is not JSON; choose another folder") from None
+    for name in values:
+        if stored.get(name) != values[name]:
+            raise InputError(
+                f"{path}: {name} is {stored.get(name)} there but {values[name]} here; "
+                "repeat the run's own options or choose another folder"
+            )
+
+
+def record(folder: str | os.PathLike, **more) -> None:
+    """Writes record.json: command, versions, device, and `more` (JSON values)."""
+    import jax
+
+    values = {
+        "command": " ".join(["python", *sys.argv]),
+        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "device": str(jax.devices()[0].device_kind),
+        **more,
+    }
+    write_text(json.dumps(values, indent=2) + "\n", Path(folder) / RECORD_FILE)
