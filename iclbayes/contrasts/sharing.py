@@ -9,13 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from ..curves import Curves
 from ..errors import InputError
 from ..fits import fit
 from ..fitting import execute
 from ..laws import Law, ScoringLaw, bayesian_scoring, get
+from ..nested import f_test, pooled
 from .draws import PARAMETERS
 from .pairs import common_sources, concatenate, only, paired_groups
 
@@ -69,8 +69,7 @@ def sharing_tests(
 ) -> pd.DataFrame:
     """For every pair and condition: how much worse is the law if before and after have one parameter in common?
 
-    F = (ΔSSE / ΔP) / (SSE_free / (N − P_free)), of least-squares fits to both sides at once. Fitting again what the shared
-    parameter leaves free, it sees trade-offs between parameters that a standard error does not.
+    The F-test of `iclbayes.nested` on least-squares fits to both sides at once.
 
     Args:
       curves, pairs, column: as for `contrast`.
@@ -93,30 +92,19 @@ def sharing_tests(
             parts.append(only(curves, group, common))
             rows.append((number, role))
     both = concatenate(parts, pd.DataFrame(rows, columns=["pair", "role"]))
-    n_pairs = len(rows) // 2
-
     alone = _BetaAlone(f"{law.name}_beta", law.log_shots, law.shot_offset, base=law)
+
+    pair = both.keys["pair"].to_numpy()
 
     def judged(name):
         share = {"share": (name,), "across": "role"} if name else {}
-        fits = fit(both, alone if name == "beta" else law, **share, **options)
-        weight = both.weight > 0
-        pair = both.keys["pair"].to_numpy()[both.group[both.point_curve()]][weight]
-        residual = (fits.predict(both) - both.prob)[weight]
-        n_params = np.zeros(n_pairs)
-        for block in fits.blocks:
-            np.add.at(n_params, both.keys["pair"].to_numpy()[block.groups[:, 0]], block.problem.size)
-        return np.bincount(pair, residual**2, n_pairs), n_params, np.bincount(pair, minlength=n_pairs)
+        return pooled(fit(both, alone if name == "beta" else law, **share, **options), pair)
 
     names = [name for name in PARAMETERS if name in law.param_names]
     with ThreadPoolExecutor(min(execute.cores(), len(names) + 1)) as pool:  # compilation runs on one core
-        (free, n_free, n_points), *shared = pool.map(judged, ["", *names])
+        free, *shared = pool.map(judged, ["", *names])
     tables = []
-    for name, (sse, n_params, _) in zip(names, shared, strict=True):
-        spare, gained = n_points - n_free, n_free - n_params
-        with np.errstate(divide="ignore", invalid="ignore"):
-            f = np.maximum(sse - free, 0.0) / gained / (free / spare)
-            known = (spare > 0) & (gained > 0) & np.isfinite(f)
-            p = np.where(known, stats.f.sf(f, np.maximum(gained, 1), np.maximum(spare, 1)), np.nan)
-        tables.append(pd.DataFrame({"pair": np.arange(n_pairs), "parameter": name, "f": f, "p_value": p}))
+    for name, one in zip(names, shared, strict=True):
+        f, p = f_test(free, one)
+        tables.append(pd.DataFrame({"pair": np.arange(len(f)), "parameter": name, "f": f, "p_value": p}))
     return pd.concat(tables, ignore_index=True)
