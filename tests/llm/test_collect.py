@@ -385,6 +385,7 @@ import sys
 for name in ("transformers", "torch", "httpx"):
     sys.modules[name] = None
 from iclbayes import InputError, read_curves
+import iclbayes.cli.collect, iclbayes.cli.import_lm_eval
 from iclbayes.llm import collect
 from iclbayes.llm.backends import load_tokenizer
 for backend in ("hf", "openai"):
