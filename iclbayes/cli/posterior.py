@@ -1,6 +1,8 @@
 """`iclbayes posterior`: curves in, posteriors, bands and forecasts out."""
 
+import contextlib
 import dataclasses
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -64,9 +66,7 @@ class PosteriorCommand:
 
         from .. import plots
         from ..laws import get
-        from ..posterior.arviz import write_netcdf
-        from ..posterior.sample import PosteriorWarning, posterior
-        from ..posterior.stacking import STACK, forecast_weights, stacked_forecast
+        from ..posterior import STACK, PosteriorWarning, stack, write_netcdf
 
         if self.level is not None and not 0 < self.level < 1:
             raise InputError(f"--level {self.level} is not a probability between 0 and 1")
@@ -92,22 +92,20 @@ class PosteriorCommand:
             "n_warmup": self.warmup,
             "n_draws": self.draws,
         }
-        posteriors = []
-        for law in laws:
-            with warnings_as_lines(PosteriorWarning, law), progress(law, "posterior") as advance:
-                posteriors.append(posterior(curves, law, fraction=self.fraction, on_done=advance, **options))
+
+        @contextlib.contextmanager
+        def watch(step: str) -> Iterator[Callable[[int], None]]:
+            with warnings_as_lines(PosteriorWarning, step), progress(step, "posterior") as advance:
+                yield advance
+
+        stacked = stack(curves, laws, fraction=self.fraction, watch=watch, **options)
+        posteriors = stacked.posteriors
         shots = _grid(curves)
         tables = [one.forecast(shots) for one in posteriors]
         if len(posteriors) > 1:
-            with warnings_as_lines(PosteriorWarning, "stacking"):
-                weights = forecast_weights(
-                    curves, laws, fraction=self.fraction, **(options | {"method": "psis"})
-                )
-            print(
-                "stacking weights:",
-                ", ".join(f"{o.law.name} {w:.2f}" for o, w in zip(posteriors, weights, strict=True)),
-            )
-            tables.append(stacked_forecast(posteriors, weights, shots))
+            shares = zip(posteriors, stacked.weights, strict=True)
+            print("stacking weights:", ", ".join(f"{one.law.name} {w:.2f}" for one, w in shares))
+            tables.append(stacked.forecast(shots))
         table = pd.concat(tables, ignore_index=True)
         for one in posteriors:
             if self.out:
