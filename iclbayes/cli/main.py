@@ -29,6 +29,7 @@ COMMANDS = {
     "import-lm-eval": Command(
         "import_lm_eval", "ImportLmEval", "curves from results of lm-evaluation-harness"
     ),
+    "example": Command("example", "Example", "write small example files to try all this with"),
 }
 
 

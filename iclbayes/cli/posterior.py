@@ -2,7 +2,7 @@
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..console import progress, warnings_as_lines
 from ..errors import InputError
@@ -82,7 +82,7 @@ class PosteriorCommand:
         for path in filter(None, wanted):
             check_place(path)
         curves = self.data.read()
-        options = {
+        options: dict[str, Any] = {
             "likelihood": self.likelihood,
             "discrepancy": "walk" if self.discrepancy else None,
             "hierarchy": self.hierarchy,
@@ -100,9 +100,8 @@ class PosteriorCommand:
         tables = [one.forecast(shots) for one in posteriors]
         if len(posteriors) > 1:
             with warnings_as_lines(PosteriorWarning, "stacking"):
-                weights = forecast_weights(
-                    curves, laws, fraction=self.fraction, **(options | {"method": "psis"})
-                )
+                quick: dict[str, Any] = options | {"method": "psis"}
+                weights = forecast_weights(curves, laws, fraction=self.fraction, **quick)
             print(
                 "stacking weights:",
                 ", ".join(f"{o.law.name} {w:.2f}" for o, w in zip(posteriors, weights, strict=True)),
