@@ -1,7 +1,8 @@
 """The one look of all figures: palette, shots axis, titles of panels, legends, and how a figure is saved.
 
-Colours are the Okabe–Ito palette, which colour-blind people can tell apart. Measured lines differ in dash too; where a law or a
-band goes beyond the shots that were fitted, its line is dashed and the shots that were fitted are shaded.
+Colours are the Okabe–Ito palette, which colour-blind people can tell apart, with a wine red in the place of its yellow, which is
+lost on white. Measured lines differ in dash too; where a law or a band goes beyond the shots that were fitted, its line is dashed
+and the shots that were fitted are shaded.
 """
 
 import os
@@ -17,10 +18,11 @@ from ..errors import InputError
 from ..files import atomic_path
 from ..laws import LAWS
 
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#882255")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (1, 1)), (0, (3, 2)))
 MARKERS = "osD^vPX*"
 INK = "#333333"  # points as measured
+GREY = "#777777"  # what is undecided, and lines to compare with
 SHADE = {"color": "#000000", "alpha": 0.06, "linewidth": 0, "zorder": 0}
 SUFFIXES = (".png", ".pdf", ".svg")
 TITLE, LABEL, SMALL = 9, 9, 8  # sizes of letters, in points
