@@ -37,7 +37,7 @@ from iclbayes import laws
 from iclbayes.comparison import compare, to_text
 from iclbayes.console import entry
 from iclbayes.fitting import Status
-from iclbayes.fitting.execute import cores
+from iclbayes.runtime import cores
 
 ROWS = ("single", "joint_scoring", "joint_original", "grid", "table", "scale")
 STARTS = 8
@@ -90,7 +90,7 @@ def groups(count: int, sources: int = 5, points: int = 256, noise: float = 0.01,
 def starting_points(law, shots: np.ndarray, prob: np.ndarray) -> np.ndarray:
     """The engine's first guesses for groups [G, J, n], raw parameters [G, STARTS, P]."""
     from iclbayes.fitting.losses import squared
-    from iclbayes.fitting.objective import Problem
+    from iclbayes.fitting.problem import Problem
 
     n_curves = prob.shape[1]
     problem = Problem(law, squared, n_curves, law.joint and n_curves == 1)

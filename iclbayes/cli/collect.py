@@ -98,7 +98,7 @@ class Collect:
             raise InputError(f"{self.out}: curves are written as CSV; let --out end with .csv")
         if not self.out.parent.is_dir():
             raise InputError(f"{self.out}: there is no folder {self.out.parent}; make it first")
-        examples = data.load(self.task, self.data, self.answers, self.split, self.contrast)
+        examples = data.load_task(self.task, self.data, self.answers, self.split, self.contrast)
         drawn = contexts.make_contexts(
             examples,
             self.shuffles,

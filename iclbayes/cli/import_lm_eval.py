@@ -39,5 +39,6 @@ class ImportLmEval:
         collection.write_curves(self.out, curves, about | {"versions": collection.versions()})
         for warning in about["skipped"]:
             print(f"iclbayes: skipped {warning}", file=sys.stderr)
-        print(f"curves: {self.out} ({len(curves.drop_duplicates(['model', 'task']))} curves)")
+        by = about["curves_by"]
+        print(f"curves: {self.out} ({len(curves.drop_duplicates(by))} curves, one for each {', '.join(by)})")
         return curves

@@ -12,8 +12,9 @@ from scipy import stats
 
 import iclbayes
 from iclbayes import InputError, posterior
-from iclbayes.posterior import batching, sample
+from iclbayes.posterior import sample
 from iclbayes.posterior.sampling import schedule as inference
+from iclbayes.runtime import programs
 
 LAW = Constant()
 COUNTS = np.array([[3, 5, 4, 2], [18, 16, 19, 20], [9, 11, 10, 8]])  # of 20
@@ -99,10 +100,10 @@ def test_shots_to_reach_contrast_and_summary(constant):
 
 
 def test_a_second_call_compiles_nothing_and_gives_the_same_draws(constant):
-    before = batching.compilations
+    before = programs.compilations
     again = posterior.posterior(count_curves(COUNTS, 20), LAW, method="nuts", **OPTIONS)
     np.testing.assert_array_equal(again.params["gamma"], constant.params["gamma"])
-    assert batching.compilations == before
+    assert programs.compilations == before
     other = posterior.posterior(count_curves(COUNTS, 20), LAW, method="nuts", seed=1, **OPTIONS)
     assert not np.array_equal(other.params["gamma"], constant.params["gamma"])
 
