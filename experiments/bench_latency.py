@@ -45,20 +45,10 @@ COMMANDS = {
     "import iclbayes; iclbayes.fit": ["-c", "import iclbayes; iclbayes.fit"],
     "iclbayes --help": ["-m", "iclbayes", "--help"],
     "iclbayes fit --help": ["-m", "iclbayes", "fit", "--help"],
-    "iclbayes fit, two laws": (
-        [
-            "-m",
-            "iclbayes",
-            "fit",
-            "curves.csv",
-            "--group-by",
-            "model",
-            "--law",
-            "bayesian_scoring",
-            "--law",
-            "logistic",
-        ]
-    ),
+    "iclbayes fit, two laws": [
+        *("-m", "iclbayes", "fit", "curves.csv", "--group-by", "model"),
+        *("--law", "bayesian_scoring", "--law", "logistic"),
+    ],
 }
 
 

@@ -42,6 +42,15 @@ def test_shots_axis_has_whole_numbers_and_room_for_every_point(largest, expected
     assert at[4] - at[3] == pytest.approx(at[5] - at[4])
 
 
+def test_shots_can_stand_on_both_axes():
+    _, (axis,) = plots.panels(1)
+    plots.shots_axis(axis, 128, "shots observed")
+    plots.shots_axis(axis, 1000, "shots forecast", vertical=True)
+    assert (axis.get_xlabel(), axis.get_ylabel()) == ("shots observed", "shots forecast")
+    assert (axis.get_xscale(), axis.get_yscale()) == ("symlog", "symlog")
+    assert list(axis.get_yticks()) == [0, 1, 10, 100, 1000] and axis.get_xlim()[1] < 200 < axis.get_ylim()[1]
+
+
 def test_titles_say_column_and_value_and_wrap():
     assert style.panel_title({"model": "meta-llama/Llama-2-7b", "k": 3}) == "model = Llama-2-7b, k = 3"
     assert (
