@@ -177,17 +177,17 @@ def unsafe_rows(frame: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
 # --- analysis ---
 
 
-def uncertain(config: Config, curves: Curves) -> contrasts.Draws:
+def uncertain(config: Config, curves: Curves) -> contrasts.ParameterDraws:
     """Draws of the contrasted law's parameters: the posterior, or a normal around the point fits."""
     if not config.posterior:
         return contrasts.NormalDraws(iclbayes.fit(curves, config.law), seed=config.seed)
-    from iclbayes.posterior import PosteriorWarning, posterior
+    from iclbayes.posterior import PosteriorWarning, sample
 
     with (
         warnings_as_lines(PosteriorWarning),
         progress("sampling posteriors", "group", curves.n_groups) as advance,
     ):
-        return posterior(
+        return sample(
             curves,
             config.law,
             discrepancy="walk" if config.discrepancy else None,

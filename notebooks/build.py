@@ -106,7 +106,7 @@ print(f"{'truth':20s} {np.asarray(law.shots_to_reach(truth, 0.8))[0]:8.0f} shots
             """grid = np.unique(np.round(np.expm1(np.linspace(0, np.log1p(128), 40))))
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.2), sharey=True)
 for axis, discrepancy in zip(axes, (None, "walk")):
-    one = bayes.posterior(curves, "bayesian_scoring", fraction=0.25, method="psis", discrepancy=discrepancy)
+    one = bayes.sample(curves, "bayesian_scoring", fraction=0.25, method="psis", discrepancy=discrepancy)
     band = one.forecast(grid)
     axis.fill_between(grid + 1, band["lo90"], band["hi90"], alpha=0.15, label="90 %")
     axis.fill_between(grid + 1, band["lo50"], band["hi50"], alpha=0.3, color="C0", label="50 %")
@@ -142,7 +142,7 @@ if path is not None:
     table = pd.read_csv(path / "shared/data/long_context_icl.csv")
     table = table[(table["selection"] == "random") & ~table["model"].str.contains("Llama-2-7b")]
     real = iclbayes.curves_from_frame(table, group_by=["model", "task"])
-    one = bayes.posterior(real, fraction=0.2, method="psis", max_k_hat=1.0)
+    one = bayes.sample(real, fraction=0.2, method="psis", max_k_hat=1.0)
     band = one.forecast()
     figure = plot_bands(one, band)
     figure.set_dpi(60)

@@ -33,7 +33,6 @@ from numpyro.distributions.transforms import ExpTransform, SigmoidTransform, Tra
 
 from ...errors import InputError
 from ...laws import Law
-from ...laws.scoring import simplex_from_logits
 
 # name: (transform from raw to natural, centre and scale of the normal prior of raw)
 _TABLE: dict[str, tuple[str, float, float]] = {
@@ -58,8 +57,8 @@ _UNKNOWN = ("identity", 0.0, 2.0)  # a parameter of a law that is not ours
 class LogRatio(Transform):
     """Simplex [M] → log ratios to the last entry [M − 1]; ln |∂ρ/∂raw| = Σ ln ρ_m."""
 
-    domain = constraints.simplex
-    codomain = constraints.real_vector
+    domain = constraints.simplex  # pyright: ignore[reportAssignmentType]
+    codomain = constraints.real_vector  # pyright: ignore[reportAssignmentType]
 
     def __call__(self, x):
         return jnp.log(x[..., :-1]) - jnp.log(x[..., -1:])
@@ -84,12 +83,6 @@ _INVERSES = {
     "exp": lambda: ExpTransform().inv,
     "sigmoid": lambda: SigmoidTransform().inv,
     "simplex": LogRatio,
-}
-_NATURAL = {
-    "exp": jnp.exp,
-    "sigmoid": jax.nn.sigmoid,
-    "simplex": simplex_from_logits,
-    "identity": lambda x: x,
 }
 Priors = tuple[tuple[str, dist.Distribution], ...]
 
@@ -162,8 +155,3 @@ def _to_raw(key: str, value: dist.Distribution, kind: str) -> dist.Distribution:
             f"priors: {key!r} needs a distribution on {words}; for the unconstrained value use raw_{key}"
         )
     return dist.TransformedDistribution(value, _INVERSES[kind]())
-
-
-def natural(law: Law, name: str, raw):
-    """A raw value on the scale on which priors are given (for `beta` the ratio β/γ)."""
-    return _NATURAL[_entry(law, name)[0]](raw)
