@@ -28,12 +28,10 @@ import synthetic_config as synthetic
 from utilisation import matrix_rate, utilisation
 
 from iclbayes import comparison as compare
-from iclbayes import ginc, icl, suppression, training
-from iclbayes.cli.main import progress, run_guarded
+from iclbayes import ginc, icl, plots, suppression, training
+from iclbayes.console import entry, progress
 from iclbayes.errors import InputError
 from iclbayes.files import write_csv, write_text
-from iclbayes.plots import figures as plots
-from iclbayes.runtime import use_compilation_cache
 
 
 @dataclasses.dataclass(frozen=True)
@@ -253,11 +251,9 @@ def run(config: Config) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point. Returns the exit status."""
-    if not jax.config.jax_compilation_cache_dir:
-        use_compilation_cache()
     arguments = sys.argv[1:] if arguments is None else arguments
     config = synthetic.parse(arguments, PRESETS, __doc__.splitlines()[0])
-    return run_guarded(lambda: run(config))
+    return entry(lambda: run(config))
 
 
 if __name__ == "__main__":

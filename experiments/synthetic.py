@@ -13,7 +13,6 @@ import sys
 import time
 from collections.abc import Sequence
 
-import jax
 import pandas as pd
 from synthetic_config import PRESETS, Config, open_run, parse
 from synthetic_report import draw, rise_table, write_results
@@ -21,9 +20,8 @@ from synthetic_stages import entropy_table, fit_laws, measure, measure_exact, pr
 
 from iclbayes import comparison as compare
 from iclbayes import ginc
-from iclbayes.cli.main import print_comparison, run_guarded
+from iclbayes.console import entry, print_comparison
 from iclbayes.files import write_csv
-from iclbayes.runtime import use_compilation_cache
 
 FILES = (
     *("config.json", "metrics.csv", "entropy.csv", "curves.csv", "fits.csv"),
@@ -72,10 +70,8 @@ def run(config: Config) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point. Returns the exit status."""
-    if not jax.config.jax_compilation_cache_dir:
-        use_compilation_cache()
     config = parse(sys.argv[1:] if arguments is None else arguments, PRESETS, __doc__.splitlines()[0])
-    return run_guarded(lambda: run(config))
+    return entry(lambda: run(config))
 
 
 if __name__ == "__main__":

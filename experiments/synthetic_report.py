@@ -7,8 +7,8 @@ from synthetic_config import Config
 
 import iclbayes
 from iclbayes import comparison as compare
+from iclbayes import plots
 from iclbayes.files import write_csv, write_text
-from iclbayes.plots import figures as plots
 
 EXACT_LABELS = {
     "exact_prompt": "exact, knows the prompt process",
@@ -31,7 +31,6 @@ def draw(
             panel=("k", "source"),
             line="line",
             columns=shown["source"].nunique(),
-            panel_label=lambda key: f"k = {key[0]}, source {key[1]}",
         ),
     }
     deepest = frame[(frame["learner"] == "gpt2") & (frame["layers"] == max(config.layers))]
@@ -50,7 +49,7 @@ def draw(
             "efficiency": "ICL efficiency K",
             "prior": "prior ρ",
             "source": "task",
-            "k": "k =",
+            "k": "k",
         }
         efficiency = scoring.drop_duplicates(["layers", "k"])
         figures["efficiency.png"] = plots.plot_parameter(

@@ -11,10 +11,9 @@ from synthetic_config import Config, keys, run_name
 
 import iclbayes
 from iclbayes import comparison as compare
-from iclbayes import ginc, icl, suppression, training
-from iclbayes.cli.main import progress
+from iclbayes import ginc, icl, plots, suppression, training
+from iclbayes.console import progress
 from iclbayes.files import write_csv
-from iclbayes.plots import figures as plots
 
 GROUP = ("learner", "layers", "seed", "k")
 

@@ -322,7 +322,6 @@ def test_mistakes_of_the_library_are_named(small, tmp_path):
 # --- analysis, on simulated curves ---
 
 
-
 def scoring_curve(prior, efficiency, gamma, beta, shots):
     """p(n) of the scoring law for one source, NumPy."""
     odds = np.log(prior) - np.log1p(-prior) + efficiency * np.asarray(shots) * np.log(gamma / beta)
