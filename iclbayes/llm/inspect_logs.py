@@ -90,7 +90,7 @@ def read_inspect(
       InputError: inspect_ai is not installed, there is no finished log, or none says how many shots it had.
     """
     try:
-        from inspect_ai.log import read_eval_log
+        from inspect_ai.log import read_eval_log  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise InputError(
             "reading logs of inspect_ai needs the package inspect_ai; pip install 'iclbayes[inspect]'"
@@ -99,59 +99,45 @@ def read_inspect(
     for path in paths:
         if not path.exists():
             raise InputError(f"{path}: no such file or folder; give the one that inspect's --log-dir named")
-    notes, points, arguments, runs = Notes(), [], set(), 0
+    notes, arguments, runs = Notes(), set(), 0
+    points: list[Point] = []
     for path in _files(paths):
         try:
             log = read_eval_log(str(path), header_only=True)
         except Exception as error:  # whatever inspect_ai and its parsers raise
-            notes.add(
-                "files that inspect_ai does not read",
-                f"{path}: cannot be read as a log of inspect_ai ({plain(error)[:80]})",
-            )
+            reason = f"{path}: cannot be read as a log of inspect_ai ({plain(error)[:80]})"
+            notes.add("files that inspect_ai does not read", reason)
             continue
         if log.status != "success" or log.results is None:
-            notes.add(
-                "runs that did not finish",
-                f"{path}: the run ended with status {log.status} and has no results",
-            )
+            reason = f"{path}: the run ended with status {log.status} and has no results"
+            notes.add("runs that did not finish", reason)
             continue
         runs += 1
         told = _arguments(log)
         arguments |= set(told)
-        name = shots_from or next((name for name in SHOTS if whole(told.get(name)) is not None), None)
-        if name is None or name in told:
-            shots = {} if name is None else {whole(told[name]): None}
+        name = shots_from or next((name for name in SHOTS if whole(told.get(name)) is not None), "")
+        if name in told or not name:
+            scores = {whole(told.get(name)): _score(log, metric, scorer)}
         else:
-            shots = _by_metadata(read_eval_log(str(path)), name, scorer)
-        for n, scored in shots.items():
-            if n is None:
+            scores = _by_metadata(read_eval_log(str(path)), name, scorer)
+        for shots, score in scores.items():
+            if shots is None:
+                said = f"{name} is {plain(told[name])[:40]}" if name in told else "nothing tells them"
                 notes.add(
-                    "runs that do not say their shots",
-                    f"{path}: {name} is {plain(told.get(name))[:40]}, and no number of shots",
+                    "runs that do not say their shots", f"{path}: does not say how many shots it had; {said}"
                 )
-                continue
-            found = scored or _score(log, metric, scorer)
-            if isinstance(found, str):
-                notes.add("runs without a share", f"{path}: {found}")
+            elif isinstance(score, str):
+                notes.add("runs without a share", f"{path}: {score}")
             else:
-                points.append(_point(log, path, told, name, n, found))
-        if not shots:
-            notes.add(
-                "runs that do not say their shots",
-                f"{path}: has no {shots_from or 'argument or metadata that names its shots'}",
-            )
+                points.append(_point(log, path, told, name, shots, score))
     if not points:
         raise InputError(_why_none(paths, runs, arguments, shots_from, notes))
     settings = varying(points, OF_TASKS)
     kept = counting(points, settings, notes)
     points, settings = [points[i] for i in kept], [settings[i] for i in kept]
     frame, curves_by = labelled(points, settings, accuracies(points))
-    return frame, {
-        "logs": [plain(p.name) for p in paths],
-        "runs": runs,
-        "curves_by": curves_by,
-        "skipped": notes.lines(),
-    }
+    about = {"logs": [plain(path.name) for path in paths], "runs": runs, "curves_by": curves_by}
+    return frame, about | {"skipped": notes.lines()}
 
 
 def _files(paths: list[Path]) -> Iterator[Path]:
@@ -270,8 +256,8 @@ def _score(log: Any, metric: str | None, scorer: str | None) -> tuple[str, float
 
 
 def _by_metadata(log: Any, key: str, scorer: str | None) -> dict[int | None, tuple | str]:
-    """Scores averaged over the samples whose metadata say the same number of shots; empty if none says any."""
-    from inspect_ai.scorer import value_to_float
+    """Scores averaged over the samples whose metadata say the same number of shots, under None where they say none."""
+    from inspect_ai.scorer import value_to_float  # pyright: ignore[reportMissingImports]
 
     score = _scorer(log, scorer)
     told: dict[int | None, dict[Any, list[float]]] = {}
@@ -284,7 +270,7 @@ def _by_metadata(log: Any, key: str, scorer: str | None) -> dict[int | None, tup
         if found is not None and isinstance(found.value, (str, int, float, bool)):
             value = float(value_to_float()(found.value))
             told.setdefault(whole(sample.metadata[key]), {}).setdefault(sample.id, []).append(value)
-    scores: dict[int | None, tuple | str] = {}
+    scores: dict[int | None, tuple | str] = {} if told else {None: "no sample says its shots"}
     for shots, values in told.items():
         means = np.array([np.mean(v) for v in values.values()])
         if not ((means >= 0) & (means <= 1)).all():

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from iclbayes import InputError, read_curves
+from iclbayes.cli.main import main
 from iclbayes.llm import read_inspect
 
 WRITE = Path(__file__).parent / "inspect_ai_logs" / "write.py"
@@ -110,6 +111,17 @@ def test_runs_that_did_not_finish_and_files_that_are_no_logs_are_named(logs):
         read_inspect(logs / "broken" / "torn.eval")
     with pytest.raises(InputError, match="no such file or folder"):
         read_inspect(logs / "none")
+
+
+def test_the_command_writes_curves_that_are_read(logs, tmp_path, capsys):
+    out = tmp_path / "curves.csv"
+    assert main(["import-inspect", str(logs / "argument"), "--shots-from", "k", "--out", str(out)]) == 0
+    assert "(1 curve, one for each model, task)" in capsys.readouterr().out
+    curves = read_curves(out, group_by=["model", "task"])
+    assert curves.shots.tolist() == [0, 4] and curves.n_correct.tolist() == [5, 5]
+    assert main(["import-inspect", str(logs / "argument"), "--out", str(out)]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "name the argument or metadata that does (--shots-from)" in error
 
 
 def test_without_the_package_one_line_says_how_to_get_it(tmp_path, monkeypatch):
