@@ -27,6 +27,7 @@ import pandas as pd
 
 import iclbayes
 from iclbayes import plots
+from iclbayes.examples import example_truth
 from iclbayes.runtime import use_compilation_cache
 
 use_compilation_cache()
@@ -80,7 +81,7 @@ pd.DataFrame(errors).round(3)""",
             "py",
             """names = ["prior", "efficiency", "gamma", "beta"]
 table = fits["bayesian_scoring"].to_frame(stderr=True).set_index(["model", "variant"])
-truth = pd.DataFrame(iclbayes.examples.example_truth("unsafe_answers")["groups"]).set_index(["model", "variant"])
+truth = pd.DataFrame(example_truth("unsafe_answers")["groups"]).set_index(["model", "variant"])
 shown = {}
 for name in names:
     shown[name] = [f"{v:.3g} ± {e:.1g} ({t:g})" for v, e, t in zip(table[name], table[name + "_se"], truth[name])]
