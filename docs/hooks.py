@@ -1,7 +1,7 @@
 """Fills pages that show what stands elsewhere, so that they cannot fall behind it.
 
-`<!-- all of PACKAGE -->` becomes an entry for every name that PACKAGE's `__init__` lists; `<!-- help of all commands -->` the help of each
-command of `iclbayes`.
+`<!-- all of PACKAGE -->` becomes an entry for every name that PACKAGE's `__init__` lists,
+`<!-- help of all commands -->` the help of each command of `iclbayes`.
 """
 
 import ast
@@ -45,7 +45,7 @@ def helps() -> str:
 
 
 def told(command: str) -> str:
-    """What `iclbayes COMMAND --help` prints on a terminal of 100 columns."""
-    environment = {**os.environ, "COLUMNS": "100", "NO_COLOR": "1", "TERM": "dumb"}
+    """What `iclbayes COMMAND --help` prints on a terminal of 90 columns."""
+    environment = {**os.environ, "COLUMNS": "90", "NO_COLOR": "1", "TERM": "dumb"}
     words = [sys.executable, "-m", "iclbayes", command, "--help"]
     return subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
