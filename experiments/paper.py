@@ -13,9 +13,7 @@ Hardware: one accelerator. experiments/suppression.md estimates memory and time 
 
 import dataclasses
 import functools
-import importlib.metadata
 import itertools
-import json
 import shutil
 import sys
 import time
@@ -23,21 +21,19 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
-import jax
 import pandas as pd
 import published
 import suppression as script
-import synthetic_config as settings
-import synthetic_report
-import synthetic_stages as stages
 import tyro
+from synthetic_parts import config as settings
+from synthetic_parts import report as synthetic_report
+from synthetic_parts import stages
 from utilisation import matrix_rate, utilisation
 
 from iclbayes import comparison as compare
-from iclbayes import ginc
-from iclbayes.cli.main import run_guarded
+from iclbayes import ginc, runs
+from iclbayes.console import entry
 from iclbayes.files import atomic_path, write_csv, write_text
-from iclbayes.runtime import use_compilation_cache
 from iclbayes.suppression.sharing import final_steps
 
 STAGES = ("pretrain", "sft", "dpo", "rest", "flops")
@@ -118,13 +114,10 @@ def pretrain(base: settings.Config, layers: int) -> None:
 
 def tune(config: script.Config, base: settings.Config, method: str, layers: int) -> None:
     """Fine-tunes one depth by one method and all amounts."""
-    folder = base.run_dir / "suppression"
-    folder.mkdir(exist_ok=True)
     one = dataclasses.replace(
         config, run_dir=base.run_dir, method=method, layers=(layers,), resume=True, preset="paper"
     )
-    script.record(one, folder)
-    script.fine_tune(one, base, folder)
+    script.tune_models(one, base, script.open_folder(one))
 
 
 def report(config: Config, name: str) -> None:
@@ -140,7 +133,7 @@ def report(config: Config, name: str) -> None:
     )
     fits, table = stages.fit_laws(base, frame)
     depths = tuple(sorted(frame.loc[frame["learner"] == "gpt2", "layers"].unique()))
-    synthetic_report.write_results(base, fits, table, base.run_dir)
+    synthetic_report.write_results(fits, table, base.run_dir)
     synthetic_report.draw(dataclasses.replace(base, layers=depths), frame, fits, table, base.run_dir)
     ours = {"losses": published.losses(logs), "errors": published.errors(table[table["learner"] == "gpt2"])}
     for title, one in (*ours.items(), ("entropy", entropy)):
@@ -181,14 +174,7 @@ def record(config: Config, times: list[dict]) -> None:
         frame = pd.concat([_read(path), frame], ignore_index=True)
     write_csv(frame, path)
     write_csv(frame, config.results / "times.csv")
-    values = {
-        "command": " ".join(["python", *sys.argv]),
-        "versions": {name: importlib.metadata.version(name) for name in ("jax", "flax", "optax", "iclbayes")},
-        "device": str(jax.devices()[0].device_kind),
-        "config": settings.as_json(dataclasses.replace(config.base, run_dir=None)),
-        "tuning": settings.as_json(dataclasses.replace(config.tune, run_dir=None)),
-    }
-    write_text(json.dumps(values, indent=2) + "\n", config.results / "record.json")
+    runs.record(config.results, config=runs.as_json(config.base), tuning=runs.as_json(config.tune))
 
 
 def run(config: Config) -> None:
@@ -196,7 +182,8 @@ def run(config: Config) -> None:
     done = config.run_dir / "done"
     done.mkdir(parents=True, exist_ok=True)
     for name in ("uniform", "flops_matched"):
-        settings.open_run(config.pretraining(name))  # refuses another configuration
+        base = config.pretraining(name)
+        runs.open_run(base.run_dir, runs.as_json(base), resume=True)  # refuses another configuration
     for stage, steps in itertools.groupby(plan(config), key=lambda step: step[0]):
         folder = "flops_matched" if stage == "flops" else "uniform"
         last = (stage, f"report_{stage}", functools.partial(report, config, folder))
@@ -217,10 +204,8 @@ def _read(path: Path) -> pd.DataFrame:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point. Returns the exit status."""
-    if not jax.config.jax_compilation_cache_dir:
-        use_compilation_cache()
     config = tyro.cli(Config, args=arguments, description=__doc__.splitlines()[0])
-    return run_guarded(lambda: run(config))
+    return entry(lambda: run(config))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@
     python experiments/suppression.py --run-dir DIR --resume               # continue; also adds methods, amounts and models
 
 DIR is the folder of a run of experiments/synthetic.py; experiments/paper.py does the published scale. DIR/suppression holds
-config.json (with versions, times and the command), models/<model>/<method>_<amount>/ (logs and curves), curves.csv, fits.csv,
+config.json, record.json (command, versions, device), models/<model>/<method>_<amount>/ (logs and curves), curves.csv, fits.csv,
 sharing.csv (which parameters amounts have in common), shifts.csv, attribution.csv, forecast.csv, laws.csv, utilisation.csv,
 tables.md, tables.tex and the figures.
 
@@ -14,26 +14,23 @@ Hardware: quick, two CPU cores, about five minutes for two models; paper, one ac
 """
 
 import dataclasses
-import importlib.metadata
 import json
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-import jax
 import pandas as pd
-import synthetic_config as synthetic
+from synthetic_parts import config as synthetic
+from synthetic_parts import story
+from synthetic_parts.stages import icl_prompts
+from synthetic_parts.suppress import analyse, fine_tune, loaded
 from utilisation import matrix_rate, utilisation
 
-from iclbayes import comparison as compare
-from iclbayes import ginc, icl, suppression, training
-from iclbayes.cli.main import progress, run_guarded
+from iclbayes import ginc, runs, suppression
+from iclbayes.console import entry
 from iclbayes.errors import InputError
-from iclbayes.files import write_csv, write_text
-from iclbayes.plots import figures as plots
-from iclbayes.runtime import use_compilation_cache
+from iclbayes.files import write_csv
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +86,7 @@ class Config:
             favoured=self.favoured,
             learning_rate=self.sft_learning_rate if method == "sft" else self.dpo_learning_rate,
             batch_size=self.batch_size,
-            rows_per_document=base.blocks,
+            rows=base.rows,
             epochs=self.epochs,
             beta=self.beta,
             weight_decay=base.weight_decay,
@@ -135,47 +132,35 @@ def chosen_models(config: Config, base: synthetic.Config) -> list[tuple[int, int
     return [(layers, seed) for layers in config.layers or base.layers for seed in config.seeds or base.seeds]
 
 
-def fine_tune(config: Config, base: synthetic.Config, folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """(curves, utilisation) of all models, SFT of every model first, then DPO."""
+def tune_models(config: Config, base: synthetic.Config, folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """(curves, utilisation) of all models, SFT of every model first, then DPO; added to what an earlier command wrote."""
     world = ginc.make_world(base.world)
     keys = synthetic.keys(base)
-    prompts = icl.icl_prompts(world, keys["prompts"], ks=base.ks, count=base.prompts, context=base.context)
-    key = jax.random.fold_in(keys["documents"], 1)  # documents that the pretraining did not see
-    weights = base.weights or None
-    extra = {"world": dataclasses.asdict(base.world), "prompts": base.prompts, "ks": list(base.ks)}
-    rate = matrix_rate(base.model(1).dtype)
-    curves, used = [], []
-    models = chosen_models(config, base)
     methods = ("sft", "dpo") if config.method == "both" else (config.method,)
-    for method in methods:
-        for layers, seed in models:
-            name = synthetic.run_name(layers, seed)
-            print(f"{method.upper()}, {layers} layer{'s' * (layers > 1)}, seed {seed}", flush=True)
-            model = training.load_model(config.run_dir / "models" / name)
-            labels = {"learner": "gpt2", "layers": layers, "seed": seed}
-            if method == methods[0]:
-                curves.append(suppression.pretrained_curves(model, prompts, **labels))
-            began = time.perf_counter()
-            after, log = suppression.tune_amounts(
-                model,
-                config.tuning(method, base),
-                config.amounts,
-                world,
-                jax.random.fold_in(key, config.favoured),
-                prompts,
-                folder / "models" / name,
-                weights=weights,
-                columns=labels,
-                extra=extra,
-                keep_models=config.keep_models,
-                resume=config.resume,
-            )
-            curves.append(after)
-            numbers = utilisation(log, model.config, rate) | {"seconds": time.perf_counter() - began}
-            used.append(pd.DataFrame([{"method": method, "layers": layers, "seed": seed, **numbers}]))
+    names = {model: synthetic.run_name(*model) for model in chosen_models(config, base)}
+    curves, log = fine_tune(
+        {model: loaded(config.run_dir, name) for model, name in names.items()},
+        {method: config.tuning(method, base) for method in methods},
+        config.amounts,
+        world,
+        keys["tuning"],
+        icl_prompts(base, world),
+        lambda model: folder / "models" / names[model],
+        weights=base.weights or None,
+        extra={"world": dataclasses.asdict(base.world), "prompts": base.prompts, "ks": list(base.ks)},
+        keep_models=config.keep_models,
+        resume=config.resume,
+    )
+    rate = matrix_rate(base.model(1).dtype)
     model_of = ["method", "layers", "seed"]
-    frame = with_earlier(pd.concat(curves, ignore_index=True), folder / "curves.csv", [*model_of, "amount"])
-    used = with_earlier(pd.concat(used, ignore_index=True), folder / "utilisation.csv", model_of)
+    used = [
+        dict(zip(model_of, key, strict=True))
+        | utilisation(part, base.model(key[1]), rate)
+        | {"seconds": part["seconds"].iloc[0]}
+        for key, part in log.groupby(model_of, sort=False)
+    ]
+    frame = with_earlier(curves, folder / "curves.csv", [*model_of, "amount"])
+    used = with_earlier(pd.DataFrame(used), folder / "utilisation.csv", model_of)
     write_csv(frame, folder / "curves.csv")
     write_csv(used, folder / "utilisation.csv")
     return frame, used
@@ -191,73 +176,48 @@ def with_earlier(new: pd.DataFrame, path: Path, by: Sequence[str]) -> pd.DataFra
     return pd.concat([kept, new], ignore_index=True) if len(kept) else new
 
 
-def record(config: Config, folder: Path) -> None:
-    """config.json: the options, the command, versions and the device."""
-    values = synthetic.as_json(config) | {
-        "command": " ".join(sys.argv),
-        "versions": {name: importlib.metadata.version(name) for name in ("jax", "flax", "optax", "iclbayes")},
-        "device": str(jax.devices()[0].device_kind),
-    }
-    write_text(json.dumps(values, indent=2) + "\n", folder / "config.json")
+def open_folder(config: Config) -> Path:
+    """The folder DIR/suppression, new or added to."""
+    folder = config.run_dir / "suppression"
+    runs.open_run(folder, runs.as_json(config), resume=config.resume, compare=False)
+    runs.record(folder)
+    return folder
 
 
-def write_results(tables: dict, figures: dict, folder: Path, prefix: str = "") -> list[Path]:
-    """Writes tables as CSV, the short ones as Markdown and LaTeX, and figures; returns the paths."""
-    for name, table in tables.items():
-        write_csv(table, folder / f"{prefix}{name}.csv")
-    short = suppression.summaries(tables)
-    for suffix, style, lead in (("md", "markdown", ""), ("tex", "latex", "% ")):
-        text = "\n\n".join(f"{lead}{caption}\n\n{compare.to_text(t, style)}" for caption, t in short.values())
-        write_text(text + "\n", folder / f"{prefix}tables.{suffix}")
-    for name, figure in figures.items():
-        plots.save(figure, folder / f"{prefix}{name}.png")
-    names = [f"{n}.csv" for n in tables] + ["tables.md", "tables.tex"] + [f"{n}.png" for n in figures]
-    return [folder / f"{prefix}{name}" for name in names]
-
-
-def report(config: Config, frame: pd.DataFrame, folder: Path) -> list[Path]:
-    """Fits, forecasts, tables and figures of the curves in `frame`, written to `folder`; returns the paths."""
-    with progress("fitting", "fit") as advance:
-        tables = suppression.analyse(
-            frame,
-            favoured=config.favoured,
-            hypotheses=config.hypotheses,
-            laws=config.laws,
-            fractions=config.fractions,
-            forecaster=config.forecaster,
-            on_done=advance,
-        )
-    for caption, table in suppression.summaries(tables).values():
-        print(f"\n{caption}\n\n{compare.to_text(table, digits=3)}")
-    return write_results(tables, suppression.figures(frame, tables, favoured=config.favoured), folder)
+def report(config: Config, frame: pd.DataFrame, folder: Path) -> dict[str, pd.DataFrame]:
+    """Fits, forecasts, tables and figures of the curves in `frame`, written to `folder`; returns the tables."""
+    return analyse(
+        frame,
+        folder,
+        favoured=config.favoured,
+        hypotheses=config.hypotheses,
+        laws=config.laws,
+        fractions=config.fractions,
+        forecaster=config.forecaster,
+    )
 
 
 def run(config: Config) -> None:
     """The whole experiment."""
-    began = time.perf_counter()
     base = read_base(config.run_dir)
-    folder = config.run_dir / "suppression"
-    if (folder / "config.json").exists() and not config.resume:
-        raise InputError(f"{folder}: already holds a run; add --resume to continue it")
-    folder.mkdir(exist_ok=True)
-    record(config, folder)
-    print(f"folder: {folder}\n\n1. Fine-tuning towards task {config.favoured}", flush=True)
-    frame, used = fine_tune(config, base, folder)
-    print(f"\nModel FLOPs utilisation against the measured matrix rate\n\n{compare.to_text(used)}")
-
-    print("\n2. Fitting, forecasting, drawing", flush=True)
-    paths = [folder / "curves.csv", folder / "utilisation.csv", *report(config, frame, folder)]
-    print("\n".join(f"  {path}" for path in paths))
-    print(f"\ndone in {time.perf_counter() - began:.0f} s: {folder}")
+    chosen_models(config, base)  # names a mistake before anything is written
+    folder = open_folder(config)
+    print(f"folder: {folder}", flush=True)
+    frame, used = tune_models(config, base, folder)
+    tables = report(config, frame, folder)
+    found = story.suppression(frame, tables["attribution"], config.favoured)
+    print(story.tell([*found, *story.forecasts(tables["forecast"])]))
+    print(
+        f"\nFine-tuning used {used['utilisation'].min():.0%} to {used['utilisation'].max():.0%} of the measured matrix rate "
+        f"({used['seconds'].sum():.0f} s).\ntables: {folder}/tables.md, *.csv; figures: {folder}/*.png"
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point. Returns the exit status."""
-    if not jax.config.jax_compilation_cache_dir:
-        use_compilation_cache()
     arguments = sys.argv[1:] if arguments is None else arguments
     config = synthetic.parse(arguments, PRESETS, __doc__.splitlines()[0])
-    return run_guarded(lambda: run(config))
+    return entry(lambda: run(config))
 
 
 if __name__ == "__main__":

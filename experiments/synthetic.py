@@ -1,81 +1,118 @@
-"""From nothing to fitted laws: pretrain GPT-2s on the synthetic world, measure their ICL curves, fit every law.
+"""From nothing to a forecast: pretrain GPT-2s on the synthetic world, measure their ICL curves, fit the laws, suppress a task,
+forecast its return, and say at each step what was found and whether the theory predicted it.
 
     python experiments/synthetic.py                               # preset quick, minutes on two CPU cores
+    python experiments/synthetic.py --preset small                # published documents, hours on two CPU cores
     python experiments/synthetic.py --preset paper                # the published scale, for one accelerator
     python experiments/synthetic.py --run-dir DIR --resume        # continue a run that was stopped
     python experiments/synthetic.py --layers 1 2 4 --steps 300    # any field can be overridden
 
-A run folder holds config.json, models/ (checkpoints and their logs), metrics.csv (all training logs), entropy.csv (held-out
-loss beside the exact mixture's), curves.csv, fits.csv, table.csv, table.md, table.tex and the figures.
+A run folder holds config.json, record.json, models/ (checkpoints and their logs), metrics.csv (all training logs), entropy.csv
+(held-out loss beside the exact learner's), curves.csv, fits.csv, table.csv, table.md, table.tex, story.csv, and figures; after
+the suppression stage also forecast.csv, suppressed/ and suppression_*.
 """
 
 import sys
 import time
 from collections.abc import Sequence
 
-import jax
 import pandas as pd
-from synthetic_config import PRESETS, Config, open_run, parse
-from synthetic_report import draw, rise_table, write_results
-from synthetic_stages import entropy_table, fit_laws, measure, measure_exact, pretrain, suppress
+from synthetic_parts import story
+from synthetic_parts.config import PRESETS, Config, keys, parse
+from synthetic_parts.report import draw, draw_summary, write_results
+from synthetic_parts.stages import entropy_table, fit_laws, icl_prompts, measure, measure_exact, pretrain
+from synthetic_parts.suppress import analyse, fine_tune
 
-from iclbayes import comparison as compare
-from iclbayes import ginc
-from iclbayes.cli.main import print_comparison, run_guarded
+from iclbayes import ginc, runs, suppression
+from iclbayes.console import entry
 from iclbayes.files import write_csv
-from iclbayes.runtime import use_compilation_cache
 
 FILES = (
-    *("config.json", "metrics.csv", "entropy.csv", "curves.csv", "fits.csv"),
-    *("table.csv", "table.md", "table.tex"),
+    *("config.json", "record.json", "metrics.csv", "entropy.csv", "curves.csv", "fits.csv"),
+    *("table.csv", "table.md", "table.tex", "story.csv"),
 )
 
 
 def run(config: Config) -> None:
     """The whole experiment."""
     began = time.perf_counter()
-    run_dir = open_run(config)
-    print(f"run folder: {run_dir}\n\n1. Pretraining", flush=True)
+    run_dir = runs.run_folder(config.run_dir, resume=config.resume, name="synthetic")
+    runs.open_run(run_dir, runs.as_json(config), resume=config.resume)
+    runs.record(run_dir)
     world = ginc.make_world(config.world)
+    told: list[story.Finding] = []
+
+    def tell(findings: list[story.Finding]) -> None:
+        told.extend(findings)
+        write_csv(story.as_table(told), run_dir / "story.csv")
+        print(story.tell(findings), flush=True)
+
+    print(
+        f"run folder: {run_dir}\nAt the head of a line, yes: as the theory predicts; NO: not so.", flush=True
+    )
     results = pretrain(config, world, run_dir)
     logs = [r.metrics.assign(layers=layers, seed=seed) for (layers, seed), r in results.items()]
     write_csv(pd.concat(logs, ignore_index=True), run_dir / "metrics.csv")
-
     entropy = entropy_table(config, world, results)
     write_csv(entropy, run_dir / "entropy.csv")
-    print("\nHeld-out loss beside the exact mixture's entropy, nats a token (no model can be below it)\n")
-    print(compare.to_text(entropy))
-    if (entropy["gap"] < -2 * entropy["gap_stderr"]).any():
-        print("warning: a model beats the exact learner, which cannot be: check the world and the model")
+    tell(story.losses(entropy))
 
-    print("\n2. Measuring ICL curves", flush=True)
     frame = pd.concat([measure(config, world, results), measure_exact(config, world)], ignore_index=True)
     write_csv(frame, run_dir / "curves.csv")
-    print(compare.to_text(rise_table(frame)))
+    tell(story.curves_on_the_exact_learner(frame))
 
-    print("\n3. Fitting the laws", flush=True)
     fits, table = fit_laws(config, frame)
-    write_results(config, fits, table, run_dir)
-    print_comparison(table[table["learner"] == "gpt2"])
-
-    print("\n4. Drawing", flush=True)
-    figures = draw(config, frame, fits, table, run_dir)
-    print("\n".join(f"  {path}" for path in [*(run_dir / name for name in FILES), *figures]))
+    write_results(fits, table, run_dir)
+    tell(story.laws(fits, table))
+    draw(config, frame, fits, table, run_dir)
 
     if config.suppress:
-        print(f"\n5. Suppressing all tasks but {config.favoured}", flush=True)
-        after = suppress(config, world, results, frame, run_dir)
-        write_csv(pd.concat([frame, after], ignore_index=True), run_dir / "curves.csv")
-        print(f"  {run_dir / 'forecast.csv'}\n  {run_dir / 'suppression_*'}")
-    print(f"\ndone in {time.perf_counter() - began:.0f} s: {run_dir}")
+        frame = suppress(config, world, results, frame, run_dir, tell)
+    draw_summary(config, frame, fits, run_dir)
+    print(f"\ntables: {run_dir}/*.csv, table.md; figures: {run_dir}/*.png, all in one: summary.png")
+    print(f"done in {time.perf_counter() - began:.0f} s")
+
+
+def suppress(config: Config, world: ginc.World, results, frame: pd.DataFrame, run_dir, tell) -> pd.DataFrame:
+    """Fine-tunes the deepest model of the first seed towards one task by SFT and DPO; returns all curves."""
+    layers, seed = max(config.layers), config.seeds[0]
+    tunings = {
+        method: suppression.Tuning(
+            method, config.favoured, rate, rows=config.rows, weight_decay=config.weight_decay, evals=0
+        )
+        for method, rate in (("sft", config.sft_learning_rate), ("dpo", config.dpo_learning_rate))
+    }
+    both, _ = fine_tune(
+        {(layers, seed): lambda: results[layers, seed].model},
+        tunings,
+        config.suppress,
+        world,
+        keys(config)["tuning"],
+        icl_prompts(config, world),
+        lambda _: run_dir / "suppressed",
+        weights=config.weights or None,
+        resume=config.resume,
+    )
+    frame = pd.concat([frame, both[both["method"] != "none"]], ignore_index=True)
+    write_csv(frame, run_dir / "curves.csv")
+    tables = analyse(
+        both,
+        run_dir,
+        "suppression_",
+        favoured=config.favoured,
+        hypotheses=("all_free", "knowledge_shared", "prior_shared"),
+        windows=(0.1,),
+        forecaster=config.forecaster,
+    )
+    tell(story.suppression(both, tables["attribution"], config.favoured))
+    tell(story.forecasts(tables["forecast"]))
+    return frame
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point. Returns the exit status."""
-    if not jax.config.jax_compilation_cache_dir:
-        use_compilation_cache()
     config = parse(sys.argv[1:] if arguments is None else arguments, PRESETS, __doc__.splitlines()[0])
-    return run_guarded(lambda: run(config))
+    return entry(lambda: run(config))
 
 
 if __name__ == "__main__":

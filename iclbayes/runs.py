@@ -1,7 +1,7 @@
 """A run's folder: opened or resumed in one way, with what determines the run and what it ran on.
 
-    config.json   what determines the run, compared when it is resumed
-    record.json   the command, versions and device of the last command that worked in the folder
+config.json   what determines the run, compared when it is resumed
+record.json   the command, versions and device of the last command that worked in the folder
 """
 
 import dataclasses

@@ -43,7 +43,7 @@ NOTEBOOKS = {
         ("py", SETUP),
         (
             "md",
-            "## Which curves?\n\nFour that ship with the package: of 400 answers, how many show a behaviour that an instruct model was tuned to avoid, "
+            "## Which curves?\n\nFour that ship with the package: of 1,000 answers, how many show a behaviour that an instruct model was tuned to avoid, "
             "for a base and an instruct model of two sizes. They are *simulated* from the scoring law, so that the truth is known. Your own come "
             "from a CSV file: `iclbayes.read_curves(path, group_by=[...], source=...)`.",
         ),
@@ -131,7 +131,7 @@ plots.plot_bands(early, early.forecast())""",
         ),
         (
             "md",
-            "Filled points were fitted, hollow ones held out. Within the fitted shots a band is as wide as the noise of 400 answers; beyond them it opens, most where "
+            "Filled points were fitted, hollow ones held out. Within the fitted shots a band is as wide as the noise of 1,000 answers; beyond them it opens, most where "
             "the rise has only begun: from the first ten points of the small instruct model nobody can know where it ends.\n\n"
             "## What if the law is taken to be exactly true?\n\nBy default the curve may wander from the law, the more the farther outside the fitted shots "
             "(`discrepancy`). Without that:",
@@ -245,44 +245,55 @@ print(f"largest difference to fit.predict: {np.abs(expected - fit.predict(shots)
             "md",
             "## What do *we* believe about ρ, K, γ and β?\n\nNow the same rule one level up. A single curve of simulated counts, of which only 0 to 32 shots are looked at; the parameters "
             "are unknown. Draw many from their prior distributions (the package's defaults), weigh each draw by the binomial probability of the "
-            "counts, and draw again by these weights.",
+            "counts; then draw again near what is left, weighing by prior × probability of the counts ÷ density of the draw.",
         ),
         (
             "py",
-            """counts = iclbayes.example_curves("unsafe_answers").select([1])  # the large instruct model
+            """from scipy import stats
+
+counts = iclbayes.example_curves("unsafe_answers").select([1])  # the large instruct model
 seen = counts.shots <= 32
 rng = np.random.default_rng(0)
-N = 400_000
-logit_prior, log_k = rng.normal(0, 2, N), rng.normal(-3, 2, N)
-logit_gamma, logit_ratio = rng.normal(1.5, 1.5, N), rng.normal(-1, 1.5, N)
+centre, scale = np.array([0, -3, 1.5, -1]), np.array([2, 2, 1.5, 1.5])  # logit ρ, ln K, logit γ, logit β/γ
 
-def curve(logit_prior, log_k, logit_gamma, logit_ratio, n):
+def curve(draw, n):
+    logit_prior, log_k, logit_gamma, logit_ratio = draw
     gamma = jax.nn.sigmoid(logit_gamma)
     beta = gamma * jax.nn.sigmoid(logit_ratio)
     rate = jax.numpy.exp(log_k) * jax.numpy.log(gamma / beta)
     return beta + (gamma - beta) * jax.nn.sigmoid(logit_prior + rate * n)
 
-def log_weight(*draw):
-    p = curve(*draw, counts.shots[seen])
+def log_likelihood(draw):
+    p = curve(draw, counts.shots[seen])
     return jax.scipy.stats.binom.logpmf(counts.n_correct[seen], counts.n_test[seen], p).sum()
 
+def normalised(log_weight):
+    weight = np.exp(log_weight - log_weight.max())
+    weight = weight / weight.sum()
+    print(f"effective draws: {1 / (weight**2).sum():.0f} of {len(weight):,}")
+    return weight
+
 with jax.enable_x64(True):
-    draws = (logit_prior, log_k, logit_gamma, logit_ratio)
-    weight = np.asarray(jax.nn.softmax(jax.jit(jax.vmap(log_weight))(*draws)))
-print(f"effective draws: {1 / (weight**2).sum():.0f} of {N:,}")
-kept = [np.asarray(d)[rng.choice(N, 4000, p=weight)] for d in draws]""",
+    likelihoods = jax.jit(jax.vmap(log_likelihood))
+    first = centre + scale * rng.normal(size=(200_000, 4))
+    weight = normalised(np.asarray(likelihoods(first)))
+    near = stats.multivariate_t(weight @ first, 2 * np.cov(first.T, aweights=weight), df=5)
+    second = near.rvs(200_000, random_state=rng)
+    prior_density = stats.norm.logpdf(second, centre, scale).sum(1)
+    weight = normalised(np.asarray(likelihoods(second)) + prior_density - near.logpdf(second))
+kept = second[rng.choice(len(second), 4000, p=weight)]""",
         ),
         (
             "md",
-            "Most draws are worth nothing: that is why the library has samplers that go where the weight is. Do both agree? (`discrepancy=None`: the law is taken to be true, "
-            "as above.)",
+            "Of the first draws hardly any is worth something: that is why there are samplers that go where the weight is. Do both agree? (`discrepancy=None`: the law is taken "
+            "to be true, as above.)",
         ),
         (
             "py",
             """one = iclbayes.posterior.sample(counts, "bayesian_scoring", fraction=0.125, likelihood="binomial", discrepancy=None)
-gamma = 1 / (1 + np.exp(-kept[2]))
-by_hand = {"prior": 1 / (1 + np.exp(-kept[0])), "efficiency": np.exp(kept[1]), "gamma": gamma}
-by_hand["beta"] = gamma / (1 + np.exp(-kept[3]))
+gamma = 1 / (1 + np.exp(-kept[:, 2]))
+by_hand = {"prior": 1 / (1 + np.exp(-kept[:, 0])), "efficiency": np.exp(kept[:, 1]), "gamma": gamma}
+by_hand["beta"] = gamma / (1 + np.exp(-kept[:, 3]))
 rows = {}
 for name, values in by_hand.items():
     nuts = one.params[name].reshape(2000, -1)[:, 0]
@@ -291,16 +302,16 @@ pd.DataFrame(rows, index=["by hand", "NUTS"]).T""",
         ),
         (
             "md",
-            "Medians and 90 % intervals, within what so few effective draws allow. γ is hardly more than its prior: at 32 shots the curve has just begun to rise.\n\n"
-            "## What will happen at 48 to 256 shots?\n\nA draw of the parameters gives a curve, and a draw of 400 answers around it an observation. The held-back counts "
+            "Medians and 90 % intervals: the same, but for the noise of the draws. γ is hardly known: at 32 shots the curve is half-way up.\n\n"
+            "## What will happen at 48 to 256 shots?\n\nA draw of the parameters gives a curve, and a draw of 1,000 answers around it an observation. The held-back counts "
             "are hollow.",
         ),
         (
             "py",
             """grid = np.unique(np.round(np.expm1(np.linspace(0, np.log1p(256), 60))))
 with jax.enable_x64(True):
-    p = np.asarray(jax.vmap(curve, in_axes=(0, 0, 0, 0, None))(*kept, grid))  # [draw, shots]
-observed = rng.binomial(400, p) / 400
+    p = np.asarray(jax.vmap(curve, in_axes=(0, None))(kept, grid))  # [draw, shots]
+observed = rng.binomial(1000, p) / 1000
 low, middle, high = np.quantile(observed, [0.05, 0.5, 0.95], axis=0)
 
 figure, axis = plt.subplots(figsize=(5, 2.8))

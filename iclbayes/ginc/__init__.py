@@ -12,8 +12,8 @@ from .exact import document_log_probs as document_log_probs
 from .exact import exact_pretraining as exact_pretraining
 from .exact import exact_prompt as exact_prompt
 from .exact import mixture_nll as mixture_nll
-from .examples import example_log_probs as example_log_probs
 from .examples import exact_examples as exact_examples
+from .examples import example_log_probs as example_log_probs
 from .examples import sample_examples as sample_examples
 from .rows import Rows as Rows
 from .rows import rows_nll as rows_nll

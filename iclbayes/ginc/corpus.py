@@ -1,4 +1,5 @@
-"""Corpora on disk: documents of a world, or documents made of examples, as a Hugging Face `datasets.Dataset` (Arrow, memory-mapped).
+"""Corpora on disk: documents of a world, or documents made of examples, as a Hugging Face `datasets.Dataset`
+(Arrow, memory-mapped).
 
 A row is one block of a document, with the columns `tokens` (a list of fixed length), `document`, `block` (its
 place in the document) and `hmm`. The data set's description is JSON text with all that made it, so that the

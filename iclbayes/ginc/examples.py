@@ -64,7 +64,9 @@ def _examples(world, key, logits, hmm, count, length, ks):
     start_slot = 1 + (draws[1] % (config.slots - 1)).astype(jnp.int32)
     k = jnp.asarray(ks, jnp.int32)[draws[2] % len(ks)]
     stretch, stretches = bits.shape[1:3]
-    position = jnp.arange(stretches) * stretch + jnp.arange(stretch)[:, None]  # as `walk` puts the moves in order
+    position = (
+        jnp.arange(stretches) * stretch + jnp.arange(stretch)[:, None]
+    )  # as `walk` puts the moves in order
     place = position[..., None] % (k + 1)  # [c, C, B], in its example; k is the delimiter's
     # The first move of an example forgets where it comes from: every entity goes to a fresh one, every slot to s.
     fresh = (bits[0] % config.entities).astype(jnp.int32)[..., None]
@@ -79,9 +81,7 @@ def _examples(world, key, logits, hmm, count, length, ks):
     return Documents(jnp.where(place == k, 0, symbols)[:length].T, hmm)
 
 
-def example_log_probs(
-    world: World, tokens: jax.Array, ks: Sequence[int], *, weights=None
-) -> jax.Array:
+def example_log_probs(world: World, tokens: jax.Array, ks: Sequence[int], *, weights=None) -> jax.Array:
     """ln P(token t | tokens before it in the row) of the learner that knows how rows made of examples are drawn.
 
     It filters over HMM, start slot, example length and hidden state; of the length it knows only the list. With
@@ -104,7 +104,9 @@ def example_log_probs(
       InputError: tokens that are no rows [B, L] with L ≥ 2, wrong example lengths, or weights of the wrong shape.
     """
     if tokens.ndim != 2 or tokens.shape[1] < 2:
-        raise InputError(f"exact learner: tokens have shape {tokens.shape}; give rows [B, L] with L of at least 2")
+        raise InputError(
+            f"exact learner: tokens have shape {tokens.shape}; give rows [B, L] with L of at least 2"
+        )
     return _log_probs(world, tokens, mixture_logits(world, weights), check_lengths(ks))
 
 
@@ -162,7 +164,9 @@ def _filter(world: World, tokens, logits, ks, predict: bool):
         shape = (config.hmms, config.slots - 1, len(ks))
         first = jnp.where(place == 0, by_hypothesis, 0).reshape(-1, *shape).sum((1, 3))
         ends = jnp.where(place == k, by_hypothesis, 0).sum(1)
-        inside = jnp.where((place > 0) & (place < k), weights, 0).reshape(*weights.shape[:2], *shape).sum((-2, -1))
+        inside = (
+            jnp.where((place > 0) & (place < k), weights, 0).reshape(*weights.shape[:2], *shape).sum((-2, -1))
+        )
         moved = jnp.einsum("bmz,bmzv->bv", inside, emit[survivors], precision="highest")
         return jnp.matmul(first, opens, precision="highest") + ends[:, None] * delimiter + moved
 

@@ -83,9 +83,7 @@ def sample_documents(
     """
     if length < 2:
         raise InputError(f"documents: length is {length}; give at least 2, BOS included")
-    return _documents(
-        world, key, mixture_logits(world, weights), given_hmm(world, hmm, count), count, length
-    )
+    return _documents(world, key, mixture_logits(world, weights), given_hmm(world, hmm, count), count, length)
 
 
 def sample_blocks(

@@ -189,7 +189,10 @@ def point_draws(
         shots, prob, stderr = pair.after
         error = np.hypot(np.nan_to_num(stderr, nan=shift_prior.discrepancy), shift_prior.discrepancy)
         # Points that are none have an infinite error, so that one program serves curves of all lengths.
-        fill = [np.pad(x, (0, longest - len(x)), constant_values=v) for x, v in ((shots, 0), (prob, 0), (error, np.inf))]
+        fill = [
+            np.pad(x, (0, longest - len(x)), constant_values=v)
+            for x, v in ((shots, 0), (prob, 0), (error, np.inf))
+        ]
         found.append(_draws_around(*fill, centre, sd, draws, np.random.default_rng(stream)))
     return np.stack(found)
 
@@ -212,7 +215,10 @@ def _draws_around(shots, prob, error, centre, sd, draws, rng) -> np.ndarray:
         starts = [np.r_[centre[:3], centre[3] + step] for step in (0.0, -2.0, -4.0, -7.0, 2.0)]
         found = [
             least_squares(
-                lambda q: np.asarray(_residuals(q, *known)), start, lambda q: np.asarray(_slopes(q, *known)), method="lm"
+                lambda q: np.asarray(_residuals(q, *known)),
+                start,
+                lambda q: np.asarray(_slopes(q, *known)),
+                method="lm",
             )
             for start in starts
         ]

@@ -14,7 +14,15 @@ from scipy.optimize import isotonic_regression
 
 from ..errors import InputError
 from ..fits import fit
-from .before_after import SHIFT_PRIOR, CurvePair, ShiftPrior, point_draws, posterior_draws, q_of, shots_to_level
+from .before_after import (
+    SHIFT_PRIOR,
+    CurvePair,
+    ShiftPrior,
+    point_draws,
+    posterior_draws,
+    q_of,
+    shots_to_level,
+)
 from .sharing import FAMILY, amount_curves
 
 LEVELS = (0.25, 0.5, 0.75)  # shares of the way back
@@ -126,7 +134,10 @@ def forecast(
         order = {names[c]: i for i, c in enumerate(pretrained.values())}
         first = common.drop_duplicates("pair")
         centres = known[[order[names[c]] for c in first["curve"]]]
-        q, k_hat = point_draws(pairs, centres, shift_prior=shift_prior, seed=seed), np.full(len(pairs), np.nan)
+        q, k_hat = (
+            point_draws(pairs, centres, shift_prior=shift_prior, seed=seed),
+            np.full(len(pairs), np.nan),
+        )
     else:
         q, k_hat = posterior_draws(pairs, shift_prior=shift_prior, method=method, seed=seed)
     pair, level = common["pair"].to_numpy(), common["level"].to_numpy()

@@ -5,10 +5,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from .. import comparison as compare
-from ..plots import figures as plots
+from .. import plots
 from .reemergence import forecast, forecast_summary
 from .sharing import HYPOTHESES, amount_curves, attribution, compare_sharing, final_steps, shifts
 
@@ -136,7 +135,7 @@ def figures(
         "amount": "documents",
         "task": "task",
         "layers": "layers",
-        "k": "k =",
+        "k": "k",
         "efficiency": "ICL efficiency K",
     }
     labels |= {"prior": "prior ρ", "gamma": "γ", "beta": "β"}
@@ -149,12 +148,9 @@ def figures(
             columns=part["source"].nunique(),
             label=lambda amount: f"{amount} documents" if amount else "pretrained",
             panel_label=lambda key: (
-                f"k = {key[0]}, task {key[1]}{' (favoured)' if key[1] == favoured else ''}"
+                f"k = {key[0]}, task = {key[1]}{' (favoured)' if key[1] == favoured else ''}"
             ),
         )
-        for axis in found[f"curves_{method}"].axes:
-            if axis.get_xscale() == "linear":
-                axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         mine = shared[(shared["method"] == method) & (shared["layers"] == shared["layers"].max())]
         found[f"priors_{method}"] = plots.plot_parameter(
             mine, x="amount", y="prior", line="task", panel="k", labels=labels
@@ -165,12 +161,12 @@ def figures(
         if len(mine) and final["layers"].nunique() == 1:
             found[f"efficiency_{method}"] = plots.plot_parameter(
                 mine.rename(columns={"amount": "tuned"}), x="k", y="efficiency", line="tuned",
-                labels=labels | {"k": "k", "tuned": "docs:"}, logy=True,
+                labels=labels | {"tuned": "documents"}, logy=True,
             )  # fmt: skip
         elif len(mine):
             found[f"efficiency_{method}"] = plots.plot_parameter(
                 mine.rename(columns={"amount": "tuned"}), x="layers", y="efficiency", line="k", panel="tuned",
-                labels=labels | {"tuned": "documents:"}, logy=True,
+                labels=labels | {"tuned": "documents"}, logy=True,
             )  # fmt: skip
             for axis in found[f"efficiency_{method}"].axes:
                 axis.set_xlim(-0.5, mine["layers"].nunique() - 0.5)
@@ -178,7 +174,7 @@ def figures(
         for name in ("gamma", "beta"):
             found[f"{name}_{method}"] = plots.plot_parameter(
                 levels, x="amount", y=name, line="role", panel="layers",
-                labels=labels | {"role": "", "layers": "layers:"},
+                labels=labels | {"role": ""},
             )  # fmt: skip
     if "laws" in tables:
         found["laws"] = _laws_by_amount(tables["laws"])
@@ -237,7 +233,7 @@ def plot_forecast(table: pd.DataFrame) -> Figure:
             observed = np.where(np.isinf(part["observed"]), far, 1 + part["observed"])
             observed = observed * np.exp(rng.uniform(-0.05, 0.05, len(part)))
             at, low, high = (np.minimum(1 + part[c], 8 * top) for c in ("predicted", "lo90", "hi90"))
-            color = plots.PALETTE[i]
+            color = plots.color(i)
             axis.vlines(observed, low, high, color=color, alpha=0.3, linewidth=1)
             axis.plot(
                 observed, at, plots.MARKERS[i], color=color, markersize=3.5, alpha=0.8, label=method.upper()

@@ -27,7 +27,12 @@ HYPOTHESES: Mapping[str, tuple[str, ...]] = {
     "all_shared": ("prior", "efficiency", "gamma", "beta"),  # nothing changes
 }
 PARTS = ("prior", "efficiency", "knowledge")
-ROLE_OF_Q = ("knowledge", "knowledge", "efficiency", "prior")  # the part that each of q = (γ, β/γ, K, ρ) belongs to
+ROLE_OF_Q = (
+    "knowledge",
+    "knowledge",
+    "efficiency",
+    "prior",
+)  # the part that each of q = (γ, β/γ, K, ρ) belongs to
 
 
 def final_steps(frame: pd.DataFrame) -> pd.DataFrame:

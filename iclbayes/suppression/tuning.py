@@ -2,11 +2,12 @@
 
 Two methods on the one training loop of `iclbayes.training`:
 
-    sft  the usual loss on documents of the favoured HMM alone
+    sft  the usual loss on rows of the favoured HMM alone
     dpo  preference pairs: chosen sequences of the favoured HMM, rejected ones of the others, with the pretrained model as the
          reference, whose log probabilities are computed once for all amounts
 
-Every amount starts from the same pretrained model and reads the first documents of the same list, so amounts are nested.
+Rows are of the kind that the model was pretrained on. Every amount starts from the same pretrained model and reads the first
+documents of the same list, so amounts are nested.
 """
 
 import dataclasses
@@ -24,13 +25,14 @@ import pandas as pd
 from .. import training
 from ..errors import InputError
 from ..files import atomic_path
-from ..ginc import Prompts, World, cut_blocks, sample_blocks, sample_documents
+from ..ginc import Prompts, Rows, World, sample_document_rows, sample_rows
 from ..icl import icl_curves, score_model
 from ..models import GPT2
 from ..training.checkpoints import CHECKPOINT_FOLDER, check_config, read_config
 
 CHUNK = 64  # documents made at once, so that the walks behind 5,000 long documents need not fit in memory together
 CURVES_FILE = "curves.csv"
+DOCUMENTS = Rows("documents", 10)  # the published ones, cut into 10 rows each
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,9 +47,7 @@ class Tuning:
     favoured: int = 0  # the HMM that documents (dpo: chosen sequences) come from
     learning_rate: float = 8e-5  # peak; published: 8e-5 for sft, 8e-6 for dpo
     batch_size: int = 8  # rows (dpo: pairs) in a batch; fewer if an amount has fewer
-    rows_per_document: int = (
-        10  # sft: rows that a document is cut into; dpo uses the first row of each, from BOS on
-    )
+    rows: Rows = DOCUMENTS  # kind of rows; sft: all of each document, dpo: rows that begin one
     epochs: int = 1  # passes over the documents
     warmup: float = 0.1  # share of the updates with a rising learning rate
     beta: float = 0.1  # dpo: strength of the pull towards the pretrained model
@@ -58,7 +58,7 @@ class Tuning:
     def __post_init__(self):
         if self.method not in ("sft", "dpo"):
             raise InputError(f"Tuning.method is {self.method!r}; choose sft or dpo")
-        for name in ("batch_size", "rows_per_document", "epochs"):
+        for name in ("batch_size", "epochs"):
             if getattr(self, name) < 1:
                 raise InputError(f"Tuning.{name} is {getattr(self, name)}; give at least 1")
         if not 0 <= self.warmup < 1:
@@ -68,9 +68,9 @@ class Tuning:
         if self.evals < 0:
             raise InputError(f"Tuning.evals is {self.evals}; give at least 0")
 
-    def rows(self, amount: int) -> int:
+    def rows_in(self, amount: int) -> int:
         """Rows (dpo: pairs) in so many documents."""
-        return amount * (self.rows_per_document if self.method == "sft" else 1)
+        return amount * (self.rows.blocks if self.method == "sft" else 1)
 
     def training(self, amount: int) -> training.TrainConfig:
         """The training run of an amount: one pass, short warm-up, linear decay.
@@ -80,8 +80,8 @@ class Tuning:
         """
         if amount < 1:
             raise InputError(f"suppression: an amount of {amount} documents; give at least 1")
-        batch = min(self.batch_size, self.rows(amount))
-        steps = training.steps_for_epochs(self.rows(amount), batch, self.epochs)
+        batch = min(self.batch_size, self.rows_in(amount))
+        steps = training.steps_for_epochs(self.rows_in(amount), batch, self.epochs)
         return training.TrainConfig(
             steps=steps,
             batch_size=batch,
@@ -121,8 +121,8 @@ def tuning_data(
       batch_size: sequences that the reference scores at once.
 
     Returns:
-      sft: rows int32[documents · rows_per_document, context]; dpo: `training.Preferences` of `documents` pairs, both beginning
-      with BOS.
+      sft: rows int32[documents · rows.blocks, context]; dpo: `training.Preferences` of `documents` pairs, both the first row of a
+      document.
 
     Raises:
       InputError: an HMM that the world has not, no other HMM to reject, or dpo without a reference.
@@ -136,12 +136,9 @@ def tuning_data(
     if tuning.method == "sft":
 
         def favoured(key):
-            length = tuning.rows_per_document * context
-            return cut_blocks(
-                sample_documents(world, key, CHUNK, length, hmm=tuning.favoured), context
-            ).tokens
+            return sample_document_rows(world, key, CHUNK, context, tuning.rows, hmm=tuning.favoured).tokens
 
-        return _in_chunks(favoured, favoured_key, documents)[: tuning.rows(documents)]
+        return _in_chunks(favoured, favoured_key, documents)[: tuning.rows_in(documents)]
     if reference is None:
         raise InputError("suppression: dpo needs the pretrained model as its reference")
     others = np.ones(n_hmms) if weights is None else np.array(weights, float)
@@ -149,8 +146,10 @@ def tuning_data(
     if not others.sum() > 0:
         raise InputError("suppression: dpo needs another task with a weight above 0 to reject")
 
+    opening = dataclasses.replace(tuning.rows, blocks=1)  # every row begins a document
+
     def openings(**source):
-        return lambda key: sample_blocks(world, key, CHUNK, context, blocks=1, **source).tokens
+        return lambda key: sample_rows(world, key, CHUNK, context, opening, **source).tokens
 
     chosen = _in_chunks(openings(hmm=tuning.favoured), favoured_key, documents)[:documents]
     rejected = _in_chunks(openings(weights=others), rejected_key, documents)[:documents]
@@ -173,7 +172,7 @@ def tune(
     on_eval: Callable[[int, GPT2], dict | None] | None = None,
     resume: bool = False,
     extra: dict | None = None,
-    progress: bool = True,
+    progress: bool | Callable[[int], None] = True,
 ) -> training.TrainResult:
     """Fine-tunes a copy of `model` on the first `amount` documents of `data`; `model` itself stays as it is.
 
@@ -189,9 +188,9 @@ def tune(
       InputError: `data` holds fewer documents, or as `training.train` does.
     """
     rows = jax.tree.leaves(data)[0].shape[0]
-    if tuning.rows(amount) > rows:
+    if tuning.rows_in(amount) > rows:
         raise InputError(
-            f"suppression: {amount} documents need {tuning.rows(amount)} rows; the data hold {rows}"
+            f"suppression: {amount} documents need {tuning.rows_in(amount)} rows; the data hold {rows}"
         )
     config = tuning.training(amount)
     # The order is an argument of the program and as long as the data allow, so programs of all amounts have equal shapes.
@@ -221,7 +220,7 @@ def _extra(tuning: Tuning, amount: int, extra: dict | None) -> dict:
 
 def _order(tuning: Tuning, amount: int, batch: int) -> np.ndarray:
     """Rows of each update, int32[steps, batch]: every epoch in an order of its own, leftovers dropped."""
-    rows = tuning.rows(amount)
+    rows = tuning.rows_in(amount)
     epochs = [
         np.random.Generator(np.random.PCG64([tuning.seed, epoch]))
         .random(rows)
@@ -255,7 +254,7 @@ def tune_amounts(
     extra: dict | None = None,
     keep_models: bool = False,
     resume: bool = False,
-    progress: bool = True,
+    progress: bool | Callable[[int], None] = True,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Fine-tunes by every amount, each from the same pretrained model, and measures ICL curves during and after.
 
@@ -275,7 +274,7 @@ def tune_amounts(
       extra: what else determines a run (JSON).
       keep_models: keep the last checkpoint of each amount.
       resume: go on with what is there.
-      progress: show progress bars.
+      progress: show progress bars; or a function to call with the number of updates done.
 
     Returns:
       (curves, log): rows of `icl_curves` with the columns method, amount (documents) and step (updates done), and the rows of
@@ -300,6 +299,8 @@ def tune_amounts(
             if not resume:
                 raise InputError(f"{folder}: already holds a run; resume it or choose another folder")
             check_config(folder, stored, model.config, tuning.training(amount), _extra(tuning, amount, extra))
+            if callable(progress):
+                progress(tuning.training(amount).steps)
         else:
             if data is None:
                 data = tuning_data(world, key, tuning, amounts[-1], context, reference=model, weights=weights)

@@ -52,7 +52,7 @@ def train(
     on_eval: OnEval | None = None,
     resume: bool = False,
     extra: Mapping | None = None,
-    progress: bool = True,
+    progress: bool | Callable[[int], None] = True,
 ) -> TrainResult:
     """Trains a GPT-2 in a folder.
 
@@ -73,7 +73,7 @@ def train(
         has seen, with the same model. It must not keep the model: the next update takes its arrays.
       resume: continue the run in `run_dir`; begins it where there is none yet.
       extra: what else determines the run (JSON), stored in config.json and compared on resume.
-      progress: show a progress bar.
+      progress: show a progress bar; or a function to call with the number of updates done, those before a resumption first.
 
     Raises:
       InputError: the folder holds another run, or this run with another config (naming the field), or the
@@ -115,7 +115,11 @@ def _run_to_end(trainer: Trainer, state: TrainState, log, checkpoints, on_eval, 
     tokens_per_step = trainer.tokens_per_step()
     if step < config.steps:
         trainer.compile(state)
-    bar = tqdm(total=config.steps, initial=step, unit="step", disable=not progress, dynamic_ncols=True)
+    own = progress is True
+    bar = tqdm(total=config.steps, initial=step, unit="step", disable=not own, dynamic_ncols=True)
+    told = progress if callable(progress) else bar.update
+    if callable(progress) and step:
+        progress(step)
     seconds, steps_timed = 0.0, 0
     with bar:
         while step < config.steps:
@@ -124,7 +128,7 @@ def _run_to_end(trainer: Trainer, state: TrainState, log, checkpoints, on_eval, 
             state = jax.block_until_ready(trainer.run(state, count))
             seconds, steps_timed = seconds + time.perf_counter() - began, steps_timed + count
             step += count
-            bar.update(count)
+            told(count)
 
             row, last = {}, step == config.steps
             if last or step % config.log_every == 0:

@@ -113,7 +113,13 @@ def test_writing_leaves_nothing_half_done(corpus, tmp_path, monkeypatch):
 
 def test_a_corpus_made_of_examples_says_so_and_is_made_again_from_that(tmp_path):
     config = ginc.CorpusConfig(
-        ginc.WorldConfig.small(seed=3), seed=5, documents=24, length=32, block=32, kind="examples", lengths=[2, 3]
+        ginc.WorldConfig.small(seed=3),
+        seed=5,
+        documents=24,
+        length=32,
+        block=32,
+        kind="examples",
+        lengths=[2, 3],
     )
     corpus = ginc.write_corpus(tmp_path / "examples", config, batch=16)
     world = corpus.world()

@@ -60,7 +60,9 @@ def test_the_exact_learner_equals_enumeration(world, weights):
         for t in range(1, length + 1):
             prefix[row[:t]] = prefix.get(row[:t], 0.0) + p
     tokens = np.array(sorted(rows))
-    expected = [[np.log(prefix[tuple(r[: t + 1])] / prefix[tuple(r[:t])]) for t in range(1, length)] for r in tokens]
+    expected = [
+        [np.log(prefix[tuple(r[: t + 1])] / prefix[tuple(r[:t])]) for t in range(1, length)] for r in tokens
+    ]
     found = ginc.example_log_probs(world, jnp.asarray(tokens), KS, weights=weights)
     np.testing.assert_allclose(found, expected, atol=2e-5)
 
@@ -79,12 +81,16 @@ def test_predictions_at_prompts_equal_enumeration(world):
                 after[row[at]] += p
         after /= after.sum()
         np.testing.assert_allclose(np.exp(prediction.symbols[b, n]), after, atol=1e-5)
-        np.testing.assert_allclose(np.exp(prediction.answer[b, n]), after[int(prompts.answers[b, n])], atol=1e-5)
+        np.testing.assert_allclose(
+            np.exp(prediction.answer[b, n]), after[int(prompts.answers[b, n])], atol=1e-5
+        )
 
 
 def test_rows_have_the_probabilities_of_the_process(world):
     count, length = 40_000, 5
-    drawn = np.asarray(ginc.sample_examples(world, jax.random.key(1), count, length, KS, weights=(1, 3)).tokens)
+    drawn = np.asarray(
+        ginc.sample_examples(world, jax.random.key(1), count, length, KS, weights=(1, 3)).tokens
+    )
     rows = row_probabilities(world, length, KS, np.array([0.25, 0.75]))
     found, times = np.unique(drawn, axis=0, return_counts=True)
     observed = {tuple(row): n for row, n in zip(found.tolist(), times, strict=True)}
@@ -135,7 +141,9 @@ def test_padding_is_passed_over_and_what_cannot_be_is_said_to_be_so(world):
     np.testing.assert_allclose(cut[:, :8], whole[:, :8], atol=1e-6)
     assert (np.asarray(cut[:, 8:]) == 0).all()
     impossible = jnp.zeros((1, 4), jnp.int32)  # a row never begins with the delimiter
-    log_probs = np.asarray(ginc.example_log_probs(world, jnp.concatenate([impossible[:, :1] + 1, impossible], 1), (3,)))
+    log_probs = np.asarray(
+        ginc.example_log_probs(world, jnp.concatenate([impossible[:, :1] + 1, impossible], 1), (3,))
+    )
     assert not np.isnan(log_probs).any()
 
 
@@ -152,7 +160,9 @@ def test_mistakes_are_named(world):
         "prompts of length 2; rows made of examples have lengths 3, 5": lambda: ginc.exact_examples(
             world, prompts, (3, 5)
         ),
-        "after BOS": lambda: ginc.exact_examples(world, ginc.sample_prompts(world, key, 4, 2, 12, bos=True), KS),
+        "after BOS": lambda: ginc.exact_examples(
+            world, ginc.sample_prompts(world, key, 4, 2, 12, bos=True), KS
+        ),
     }
     for message, action in cases.items():
         with pytest.raises(InputError, match=message):

@@ -18,7 +18,9 @@ def test_rows_are_those_of_their_kind(world):
     key = jax.random.key(2)
     weights = (1.0, 2.0, 0.0, 1.0)
     blocks = ginc.sample_blocks(world, key, 5, 16, blocks=3, weights=weights)
-    np.testing.assert_array_equal(ginc.sample_rows(world, key, 5, 16, DOCUMENTS, weights=weights).tokens, blocks.tokens)
+    np.testing.assert_array_equal(
+        ginc.sample_rows(world, key, 5, 16, DOCUMENTS, weights=weights).tokens, blocks.tokens
+    )
     documents = ginc.cut_blocks(ginc.sample_documents(world, key, 5, 48, hmm=1), 16)
     found = ginc.sample_document_rows(world, key, 5, 16, DOCUMENTS, hmm=1)
     np.testing.assert_array_equal(found.tokens, documents.tokens)

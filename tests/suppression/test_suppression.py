@@ -167,7 +167,7 @@ def _rows(key, step):
 
 def test_amounts_are_nested_and_of_the_right_tasks(small):
     world, model, _ = small
-    how = suppression.Tuning(favoured=2, rows_per_document=3)
+    how = suppression.Tuning(favoured=2, rows=ginc.Rows("documents", 3))
     few, many = (suppression.tuning_data(world, jax.random.key(1), how, number, 24) for number in (5, 70))
     assert few.shape == (15, 24) and many.shape == (210, 24)
     np.testing.assert_array_equal(few, many[:15])
@@ -234,7 +234,7 @@ def test_dpo_equals_numpy(small):
 
 def test_a_stopped_amount_ends_with_the_same_bits_and_the_model_stays(small, tmp_path, monkeypatch):
     world, model, prompts = small
-    how = suppression.Tuning(learning_rate=1e-2, rows_per_document=2, batch_size=2, evals=2)
+    how = suppression.Tuning(learning_rate=1e-2, rows=ginc.Rows("documents", 2), batch_size=2, evals=2)
     before = [np.asarray(x) for x in jax.tree.leaves(nnx.state(model))]
 
     def run(folder, **options):
@@ -320,7 +320,6 @@ def test_mistakes_of_the_library_are_named(small, tmp_path):
 
 
 # --- analysis, on simulated curves ---
-
 
 
 def scoring_curve(prior, efficiency, gamma, beta, shots):
@@ -420,8 +419,9 @@ def test_forecasts_are_right_and_their_intervals_cover(suppressed, method):
     for window in (0.1, 0.2):
         row = half.loc["knowledge", window]
         assert row["n_ahead"] >= 30
-        # 0.3 and 0.2 measured: few shots fix ρ but hardly K, which the prior leaves free by a factor of two.
-        assert row["median_error_ahead"] < (0.45 if window == 0.1 else 0.3)
+        # 0.49 and 0.22 measured: few shots fix ρ but hardly K, which the prior leaves free by a factor of two. (At half of the
+        # plateau, which is only 30 % of the way, 0.3 and 0.2.)
+        assert row["median_error_ahead"] < (0.6 if window == 0.1 else 0.3)
         assert 0.8 <= row["coverage_ahead"] <= 1
         assert row["median_error_ahead"] < half.loc["alone", window]["median_error_ahead"]
         # Over all levels, of which the last part of the way depends most on K.
@@ -484,3 +484,19 @@ def test_errors_of_returns_beyond_the_prompt():
         *(np.array(x, float) for x in ([3, np.inf, 15, 0], [7, np.inf, np.inf, 0], [31] * 4))
     )
     np.testing.assert_allclose(error, [1, 0, 1, 0])
+
+
+def test_fine_tuning_data_are_of_the_kind_that_is_asked_for(small):
+    world, model, _ = small
+    rows = ginc.Rows("examples", lengths=(2, 3))
+    how = suppression.Tuning(favoured=2, rows=rows)
+    few, many = (suppression.tuning_data(world, jax.random.key(1), how, number, 24) for number in (5, 70))
+    assert few.shape == (5, 24) and how.rows_in(70) == 70
+    np.testing.assert_array_equal(few, many[:5])
+    nll = [float(ginc.rows_nll(world, many, rows, weights=np.eye(3)[z]).mean) for z in range(3)]
+    assert np.argmin(nll) == 2
+    how = suppression.Tuning(method="dpo", favoured=1, rows=rows)
+    pairs = suppression.tuning_data(world, jax.random.key(1), how, 66, 24, reference=model, weights=(1, 1, 0))
+    for part, task in ((pairs.chosen, 1), (pairs.rejected, 0)):
+        nll = [float(ginc.rows_nll(world, part, rows, weights=np.eye(3)[z]).mean) for z in range(3)]
+        assert np.argmin(nll) == task and not (np.asarray(part) == world.config.bos).any()

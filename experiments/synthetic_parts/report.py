@@ -3,12 +3,13 @@
 from pathlib import Path
 
 import pandas as pd
-from synthetic_config import Config
 
 import iclbayes
 from iclbayes import comparison as compare
+from iclbayes import plots
 from iclbayes.files import write_csv, write_text
-from iclbayes.plots import figures as plots
+
+from .config import Config
 
 EXACT_LABELS = {
     "exact_prompt": "exact, knows the prompt process",
@@ -31,7 +32,6 @@ def draw(
             panel=("k", "source"),
             line="line",
             columns=shown["source"].nunique(),
-            panel_label=lambda key: f"k = {key[0]}, source {key[1]}",
         ),
     }
     deepest = frame[(frame["learner"] == "gpt2") & (frame["layers"] == max(config.layers))]
@@ -50,7 +50,7 @@ def draw(
             "efficiency": "ICL efficiency K",
             "prior": "prior ρ",
             "source": "task",
-            "k": "k =",
+            "k": "k",
         }
         efficiency = scoring.drop_duplicates(["layers", "k"])
         figures["efficiency.png"] = plots.plot_parameter(
@@ -64,7 +64,7 @@ def draw(
     return [run_dir / name for name in figures]
 
 
-def write_results(config: Config, fits: pd.DataFrame, table: pd.DataFrame, run_dir: Path) -> None:
+def write_results(fits: pd.DataFrame, table: pd.DataFrame, run_dir: Path) -> None:
     """fits.csv, and the table of errors as CSV, Markdown and LaTeX (means over the trained models)."""
     write_csv(fits, run_dir / "fits.csv")
     write_csv(table, run_dir / "table.csv")
@@ -73,10 +73,5 @@ def write_results(config: Config, fits: pd.DataFrame, table: pd.DataFrame, run_d
         write_text(compare.to_text(means, form, index=True) + "\n", run_dir / f"table.{suffix}")
 
 
-def rise_table(frame: pd.DataFrame) -> pd.DataFrame:
-    """Probability of the right answer at the first and the last shot, averaged over sources."""
-    by = ["learner", "layers", "seed", "k"]
-    means = frame.groupby([*by, "shots"], sort=False)["prob"].mean().reset_index("shots")
-    grouped = means.groupby(by, sort=False)
-    table = grouped.agg(shots=("shots", "last"), first=("prob", "first"), last=("prob", "last")).reset_index()
-    return table.assign(rise=table["last"] - table["first"])
+def draw_summary(config: Config, frame: pd.DataFrame, fits: pd.DataFrame, run_dir: Path) -> None:
+    pass

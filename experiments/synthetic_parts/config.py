@@ -1,9 +1,7 @@
-"""What determines a run of `synthetic.py`: its configuration, presets, folder and random keys."""
+"""What determines a run of `synthetic.py`: its configuration, presets and random keys."""
 
 import dataclasses
-import json
 from collections.abc import Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
@@ -12,8 +10,6 @@ import tyro
 
 import iclbayes
 from iclbayes import ginc, training
-from iclbayes.errors import InputError
-from iclbayes.files import write_text
 from iclbayes.models import GPT2Config
 
 SIX = tuple(law.name for law in iclbayes.laws.SIX)
@@ -21,22 +17,24 @@ SIX = tuple(law.name for law in iclbayes.laws.SIX)
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Everything that determines a run, and where it goes."""
+    """Everything that determines a run, and where it goes. The defaults are the preset quick."""
 
-    preset: Literal["quick", "paper"] = "quick"
-    """quick: a small world for two CPU cores; paper: the published scale for one accelerator."""
+    preset: Literal["quick", "small", "paper"] = "quick"
+    """quick: a few minutes on two CPU cores; small: two hours on two cores; paper: the published scale for one accelerator."""
     run_dir: Path | None = None
     """folder of the run; by default a dated one under runs/."""
     resume: bool = False
     """continue the run in --run-dir."""
 
-    world: ginc.WorldConfig = dataclasses.field(default_factory=lambda: ginc.WorldConfig.small(17))
+    world: ginc.WorldConfig = dataclasses.field(default_factory=lambda: quick_world(17))
     """the synthetic world."""
-    layers: tuple[int, ...] = (1, 3)
+    kind: Literal["documents", "examples"] = "examples"
+    """pretraining rows: blocks of documents, as published, or documents made of examples, as prompts are."""
+    layers: tuple[int, ...] = (1, 2)
     """depths to pretrain."""
     seeds: tuple[int, ...] = (0,)
     """seeds to pretrain each depth with."""
-    width: int = 64
+    width: int = 48
     """size of the residual stream."""
     heads: int = 4
     """attention heads."""
@@ -45,8 +43,8 @@ class Config:
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """precision of activations; auto is bfloat16 on accelerators and float32 on CPUs."""
 
-    steps: int = 600
-    """updates, if training on fresh documents (documents = 0)."""
+    steps: int = 4000
+    """updates, if training on fresh rows (documents = 0)."""
     documents: int = 0
     """train for --epochs on this many documents instead of on fresh ones."""
     epochs: int = 5
@@ -54,29 +52,31 @@ class Config:
     flops_matched: bool = False
     """give every depth the compute of the deepest published one: round(80 / layers) epochs."""
     blocks: int = 1
-    """rows of --context tokens in one document."""
-    batch_size: int = 32
+    """rows of --context tokens in one document; one made of examples is one row."""
+    batch_size: int = 16
     """rows in a batch."""
-    learning_rate: float = 3e-3
+    learning_rate: float = 8e-3
     """peak learning rate."""
     warmup_steps: int = 60
     """updates with a rising learning rate."""
     weight_decay: float = 0.01
     """of AdamW."""
-    evals: int = 4
+    beta2: float = 0.98
+    """of AdamW: decay of the mean squared gradient; short runs want a short memory."""
+    evals: int = 3
     """held-out evaluations during each training."""
     eval_rows: int = 512
     """held-out rows of --context tokens."""
 
-    ks: tuple[int, ...] = (3, 5, 8, 10)
-    """example lengths."""
-    prompts: int = 400
+    ks: tuple[int, ...] = (2, 3, 5)
+    """example lengths, of the prompts and of rows made of examples."""
+    prompts: int = 500
     """prompts for each example length, shared among the sources."""
 
     weights: tuple[float, ...] = ()
     """mixture weights of the pretraining, one for each HMM; uniform by default."""
 
-    suppress: tuple[int, ...] = (32, 128, 512)
+    suppress: tuple[int, ...] = (64, 256, 1024)
     """suppression stage: documents of the favoured task to fine-tune the deepest model on; none skips it."""
     favoured: int = 0
     """suppression stage: the task to favour."""
@@ -89,8 +89,13 @@ class Config:
 
     laws: tuple[str, ...] = SIX
     """laws to fit."""
-    fractions: tuple[float, ...] = (0.05, 0.1, 0.2, 0.5, 1.0)
+    fractions: tuple[float, ...] = (0.1, 0.5, 1.0)
     """shares of the shots to fit; 1 is interpolation."""
+
+    @property
+    def rows(self) -> ginc.Rows:
+        """The kind of rows of every stage."""
+        return ginc.rows_of(self.kind, self.blocks, self.ks)
 
     def model(self, layers: int) -> GPT2Config:
         """The model of a depth."""
@@ -113,6 +118,7 @@ class Config:
             learning_rate=self.learning_rate,
             warmup_steps=min(self.warmup_steps, steps - 1),
             weight_decay=self.weight_decay,
+            beta2=self.beta2,
             seed=seed,
             log_every=max(1, steps // 24),
             eval_every=max(1, steps // max(1, self.evals)),
@@ -120,9 +126,37 @@ class Config:
         )
 
 
+def quick_world(seed: int) -> ginc.WorldConfig:
+    """A world that a model of two layers learns in minutes: 5 HMMs as published, one entity, 6 slots, and so many symbols that
+    hardly two states share one. Its HMMs are alike (temperature 0.5), so that telling them apart takes a few examples."""
+    return ginc.WorldConfig(seed=seed, hmms=5, entities=1, slots=6, symbols=100, temperature=0.5)
+
+
+SMALL = Config(
+    preset="small",
+    world=ginc.WorldConfig.paper(17),
+    kind="documents",
+    layers=(1, 2, 4),
+    width=128,
+    context=256,
+    blocks=4,
+    batch_size=16,
+    steps=8000,
+    learning_rate=2e-3,
+    warmup_steps=300,
+    beta2=0.999,
+    evals=8,
+    ks=(3, 5, 8, 10),
+    prompts=1000,
+    suppress=(50, 250, 1000),
+    sft_learning_rate=3e-4,
+    dpo_learning_rate=1e-4,
+    fractions=(0.05, 0.1, 0.2, 0.5, 1.0),
+)
 PAPER = Config(
     preset="paper",
     world=ginc.WorldConfig.paper(),
+    kind="documents",
     layers=(1, 2, 3, 4, 8, 12, 16),
     width=768,
     heads=12,
@@ -132,11 +166,15 @@ PAPER = Config(
     batch_size=8,
     learning_rate=8e-5,
     warmup_steps=1000,
+    beta2=0.999,
+    evals=4,
     eval_rows=1000,
+    ks=(3, 5, 8, 10),
     prompts=1000,
     suppress=(),  # experiments/suppression.py --preset paper does the whole of it
+    fractions=(0.05, 0.1, 0.2, 0.5, 1.0),
 )
-PRESETS = {"quick": Config(), "paper": PAPER}
+PRESETS = {"quick": Config(), "small": SMALL, "paper": PAPER}
 
 
 def run_name(layers: int, seed: int) -> str:
@@ -144,49 +182,9 @@ def run_name(layers: int, seed: int) -> str:
     return f"layers{layers}_seed{seed}"
 
 
-def open_run(config, name: str = "synthetic") -> Path:
-    """The folder of the run with its config.json, new or, with `resume`, one that holds the same configuration.
-
-    Raises:
-      InputError: a folder that holds a run already, or another configuration (naming the field).
-    """
-    run_dir = config.run_dir
-    if run_dir is None:
-        if config.resume:
-            raise InputError("--resume needs --run-dir: name the folder of the run to continue")
-        run_dir = Path("runs") / f"{name}-{datetime.now():%Y-%m-%d-%H%M%S}"
-    path = run_dir / "config.json"
-    asked = as_json(config)
-    if path.exists():
-        if not config.resume:
-            raise InputError(f"{run_dir}: already holds a run; add --resume or choose another folder")
-        stored = json.loads(path.read_text())
-        changed = [name for name in asked if stored.get(name) != asked[name]]
-        if changed:
-            field = changed[0]
-            raise InputError(
-                f"{path}: {field} is {stored.get(field)} there but {asked[field]} here; "
-                "repeat the run's own options or choose another folder"
-            )
-        return run_dir
-    if run_dir.exists() and not run_dir.is_dir():
-        raise InputError(f"{run_dir}: is a file; choose a folder")
-    run_dir.mkdir(parents=True, exist_ok=True)
-    write_text(json.dumps(asked, indent=2) + "\n", path)
-    return run_dir
-
-
-def as_json(config) -> dict:
-    """What determines a run, as JSON values."""
-    values = dataclasses.asdict(config)
-    for name in ("run_dir", "resume"):
-        values.pop(name)
-    return json.loads(json.dumps(values, default=str))
-
-
 def keys(config: Config) -> dict[str, jax.Array]:
     """Random keys of the parts of a run, from the world's seed."""
-    names = ("documents", "held_out", "prompts")
+    names = ("documents", "held_out", "prompts", "tuning")
     return dict(zip(names, jax.random.split(jax.random.key(config.world.seed), len(names)), strict=True))
 
 

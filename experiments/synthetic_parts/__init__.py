@@ -1,0 +1,1 @@
+"""What `synthetic.py` is made of, shared with `suppression.py` and `paper.py`."""
