@@ -34,10 +34,10 @@ from scipy import optimize
 
 import iclbayes
 from iclbayes import laws
-from iclbayes.cli.main import run_guarded
 from iclbayes.comparison import compare, to_text
+from iclbayes.console import entry
 from iclbayes.fitting import Status
-from iclbayes.fitting.execute import cores
+from iclbayes.runtime import cores
 
 ROWS = ("single", "joint_scoring", "joint_original", "grid", "table", "scale")
 STARTS = 8
@@ -90,7 +90,7 @@ def groups(count: int, sources: int = 5, points: int = 256, noise: float = 0.01,
 def starting_points(law, shots: np.ndarray, prob: np.ndarray) -> np.ndarray:
     """The engine's first guesses for groups [G, J, n], raw parameters [G, STARTS, P]."""
     from iclbayes.fitting.losses import squared
-    from iclbayes.fitting.objective import Problem
+    from iclbayes.fitting.problem import Problem
 
     n_curves = prob.shape[1]
     problem = Problem(law, squared, n_curves, law.joint and n_curves == 1)
@@ -445,4 +445,4 @@ def run(config: Config) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_guarded(lambda: run(tyro.cli(Config, description=__doc__.splitlines()[0]))))
+    sys.exit(entry(lambda: run(tyro.cli(Config, description=__doc__.splitlines()[0]))))

@@ -101,7 +101,7 @@ import pandas as pd
 
 import iclbayes
 from iclbayes import posterior as bayes
-from iclbayes.cli.main import run_guarded
+from iclbayes.console import entry
 from iclbayes.errors import InputError
 from iclbayes.files import atomic_path
 from iclbayes.posterior.scores import score_draws
@@ -437,4 +437,4 @@ def write(table: pd.DataFrame, args) -> pd.DataFrame:
 
 
 if __name__ == "__main__":
-    sys.exit(run_guarded(main))
+    sys.exit(entry(main))

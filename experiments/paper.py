@@ -21,7 +21,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
-import jax
 import pandas as pd
 import published
 import suppression as script
@@ -33,9 +32,8 @@ from utilisation import matrix_rate, utilisation
 
 from iclbayes import comparison as compare
 from iclbayes import ginc, runs
-from iclbayes.cli.main import run_guarded
+from iclbayes.console import entry
 from iclbayes.files import atomic_path, write_csv, write_text
-from iclbayes.runtime import use_compilation_cache
 from iclbayes.suppression.sharing import final_steps
 
 STAGES = ("pretrain", "sft", "dpo", "rest", "flops")
@@ -206,10 +204,8 @@ def _read(path: Path) -> pd.DataFrame:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point. Returns the exit status."""
-    if not jax.config.jax_compilation_cache_dir:
-        use_compilation_cache()
     config = tyro.cli(Config, args=arguments, description=__doc__.splitlines()[0])
-    return run_guarded(lambda: run(config))
+    return entry(lambda: run(config))
 
 
 if __name__ == "__main__":

@@ -18,28 +18,23 @@ import importlib.metadata
 import json
 import sys
 import time
-import warnings
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-import jax
 import numpy as np
 import pandas as pd
 import tyro
-from matplotlib.figure import Figure
 
 import iclbayes
 from iclbayes import comparison as compare
-from iclbayes import contrasts
-from iclbayes.cli.main import print_comparison, progress, run_guarded
+from iclbayes import contrasts, plots
+from iclbayes.console import entry, print_comparison, progress, warnings_as_lines
 from iclbayes.curves import Curves
 from iclbayes.errors import InputError
 from iclbayes.files import write_csv, write_text
-from iclbayes.plots import figures as plots
 from iclbayes.reading import curves_from_frame, read_table
-from iclbayes.runtime import use_compilation_cache
 
 SIX = tuple(law.name for law in iclbayes.laws.SIX)
 CONDITIONS = ("flip", "benign_shots")  # columns of collected files whose values must not be averaged over
@@ -189,11 +184,10 @@ def uncertain(config: Config, curves: Curves) -> contrasts.Draws:
     from iclbayes.posterior import PosteriorWarning, posterior
 
     with (
+        warnings_as_lines(PosteriorWarning),
         progress("sampling posteriors", "group", curves.n_groups) as advance,
-        warnings.catch_warnings(record=True) as caught,
     ):
-        warnings.simplefilter("always", PosteriorWarning)
-        found = posterior(
+        return posterior(
             curves,
             config.law,
             discrepancy="walk" if config.discrepancy else None,
@@ -204,10 +198,6 @@ def uncertain(config: Config, curves: Curves) -> contrasts.Draws:
             seed=config.seed,
             on_done=advance,
         )
-    for warning in caught:
-        if issubclass(warning.category, PosteriorWarning):
-            print(f"iclbayes: warning: {warning.message}", file=sys.stderr)
-    return found
 
 
 def shots_grid(curves: Curves) -> np.ndarray:
@@ -258,136 +248,6 @@ def significant(frame: pd.DataFrame) -> pd.DataFrame:
     """Three significant digits of every number that is not whole: parameters differ by orders of magnitude."""
     floats = frame.select_dtypes("float").columns
     return frame.assign(**{name: [f"{value:.3g}" for value in frame[name]] for name in floats})
-
-
-# --- figures ---
-
-SYMBOLS = {"prior": "logit of the prior ρ", "efficiency": "ln K", "spread": "ln of the spread s"}
-SYMBOLS |= {"gamma": "logit γ", "beta": "logit β"}
-VERDICTS = {
-    "up": ("#D55E00", "o"),
-    "down": ("#D55E00", "o"),
-    "same": ("#0072B2", "s"),
-    "unclear": ("#777777", "D"),
-}
-
-
-def short(value: object) -> str:
-    """A name without the folder or owner before it."""
-    return str(value).rstrip("/").split("/")[-1]
-
-
-def _source(table: pd.DataFrame) -> list[str]:
-    """The column `source`, where it tells anything apart."""
-    return ["source"] if len(set(table["source"]) - {""}) > 1 else []
-
-
-def plot_contrast(table: pd.DataFrame, tolerance: float) -> Figure:
-    """Shift of each parameter from the first to the second of each pair with its 90 % interval; the tolerance is shaded.
-
-    What the data hardly say about one parameter must not flatten the others: the axis ends at three times the largest end of an
-    interval with a verdict (at least 2), and a triangle stands where an interval goes on.
-    """
-    names = list(dict.fromkeys(table["parameter"]))
-    others = [
-        c for c in table.columns[: list(table.columns).index("parameter")] if c not in ("before", "after")
-    ]
-    labels = table.apply(
-        lambda r: ", ".join([f"{short(r['before'])} → {short(r['after'])}", *(short(r[c]) for c in others)]),
-        axis=1,
-    )
-    if _source(table):
-        labels = labels + np.where(table["source"] == "", "", ", " + table["source"].astype(str))
-    table = table.assign(label=labels)
-    most = max((table["parameter"] == name).sum() for name in names)
-    figure, axes = plots.panels(len(names), columns=2, width=5.4, height=1.0 + 0.3 * most)
-    for axis, name in zip(axes, names, strict=True):
-        rows = table[table["parameter"] == name]
-        axis.axvspan(-tolerance, tolerance, color="#000000", alpha=0.07, linewidth=0)
-        axis.axvline(0, color="#999999", linewidth=1)
-        ends = rows.loc[rows["moved"] != "unclear", ["lo90", "hi90"]].to_numpy()
-        limit = 3 * max(2 / 3, np.abs(ends).max(initial=0.0))
-        if np.nanmax(np.abs(rows[["lo90", "hi90"]].to_numpy()), initial=0.0) > limit:
-            axis.set_xlim(-limit, limit)
-        for y, (_, row) in enumerate(rows.iterrows()):
-            color, marker = VERDICTS[row["moved"]]
-            word = {"up": "moved", "down": "moved"}.get(row["moved"], row["moved"])
-            axis.plot([row["lo90"], row["hi90"]], [y, y], color=color, linewidth=2)
-            for end, sign, triangle in ((row["lo90"], -1, "<"), (row["hi90"], 1, ">")):
-                if sign * end > limit:
-                    axis.plot(sign * limit, y, triangle, color=color, markersize=7, clip_on=False)
-            axis.plot(row["shift"], y, marker, color=color, markersize=6, label=word, linestyle="none")
-        axis.set_yticks(range(len(rows)), rows["label"], fontsize=8)
-        axis.set_ylim(len(rows) - 0.5, -0.5)
-        axis.grid(axis="y", visible=False)
-        axis.set_xlabel(f"shift of {SYMBOLS[name]}", fontsize=9)
-    plots.shared_legend(figure, axes)
-    return figure
-
-
-def plot_posterior(table: pd.DataFrame, keys: Sequence[str], largest: float, most: int = 16) -> Figure:
-    """Weight of a task by shots drawn from it with 90 % bands: a panel per condition, a line per value of the first key.
-
-    Shots beyond the longest curve are shaded.
-    """
-    line, others = keys[0], [*keys[1:], *_source(table)] or ["source"]
-    parts = list(table.groupby(others, sort=False))
-    lines = list(dict.fromkeys(table[line]))
-    figure, axes = plots.panels(min(len(parts), most), sharey=True, columns=4)
-    for axis, (key, part) in zip(axes, parts, strict=False):
-        for i, name in enumerate(lines):
-            rows = part[part[line] == name]
-            if len(rows):
-                look = plots.style(i)
-                axis.fill_between(
-                    rows["shots"], rows["lo90"], rows["hi90"], color=look["color"], alpha=0.2, linewidth=0
-                )
-                axis.plot(rows["shots"], rows["median"], label=short(name), linewidth=1.6, **look)
-        plots.shots_axis(axis, float(part["shots"].max()))
-        axis.set_xlim(0, part["shots"].max())
-        axis.axvspan(largest, part["shots"].max(), color="#000000", alpha=0.06, linewidth=0)
-        axis.set_ylim(-0.02, 1.02)
-        axis.set_title(", ".join(short(k) for k in key), fontsize=9)
-    for axis in axes[::4]:
-        axis.set_ylabel("posterior of the task")
-    plots.shared_legend(figure, axes)
-    return figure
-
-
-def plot_reach(table: pd.DataFrame, keys: Sequence[str], level: float, largest: float) -> Figure:
-    """Shots to the level: median, 50 % and 90 % intervals, with the chance of never at the right; a row per curve."""
-    shown = [*keys, *_source(table)]
-    labels = table.apply(lambda r: ", ".join(short(r[c]) for c in shown), axis=1)
-    figure, (axis,) = plots.panels(1, width=7.5, height=0.9 + 0.3 * len(table))
-    quantiles = table[["q05", "q25", "q50", "q75", "q95"]].to_numpy(float)
-    finite = quantiles[np.isfinite(quantiles)]
-    far = 4 * max(largest, min(finite.max(initial=1.0), 100 * largest))
-    shown = np.minimum(quantiles, far)
-    for y, (low, lower, middle, upper, high) in enumerate(shown):
-        axis.plot([low, high], [y, y], color="#0072B2", linewidth=1.5)
-        axis.plot([lower, upper], [y, y], color="#0072B2", linewidth=4.5, solid_capstyle="butt")
-        look = {
-            "color": "white",
-            "markeredgecolor": "#0072B2",
-            "markersize": 3.5,
-            "zorder": 3,
-            "clip_on": False,
-        }
-        axis.plot(middle, y, "o", **look)
-        p = table["p_never"].iloc[y]
-        told = "unknown" if np.isnan(p) else f"{100 * p:.0f} %"
-        axis.text(1.02, y, told, transform=axis.get_yaxis_transform(), va="center", fontsize=8)
-    axis.text(1.02, -0.75, "never", transform=axis.get_yaxis_transform(), va="center", fontsize=8)
-    axis.axvspan(largest, far, color="#000000", alpha=0.06, linewidth=0)
-    plots.shots_axis(axis, max(far, 21))
-    axis.set_xlim(0, far)
-    axis.set_xlabel(
-        f"shots to probability {level:g}: median, 50 % and 90 % interval\n(shaded: beyond the longest curve)"
-    )
-    axis.set_yticks(range(len(table)), labels, fontsize=8)
-    axis.set_ylim(len(table) - 0.5, -0.5)
-    axis.grid(axis="y", visible=False)
-    return figure
 
 
 # --- the whole ---
@@ -441,12 +301,12 @@ def run(config: Config) -> Path:
         )
         columns = [c for c in moved if c != "shift_sd"]
         summary.append((caption, moved[columns]))
-        figures["contrast"] = plot_contrast(moved, config.tolerance)
+        figures["contrast"] = plots.plot_contrast(moved, config.tolerance)
 
     largest = float(curves.shots.max())
     weights = unsafe_rows(contrasts.posterior_table(one, shots_grid(curves)), config.unsafe)
     write_csv(weights, out / "posterior.csv")
-    figures["posterior"] = plot_posterior(weights, config.group_by, largest)
+    figures["posterior"] = plots.plot_task_weights(weights, config.group_by, largest)
     reach = contrasts.reach_table(one, config.level)
     write_csv(reach, out / "reach.csv")
     summary.append(
@@ -455,7 +315,7 @@ def run(config: Config) -> Path:
             reach,
         )
     )
-    figures["reach"] = plot_reach(reach, config.group_by, config.level, largest)
+    figures["reach"] = plots.plot_reach(reach, config.group_by, config.level, largest)
     summary = [(caption, significant(frame)) for caption, frame in summary]
     for caption, frame in summary:
         print(f"\n{caption}\n\n{compare.to_text(frame)}")
@@ -468,11 +328,9 @@ def run(config: Config) -> Path:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point. Returns the exit status."""
-    if not jax.config.jax_compilation_cache_dir:
-        use_compilation_cache()
     description = __doc__.splitlines()[0]
     config = tyro.cli(Config, args=None if arguments is None else list(arguments), description=description)
-    return run_guarded(lambda: run(config))
+    return entry(lambda: run(config))
 
 
 if __name__ == "__main__":

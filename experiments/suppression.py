@@ -20,7 +20,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-import jax
 import pandas as pd
 from synthetic_parts import config as synthetic
 from synthetic_parts import story
@@ -29,10 +28,9 @@ from synthetic_parts.suppress import analyse, fine_tune, loaded
 from utilisation import matrix_rate, utilisation
 
 from iclbayes import ginc, runs, suppression
-from iclbayes.cli.main import run_guarded
+from iclbayes.console import entry
 from iclbayes.errors import InputError
 from iclbayes.files import write_csv
-from iclbayes.runtime import use_compilation_cache
 
 
 @dataclasses.dataclass(frozen=True)
@@ -217,11 +215,9 @@ def run(config: Config) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point. Returns the exit status."""
-    if not jax.config.jax_compilation_cache_dir:
-        use_compilation_cache()
     arguments = sys.argv[1:] if arguments is None else arguments
     config = synthetic.parse(arguments, PRESETS, __doc__.splitlines()[0])
-    return run_guarded(lambda: run(config))
+    return entry(lambda: run(config))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ import sys
 import time
 from collections.abc import Sequence
 
-import jax
 import pandas as pd
 from synthetic_parts import story
 from synthetic_parts.config import PRESETS, Config, keys, parse
@@ -25,9 +24,8 @@ from synthetic_parts.stages import entropy_table, fit_laws, icl_prompts, measure
 from synthetic_parts.suppress import analyse, fine_tune
 
 from iclbayes import ginc, runs, suppression
-from iclbayes.cli.main import run_guarded
+from iclbayes.console import entry
 from iclbayes.files import write_csv
-from iclbayes.runtime import use_compilation_cache
 
 FILES = (
     *("config.json", "record.json", "metrics.csv", "entropy.csv", "curves.csv", "fits.csv"),
@@ -113,10 +111,8 @@ def suppress(config: Config, world: ginc.World, results, frame: pd.DataFrame, ru
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point. Returns the exit status."""
-    if not jax.config.jax_compilation_cache_dir:
-        use_compilation_cache()
     config = parse(sys.argv[1:] if arguments is None else arguments, PRESETS, __doc__.splitlines()[0])
-    return run_guarded(lambda: run(config))
+    return entry(lambda: run(config))
 
 
 if __name__ == "__main__":

@@ -1,14 +1,10 @@
-"""iclbayes: Bayesian scaling laws for in-context learning."""
+"""iclbayes: Bayesian scaling laws for in-context learning.
 
-from . import laws as laws
-from .curves import Curves as Curves
-from .errors import InputError as InputError
-from .fits import Fits as Fits
-from .fits import fit as fit
-from .fitting import FitResult as FitResult
-from .fitting import Status as Status
-from .fitting import fit_curve as fit_curve
-from .fitting import fit_group as fit_group
-from .mixed import fit_mixed as fit_mixed
-from .reading import curves_from_frame as curves_from_frame
-from .reading import read_curves as read_curves
+The names are listed in `__init__.pyi`, which type checkers read too; each is imported when it is first used, so that
+`import iclbayes` costs next to nothing.
+"""
+
+import lazy_loader
+
+__version__ = "0.1.0"
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -11,10 +11,10 @@ from scipy import stats
 from .curves import Curves
 from .errors import InputError
 from .fits import fit
-from .fitting.execute import cores
 from .grouping import check_points
 from .laws import SIX, Law, get
 from .metrics import score
+from .runtime import cores
 
 METRICS = ("nrmse", "rmse", "nrmse_nll")
 FORMATS = {"markdown": "github", "latex": "latex_booktabs", "plain": "simple"}

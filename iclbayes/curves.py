@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from .errors import InputError
+from .padding import group_lengths, pad_index
 
 
 @dataclasses.dataclass(frozen=True)
@@ -220,26 +221,21 @@ class Curves:
     def buckets(self) -> list[Bucket]:
         """Groups by number of curves and padded length, so that few shapes serve many data sets.
 
-        Lengths are padded up to `bucket_length`; a padding point has weight 0 and a valid number of shots.
+        Lengths are padded up to those of `iclbayes.padding`; a padding point has weight 0 and a valid number of shots.
         """
         sizes = np.diff(self.start)
         group_start = np.searchsorted(self.group, np.arange(self.n_groups + 1))
         n_curves = np.diff(group_start)
         longest = np.zeros(self.n_groups, int)
         np.maximum.at(longest, self.group, sizes)
-        lengths = bucket_length(longest)
         found = []
         for j in np.unique(n_curves):
-            lengths[n_curves == j] = _merge_short(lengths[n_curves == j], j)
-            for length in np.unique(lengths[n_curves == j]):
-                groups = np.flatnonzero((n_curves == j) & (lengths == length))
+            alike = np.flatnonzero(n_curves == j)
+            lengths = group_lengths(longest[alike], j)
+            for length in np.unique(lengths):
+                groups = alike[lengths == length]
                 curves = group_start[groups][:, None] + np.arange(j)
-                offset = np.arange(length)
-                real = offset < sizes[curves][..., None]
-                points = np.where(real, self.start[:-1][curves][..., None] + offset, 0)
-                # Padding repeats the curve's own first point (point 0 of all where a curve is empty) at weight 0.
-                first = np.minimum(self.start[:-1][curves], len(self.shots) - 1)[..., None]
-                points = np.where(real, points, first)
+                points, real = pad_index(self.start, curves, length)
                 found.append(
                     Bucket(
                         groups=groups,
@@ -258,19 +254,3 @@ def curve_columns(curves: Curves) -> pd.DataFrame:
     """A row per curve: its group's columns and its source (unless the groups are by source already)."""
     frame = curves.keys.iloc[curves.group].reset_index(drop=True)
     return frame if "source" in frame else frame.assign(source=curves.source)
-
-
-def _merge_short(lengths: np.ndarray, n_curves: int, budget: int = 2**17) -> np.ndarray:
-    """Lengthens short groups to the next bucket while that adds fewer points than are worth a compilation of their own."""
-    lengths = lengths.copy()
-    for short, long in zip(*(lambda u: (u[:-1], u[1:]))(np.unique(lengths)), strict=True):
-        if (lengths == short).sum() * n_curves * (long - short) <= budget:
-            lengths[lengths == short] = long
-    return lengths
-
-
-def bucket_length(n: np.ndarray) -> np.ndarray:
-    """Smallest of 8, 12, 16, 24, 32, 48, 64, 96, … (powers of two and the half-way points between) that is ≥ n."""
-    n = np.maximum(np.asarray(n), 8)
-    power = 2 ** np.ceil(np.log2(n) - 1e-9).astype(int)
-    return np.where(n <= power * 3 // 4, power * 3 // 4, power)

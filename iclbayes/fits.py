@@ -3,19 +3,20 @@
 import dataclasses
 from collections.abc import Callable, Sequence
 
-import jax
 import numpy as np
 import optax
 import pandas as pd
 
 from .curves import Curves, curve_columns
 from .errors import InputError
-from .fitting import derived, execute
-from .fitting.batch import DEFAULT_OPTIMIZER, FitResult, Status
+from .fitting import execute
 from .fitting.losses import PointLoss, get_loss
-from .fitting.objective import Problem
+from .fitting.multistart import DEFAULT_OPTIMIZER
+from .fitting.problem import Problem
+from .fitting.result import FitResult, Status, mean, mean_stderr, of_all, params_stderr, reach
 from .grouping import check_points, layout
 from .laws import Law, get
+from .padding import pad_index
 
 _DIAGNOSTICS = ("loss", "n_agreed", "steps", "status", "grad_norm", "condition")
 
@@ -142,11 +143,11 @@ class Fits:
         Raises:
           InputError: the given curves are not those that were fitted.
         """
-        return self._along(shots, derived.mean)
+        return self._along(shots, mean)
 
     def predict_stderr(self, shots) -> np.ndarray:
         """Standard error of `predict` by the delta method, sqrt(∇p Σ ∇pᵀ); inf where a fit has no spare points."""
-        return self._along(shots, derived.mean_stderr)
+        return self._along(shots, mean_stderr)
 
     def _along(self, shots, function):
         if isinstance(shots, Curves):
@@ -155,13 +156,8 @@ class Fits:
             if not (same and (shots.group == mine.group).all() and (shots.source == mine.source).all()):
                 raise InputError("the curves given are not those that were fitted, or stand in another order")
             out = np.full(len(shots.shots), np.nan)
-            sizes = np.diff(shots.start)
             for block in self.blocks:
-                length = max(int(sizes[block.curves].max()), 1)
-                at = np.minimum(
-                    shots.start[:-1][block.curves][..., None] + np.arange(length), len(shots.shots) - 1
-                )
-                real = np.arange(length) < sizes[block.curves][..., None]
+                at, real = pad_index(shots.start, block.curves)
                 value = self._call(function, block, shots.shots[at])
                 out[at[real]] = value[real]
             empty = _count_positive(self.curves) == 0
@@ -180,14 +176,12 @@ class Fits:
         return out
 
     def _call(self, function, block, *arrays):
-        with execute.precision(self.dtype):
-            arrays = [np.asarray(a, self.dtype) for a in arrays]
-            return jax.device_get(derived.mapped(function, block.problem)(block.result, *arrays))
+        return of_all(function, block.problem, block.result, *arrays, dtype=self.dtype)
 
     @property
     def stderr(self) -> dict[str, np.ndarray]:
         """Standard errors of `params`, same names and shapes, by the delta method from JᵀWJ at the minimum."""
-        values = [self._call(derived.params_stderr, b) for b in self.blocks]
+        values = [self._call(params_stderr, b) for b in self.blocks]
         found = {}
         for name in self._names:
             by_block = {id(b): _condition_axis(b, v[name]) for b, v in zip(self.blocks, values, strict=True)}
@@ -206,9 +200,7 @@ class Fits:
         out = np.full((self.curves.n_groups, rank.max() + 1), np.nan)
         for block in self.blocks:
             levels = np.full(len(block.curves), level)
-            out[self.curves.group[block.curves], rank[block.curves]] = self._call(
-                derived.reach, block, levels
-            )
+            out[self.curves.group[block.curves], rank[block.curves]] = self._call(reach, block, levels)
         return out
 
     def numerical_error(self) -> np.ndarray:

@@ -7,7 +7,7 @@ import numpy as np
 from .curves import Curves
 from .errors import InputError
 from .fitting.losses import PointLoss
-from .fitting.objective import Problem
+from .fitting.problem import Problem
 from .laws import Law
 
 

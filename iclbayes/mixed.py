@@ -6,9 +6,10 @@ import optax
 
 from .errors import InputError
 from .fitting import execute
-from .fitting.batch import DEFAULT_OPTIMIZER, FitResult
 from .fitting.losses import PointLoss, get_loss
-from .fitting.objective import Problem
+from .fitting.multistart import DEFAULT_OPTIMIZER
+from .fitting.problem import Problem
+from .fitting.result import FitResult
 from .laws import Law, MixedLaw, get
 
 

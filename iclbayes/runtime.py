@@ -1,20 +1,214 @@
-"""Settings of the JAX process that only entry points (scripts, command line, tests) may change."""
+"""The JAX process: precision, cores, compiled programs, chunks in threads, the compilation cache.
 
+XLA compiles slowly and on one core, and runs a loop such as a fit's on one core too. So everything here that works on many
+things (fits, units of a posterior) goes through one program for a chunk of them, compiled once, and through the chunks in as many
+threads as there are cores.
+"""
+
+import contextlib
+import functools
 import os
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Hashable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, Literal
 
 import jax
+import numpy as np
+
+TOGETHER = 512  # rows of a block of `in_blocks`
 
 
-def use_compilation_cache(directory: str | os.PathLike | None = None) -> Path:
+@contextlib.contextmanager
+def precision(dtype: np.typing.DTypeLike = np.float64) -> Iterator[None]:
+    """64-bit JAX inside the block if `dtype` is float64, whatever the user's own setting, which comes back afterwards."""
+    with jax.enable_x64(np.dtype(dtype) == np.float64):
+        yield
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+
+
+def workers() -> int:
+    """Threads that run programs side by side: one a core on a CPU, else one, since a device keeps itself busy."""
+    devices = jax.local_devices()
+    return cores() if devices[0].platform == "cpu" and len(devices) == 1 else 1
+
+
+@functools.cache
+def compiler_options(quick: bool = True) -> dict[str, Any] | None:
+    """What makes a CPU compile sooner: LLVM's lower level, whose programs run no slower, and (quick) loops emitted the plain way,
+    which halves the time again and costs large batches of short curves a fifth of their speed. Options that XLA has no more are
+    left out."""
+    if jax.local_devices()[0].platform != "cpu":
+        return None
+    wanted = {"xla_backend_optimization_level": 1} | ({"xla_cpu_use_fusion_emitters": False} if quick else {})
+    known = {}
+    for name, value in wanted.items():
+        with contextlib.suppress(jax.errors.JaxRuntimeError):
+            jax.jit(lambda x: x).lower(0.0).compile({name: value})
+            known[name] = value
+    return known
+
+
+class Programs:
+    """Compiled programs, each built once per function, shapes, dtypes and options, whichever thread asks first.
+
+    Attributes:
+      compilations: programs built so far; a second call on the same shapes does not raise it.
+    """
+
+    def __init__(self) -> None:
+        self.compilations = 0
+        self._compiled: dict[Hashable, Callable] = {}
+        self._building: dict[Hashable, threading.Lock] = {}
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        """How many programs are kept."""
+        return len(self._compiled)
+
+    def clear(self) -> None:
+        """Lets go of all programs; the counter stays. Thousands of programs would use up a process's memory maps."""
+        with self._lock:
+            self._compiled.clear()
+            self._building.clear()
+
+    def run(
+        self,
+        name: Hashable,
+        function: Callable,
+        *arguments: Any,
+        dtype: np.typing.DTypeLike = np.float64,
+        quick: bool = True,
+    ) -> Any:
+        """`function(*arguments)`, compiled for the shapes of these arguments at the first call.
+
+        Args:
+          name: stands for the function and all that it closes over: the same name and shapes, the same program.
+          function: traced in `precision(dtype)`; or what `jax.jit` made of one, with shardings of its own.
+          arguments: pytrees of NumPy arrays.
+          quick: see `compiler_options`.
+
+        Returns:
+          The function's pytree, in NumPy.
+        """
+        leaves, structure = jax.tree.flatten(arguments)
+        shapes = tuple((np.shape(a), np.result_type(a)) for a in leaves)
+        key = (name, structure, shapes, np.dtype(dtype), quick)
+        with precision(dtype):
+            program = self._compiled.get(key) or self._build(key, function, arguments, quick)
+            return jax.device_get(program(*arguments))
+
+    def _build(self, key: Hashable, function: Callable, arguments: tuple, quick: bool) -> Callable:
+        with self._lock:  # for a moment; programs of different keys compile side by side
+            gate = self._building.setdefault(key, threading.Lock())
+        with gate:
+            if key not in self._compiled:
+                shapes = jax.tree.map(
+                    lambda a: jax.ShapeDtypeStruct(np.shape(a), np.result_type(a)), arguments
+                )
+                jitted = function if hasattr(function, "lower") else jax.jit(function)
+                program = jitted.lower(*shapes).compile(compiler_options(quick))
+                with self._lock:
+                    self.compilations += 1
+                    self._compiled[key] = program
+            return self._compiled[key]
+
+
+programs = Programs()  # the one that the whole package uses
+
+
+def map_chunks(
+    function: Callable[[Any], Any],
+    arrays: Any,
+    size: int,
+    *,
+    padding: Literal["last", "zero"] = "last",
+    on_done: Callable[[int], None] = lambda n: None,
+) -> Any:
+    """`function` of chunks of exactly `size` rows, in as many threads as `workers()`; the results joined.
+
+    Args:
+      function: takes a pytree like `arrays` with the leading axis [size] and returns one of arrays [size, …].
+      arrays: pytree of arrays with a common leading axis [B], B ≥ 1.
+      size: rows of a chunk.
+      padding: what fills up the last chunk: copies of the last row, or zeros. Its results are dropped.
+      on_done: called with the number of rows after each chunk, from any thread.
+
+    Returns:
+      The function's pytree, NumPy, with the leading axis [B].
+    """
+    arrays = jax.tree.map(np.asarray, arrays)
+    batch = len(jax.tree.leaves(arrays)[0])
+
+    def fill(a: np.ndarray, start: int) -> np.ndarray:
+        rows = a[start : start + size]
+        if len(rows) == size:
+            return rows
+        rest = np.zeros_like(a[-1:]) if padding == "zero" else a[-1:]
+        return np.concatenate([rows, np.repeat(rest, size - len(rows), axis=0)])
+
+    def one(start: int) -> Any:
+        real = min(size, batch - start)
+        result = function(jax.tree.map(lambda a: fill(a, start), arrays))
+        on_done(real)
+        return jax.tree.map(lambda a: np.asarray(a)[:real], result)
+
+    starts = range(0, batch, size)
+    threads = workers()
+    if threads > 1 and len(starts) > 1:
+        with ThreadPoolExecutor(threads) as pool:
+            parts = list(pool.map(one, starts))
+    else:
+        parts = [one(start) for start in starts]
+    return jax.tree.map(lambda *a: np.concatenate(a), *parts)
+
+
+def in_blocks(function: Callable[[Any], Any], arrays: Any, size: int = TOGETHER) -> Any:
+    """`function(arrays)` for arrays [B, …] (a pytree), made of `size` rows at a time where B is a multiple of `size`.
+
+    For use inside a program. A search among starts is best off with as many fits as possible, for its queue then ends once
+    instead of many times; what stands before and after it works on every point of every fit, and is several times slower where
+    its arrays leave a core's cache.
+    """
+    batch = jax.tree.leaves(arrays)[0].shape[0]
+    if batch <= size or batch % size:
+        return function(arrays)
+    blocks = jax.tree.map(lambda a: a.reshape(-1, size, *a.shape[1:]), arrays)
+    return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), jax.lax.map(function, blocks))
+
+
+def use_compilation_cache(directory: str | os.PathLike | None = None) -> Path | None:
     """Turns on JAX's persistent compilation cache, so that a second run of the same job does not compile again.
 
-    The folder is `directory`, else `$JAX_COMPILATION_CACHE_DIR`, else `~/.cache/iclbayes/jax`.
-    Returns the folder.
+    A setting of the process, for entry points alone (scripts, command line, tests). The folder is `directory`, else
+    `$JAX_COMPILATION_CACHE_DIR`, else `~/.cache/iclbayes/jax`. Where nothing can be written there, a line on stderr says so and
+    the job goes on without a cache.
+
+    Returns:
+      The folder, or None without a cache.
     """
     chosen = directory or os.environ.get("JAX_COMPILATION_CACHE_DIR") or "~/.cache/iclbayes/jax"
-    path = Path(chosen).expanduser()
-    path.mkdir(parents=True, exist_ok=True)
+    try:
+        path = Path(chosen).expanduser()
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass  # JAX would warn at every program that it cannot keep
+    except (OSError, RuntimeError) as error:  # RuntimeError: no home
+        reason = getattr(error, "strerror", None) or str(error)
+        print(
+            f"iclbayes: warning: no compilation cache at {chosen} ({reason}): programs compile anew in each run; "
+            "set JAX_COMPILATION_CACHE_DIR to a folder that can be written",
+            file=sys.stderr,
+        )
+        jax.config.update("jax_compilation_cache_dir", None)
+        return None
     jax.config.update("jax_compilation_cache_dir", str(path))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)

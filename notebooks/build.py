@@ -135,7 +135,7 @@ axes[0].legend(fontsize=7);""",
 
 import pandas as pd
 
-from iclbayes.posterior.figures import plot_bands
+from iclbayes.plots import plot_bands
 
 path = next((p for p in Path.cwd().resolve().parents if (p / "shared/data/long_context_icl.csv").exists()), None)
 if path is not None:

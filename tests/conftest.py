@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from iclbayes.runtime import use_compilation_cache
+from iclbayes.runtime import programs, use_compilation_cache
 
 ROOT = Path(__file__).resolve().parent.parent
 use_compilation_cache(ROOT / ".jax_cache")
@@ -27,9 +27,6 @@ def drop_programs():
 
     import jax
 
-    from iclbayes.fitting import derived, execute
-
-    execute._compiled.clear()
-    derived._functions.clear()
+    programs.clear()
     jax.clear_caches()
     gc.collect()

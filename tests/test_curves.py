@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 import iclbayes
-from iclbayes.curves import bucket_length
 from iclbayes.errors import InputError
+from iclbayes.padding import bucket_length
 
 
 def frame(**columns):

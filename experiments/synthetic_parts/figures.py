@@ -7,8 +7,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from iclbayes.plots import figures as plots
-from iclbayes.suppression.figures import RAMP, TICKS, draw_interval, interval, shots_ticks
+from iclbayes import plots
+from iclbayes.suppression.figures import RAMP, TICKS, draw_interval, interval
 from iclbayes.suppression.sharing import final_steps
 
 LAW = "bayesian_scoring"
@@ -28,7 +28,7 @@ def _scoring(fits: pd.DataFrame, seed: int) -> list[tuple[str, str, pd.DataFrame
     found = [(EXACT, "#000000", scoring[scoring["learner"] == "exact_prompt"])]
     mine = scoring[(scoring["learner"] == "gpt2") & (scoring["seed"] == seed)]
     for i, (layers, part) in enumerate(mine.groupby("layers")):
-        found.append((layers_label(layers), plots.PALETTE[i % len(plots.PALETTE)], part))
+        found.append((layers_label(layers), plots.color(i), part))
     return found
 
 
@@ -45,7 +45,7 @@ def curves(frame: pd.DataFrame, seed: int) -> Figure:
             axis = next(at)
             part = before[(before["k"] == k) & (before["source"] == source)].sort_values("shots")
             for i, (layers, rows) in enumerate(part[part["learner"] == "gpt2"].groupby("layers")):
-                color = plots.PALETTE[i % len(plots.PALETTE)]
+                color = plots.color(i)
                 axis.plot(rows["shots"], rows["prob"], color=color, linewidth=1.4, label=layers_label(layers))
                 axis.fill_between(
                     rows["shots"], rows["prob"] - 2 * rows["stderr"], rows["prob"] + 2 * rows["stderr"],
@@ -59,7 +59,7 @@ def curves(frame: pd.DataFrame, seed: int) -> Figure:
             axis.plot(exact["shots"], exact["prob"], label=EXACT, **REFERENCE)
             axis.set_title(f"k = {k}, task {source}", fontsize=8)
             axis.tick_params(labelsize=7)
-            shots_ticks(axis)
+            plots.shots_axis(axis, part["shots"].max(), "")
     for axis in axes[:: len(sources)]:
         axis.set_ylabel("probability of\nthe right answer", fontsize=8)
     for axis in axes[-len(sources) :]:
@@ -158,13 +158,12 @@ def _mean_curves(axis: Axes, frame: pd.DataFrame, seed: int) -> None:
     means = before.groupby(["learner", "layers", "k", "shots"])["prob"].mean().reset_index()
     for i, k in enumerate(sorted(means["k"].unique())):
         part = means[means["k"] == k]
-        color = plots.PALETTE[i % len(plots.PALETTE)]
+        color = plots.color(i)
         exact = part[part["learner"] == "exact_prompt"]
         axis.plot(exact["shots"], exact["prob"], **REFERENCE, label=EXACT if i == 0 else None)
         deepest = part[(part["learner"] == "gpt2") & (part["layers"] == part["layers"].max())]
         axis.plot(deepest["shots"], deepest["prob"], color=color, linewidth=1.5, label=f"GPT-2, k = {k}")
-    shots_ticks(axis)
-    axis.set_xlabel("shots")
+    plots.shots_axis(axis, means["shots"].max())
     axis.set_ylabel("probability of the right answer")
     axis.set_title("GPT-2 learns in context as the exact learner does", fontsize=8)
 
@@ -200,8 +199,7 @@ def _suppressed(axis: Axes, final: pd.DataFrame, method: str, favoured: int) -> 
             label = None if role == "favoured" else "before" if amount == 0 else f"{amount} documents"
             axis.plot(rows["shots"], rows["prob"], color=color, linestyle=dash, linewidth=1.4, label=label)
     axis.plot([], [], color="#555555", linestyle=":", label="the favoured task")
-    shots_ticks(axis)
-    axis.set_xlabel(f"shots (k = {k})")
+    plots.shots_axis(axis, part["shots"].max(), f"shots (k = {k})")
     axis.set_ylabel("probability of the right answer")
     axis.set_title(f"{method.upper()} suppresses the other tasks, shots bring them back", fontsize=8)
 
@@ -212,7 +210,7 @@ def _returns(axis: Axes, forecast: pd.DataFrame) -> None:
     top = 1.1 * (1 + mine["max_shots"].max()) if len(mine) else 10.0
     axis.plot([1, top], [1, top], color="#999999", linewidth=1)
     for i, (method, part) in enumerate(mine.groupby("method", sort=False)):
-        color = plots.PALETTE[i]
+        color = plots.color(i)
         low, middle, high = (np.minimum(1 + part[c], 2 * top) for c in ("lo90", "predicted", "hi90"))
         axis.vlines(1 + part["observed"], low, high, color=color, alpha=0.35, linewidth=1)
         axis.plot(

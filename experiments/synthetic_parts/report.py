@@ -5,9 +5,8 @@ from pathlib import Path
 import pandas as pd
 
 import iclbayes
-from iclbayes import comparison
+from iclbayes import comparison, plots
 from iclbayes.files import write_csv, write_text
-from iclbayes.plots import figures as plots
 
 from . import figures
 from .config import Config

@@ -11,7 +11,7 @@ import pandas as pd
 import iclbayes
 from iclbayes import comparison as compare
 from iclbayes import ginc, icl, training
-from iclbayes.cli.main import progress
+from iclbayes.console import progress
 
 from .config import Config, keys, run_name
 

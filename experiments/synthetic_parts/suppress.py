@@ -8,12 +8,11 @@ from pathlib import Path
 import jax
 import pandas as pd
 
-from iclbayes import comparison, ginc, suppression, training
-from iclbayes.cli.main import progress
+from iclbayes import comparison, ginc, plots, suppression, training
+from iclbayes.console import progress
 from iclbayes.files import write_csv, write_text
 from iclbayes.ginc import Prompts
 from iclbayes.models import GPT2
-from iclbayes.plots import figures as plots
 
 Model = tuple[int, int]  # layers, seed
 

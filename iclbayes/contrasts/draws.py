@@ -3,18 +3,19 @@
 import dataclasses
 from collections.abc import Callable
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
+from jax import Array
 
 from ..curves import Curves, curve_columns
 from ..errors import InputError
 from ..fits import Fits
-from ..fitting import execute
 from ..laws import Law, task_weights
+from ..runtime import precision, programs
 
 PARAMETERS = ("prior", "efficiency", "spread", "gamma", "beta")
 QUANTILES = {"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}
@@ -66,7 +67,7 @@ class NormalDraws:
         found = []
         for block in self.fits.blocks:
             result = block.result
-            with execute.precision(self.fits.dtype):
+            with precision(self.fits.dtype):
                 centre = np.asarray(block.problem.ravel(result.raw))
             covariance = np.asarray(result.covariance)
             known = np.isfinite(covariance).all((1, 2))
@@ -77,18 +78,23 @@ class NormalDraws:
                 centre[:, None] + np.einsum("bpq,bsq->bsp", root, normal), -_LIMIT, _LIMIT
             )  # exp overflows far out, where nothing changes any more
             theta[~known] = np.nan
-            with execute.precision(self.fits.dtype):
+            with precision(self.fits.dtype):
                 split = jax.vmap(jax.vmap(lambda t, p=block.problem: p.split(p.unravel(t))))
                 found.append(jax.device_get(split(jnp.asarray(theta))))
         return found
 
-    def _map(self, function: Callable[[dict], object]):
-        """function(constrained parameters of one group) for every draw and group: leaves [S, G, …], NaN where shorter."""
+    def _map(self, function: Callable[..., Any], *arrays: np.ndarray) -> Any:
+        """function(law, parameters of one group, *arrays) of every draw and group: leaves [S, G, …], NaN where shorter."""
         law, pieces = self.law, []
+
+        def all_draws(raw, *arrays):
+            return jax.vmap(jax.vmap(jax.vmap(lambda r: function(law, law.constrain(r), *arrays))))(raw)
+
         for raw in self._raw:
-            with execute.precision(self.fits.dtype):
-                program = jax.jit(jax.vmap(jax.vmap(jax.vmap(lambda r: function(law.constrain(r))))))
-                pieces.append(jax.device_get(program(raw)))
+            arrays = tuple(np.asarray(a, self.fits.dtype) for a in arrays)
+            pieces.append(
+                programs.run(("normal draws", function, law), all_draws, raw, *arrays, dtype=self.fits.dtype)
+            )
         leaves = zip(*(jax.tree.leaves(piece) for piece in pieces), strict=True)
         return jax.tree.unflatten(jax.tree.structure(pieces[0]), [self._assemble(leaf) for leaf in leaves])
 
@@ -106,17 +112,25 @@ class NormalDraws:
     @cached_property
     def params(self) -> dict[str, np.ndarray]:
         """[1, S, G, …] draws of the constrained parameters."""
-        return {name: value[None] for name, value in self._map(dict).items()}
+        return {name: value[None] for name, value in self._map(_params).items()}
 
     def task_weights(self, shots) -> np.ndarray:
         """[S, G, J, M, n] draws of w_jm(n)."""
-        at = np.asarray(shots, float)
-        return self._map(lambda params: task_weights(self.law, params, at))
+        return self._map(task_weights, np.asarray(shots, float))
 
     def shots_to_reach(self, level: float) -> np.ndarray:
         """[S, G, J] draws of the shots at which a curve is at `level`; 0 from the start, inf for never."""
-        reach = self._map(lambda params: self.law.shots_to_reach(params, jnp.asarray(level)))
+        reach = self._map(_reach, np.asarray(level))
         return np.where(np.isnan(self.params["efficiency"][0])[..., None], np.nan, reach)
+
+
+def _params(law: Law, params: dict[str, Array]) -> dict[str, Array]:
+    del law
+    return params
+
+
+def _reach(law: Law, params: dict[str, Array], level: Array) -> Array:
+    return law.shots_to_reach(params, level)
 
 
 def source_params(one: Draws) -> dict[str, np.ndarray]:

@@ -13,9 +13,9 @@ import pandas as pd
 from ..curves import Curves
 from ..errors import InputError
 from ..fits import fit
-from ..fitting import execute
 from ..laws import Law, ScoringLaw, bayesian_scoring, get
 from ..nested import f_test, pooled
+from ..runtime import cores
 from .draws import PARAMETERS
 from .pairs import common_sources, concatenate, only, paired_groups
 
@@ -101,7 +101,7 @@ def sharing_tests(
         return pooled(fit(both, alone if name == "beta" else law, **share, **options), pair)
 
     names = [name for name in PARAMETERS if name in law.param_names]
-    with ThreadPoolExecutor(min(execute.cores(), len(names) + 1)) as pool:  # compilation runs on one core
+    with ThreadPoolExecutor(min(cores(), len(names) + 1)) as pool:  # compilation runs on one core
         free, *shared = pool.map(judged, ["", *names])
     tables = []
     for name, one in zip(names, shared, strict=True):

@@ -1,57 +1,17 @@
 """Multi-start fits of a batch of groups: guesses, the loop, the choice among starts, and what the result says."""
 
-import enum
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
 
 from ..laws import Law
-from .blocks import in_blocks
-from .levenberg_marquardt import invert_positive_definite, largest_eigenvalue
+from ..runtime import in_blocks
 from .losses import PointLoss, get_loss
 from .multistart import DEFAULT_OPTIMIZER, search
-from .objective import Points, Problem, evaluate, penalty
-
-
-class Status(enum.IntEnum):
-    """How a fit ended."""
-
-    CONVERGED = 0
-    MAX_STEPS = 1  # the step limit came first: raise `max_steps`
-    FAILED = 2  # no start had a finite loss: check the data
-    NO_DATA = 3  # no point with positive weight
-
-
-class FitResult(NamedTuple):
-    """Result of one fit (or of a batch of them, with leading axes).
-
-    Attributes:
-      params: constrained parameters by name.
-      raw: the unconstrained parameters behind them.
-      loss: weighted mean loss Σ w ℓ / Σ w at the best start.
-      n_agreed: starts that ended within a factor 1 + 1e-3 of that loss. On curves of many points, with the default optimizer, a
-        start that came close to a better one counts as ending with it, and one that was given up for being far behind and
-        slow as not agreeing.
-      steps: evaluations that the best start took.
-      status: a `Status`.
-      grad_norm: largest absolute component of the objective's gradient.
-      condition: condition number of JᵀWJ, its diagonal scaled to 1; above about 1e8 the parameters are not all identified.
-      covariance: [P, P] covariance of the raw parameters (in the order of sorted names, raveled),
-        s² (JᵀWJ)⁻¹ with s² estimated from the residuals; inf where there are no more points than parameters.
-    """
-
-    params: dict[str, Array]
-    raw: dict[str, Array]
-    loss: Array
-    n_agreed: Array
-    steps: Array
-    status: Array
-    grad_norm: Array
-    condition: Array
-    covariance: Array
+from .objective import evaluate, penalty
+from .problem import Points, Problem
+from .result import FitResult, Status, constrain, curvature
 
 
 def fit_batch(
@@ -111,7 +71,7 @@ def fit_batch(
         else None
     )
     loss = found.value - penalty(problem, theta, data.pull)
-    condition, covariance = _curvature(gram, ridge, loss, count)
+    condition, covariance = curvature(gram, ridge, loss, count)
     raw = jax.vmap(problem.unravel)(theta)
     return FitResult(
         params=jax.vmap(lambda r: constrain(problem, r))(raw),
@@ -124,12 +84,6 @@ def fit_batch(
         condition=condition,
         covariance=covariance,
     )
-
-
-def constrain(problem: Problem, raw: dict[str, Array]) -> dict[str, Array]:
-    """Raw → constrained parameters; with several conditions every leaf has the leading axis [C]."""
-    params = jax.vmap(problem.law.constrain)(problem.split(raw))
-    return {name: p[0] for name, p in params.items()} if problem.n_conditions == 1 else params
 
 
 def _guesses(problem: Problem, data: Points, n_starts: int, key: Array) -> Array:
@@ -152,45 +106,6 @@ def _guesses(problem: Problem, data: Points, n_starts: int, key: Array) -> Array
     return jax.vmap(one)(data.x, data.y, data.w)
 
 
-def _curvature(gram: Array, ridge: "Array | None", loss: Array, n_points: Array) -> tuple[Array, Array]:
-    """Condition number and covariance [B, P, P] from the Gauss–Newton matrix [B, P, P] at the minimum.
-
-    The condition number is that of the data alone, without the ridge, so that it shows what the data do not identify.
-    """
-    condition, inverse = _scaled_inverse(gram)
-    if ridge is not None:
-        condition, _ = _scaled_inverse(gram - ridge)
-    # value = Σ w r² with Σ w = 1, gram = 2 JᵀWJ:  s² (JᵀWJ)⁻¹ = 2 gram⁻¹ · value / (N − P)
-    spare = n_points - gram.shape[-1]
-    scale = jnp.where(
-        spare > 0, 2 * jnp.where(jnp.isfinite(loss), loss, 0.0) / jnp.maximum(spare, 1), jnp.inf
-    )
-    covariance = jnp.where(
-        jnp.isfinite(scale)[:, None, None],
-        inverse * jnp.where(jnp.isfinite(scale), scale, 0.0)[:, None, None],
-        jnp.inf,
-    )
-    return condition, jnp.nan_to_num(covariance, nan=jnp.inf, posinf=jnp.inf, neginf=-jnp.inf)
-
-
-def _scaled_inverse(gram: Array) -> tuple[Array, Array]:
-    """Condition number [B] after scaling the diagonal to 1, and the inverse [B, P, P] of positive semi-definite matrices.
-
-    A singular direction counts as P times the rounding error, so the condition number ends near 1e15 / P in float64.
-    """
-    size = gram.shape[-1]
-    diag = jnp.maximum(jnp.diagonal(gram, axis1=-2, axis2=-1), jnp.finfo(gram.dtype).tiny * 1e8)
-    root = jax.lax.rsqrt(diag)
-    eye = jnp.eye(size, dtype=gram.dtype)
-    scaled = gram * root[:, :, None] * root[:, None, :] + size * jnp.finfo(gram.dtype).eps * eye
-    scaled = jnp.moveaxis(scaled, 0, -1)
-    inverse = invert_positive_definite(scaled)
-    condition = largest_eigenvalue(scaled) * largest_eigenvalue(inverse)
-    most = 1 / jnp.finfo(gram.dtype).eps
-    condition = jnp.clip(jnp.nan_to_num(condition, nan=most, posinf=most), 1.0, most)
-    return condition, jnp.moveaxis(inverse, -1, 0) * root[:, :, None] * root[:, None, :]
-
-
 def fit_group(
     law: Law,
     shots: Array,
@@ -198,7 +113,7 @@ def fit_group(
     weight: Array | None = None,
     *,
     background: bool | None = None,
-    loss: "str | PointLoss" = "squared",
+    loss: str | PointLoss = "squared",
     optimizer: optax.GradientTransformation = DEFAULT_OPTIMIZER,
     n_starts: int = 8,
     max_steps: int = 200,

@@ -8,7 +8,7 @@ lowest, is decided on all points.
 import jax.numpy as jnp
 from jax import Array
 
-from .objective import Points
+from .problem import Points
 
 FEW, BINS = 16, 24  # bins for laws of at most `SIMPLE` local parameters, and for others
 SIMPLE = 4

@@ -1,4 +1,4 @@
-"""Running fits on the hardware at hand: precision, few shapes, threads, devices, hosts.
+"""Running fits on the hardware at hand: few shapes, threads, devices, hosts.
 
 A data set of any size is cut into chunks of 8, 32, 128, 512 or (single short curves) 1,024 fits, padded with fits of weight 0
 (they end at once), so that a law compiles once per bucket of points. On a CPU the chunks run in as many threads as there are
@@ -6,12 +6,7 @@ cores, because XLA runs one such loop on one core; on several devices each chunk
 running its own loop; after `jax.distributed.initialize()` the hosts take the chunks in turn and gather the results.
 """
 
-import contextlib
-import functools
-import os
-import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -21,44 +16,13 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from ..errors import InputError
-from .batch import FitResult, fit_batch
+from ..runtime import map_chunks, precision, programs, workers
+from .batch import fit_batch
 from .objective import Problem
+from .result import QUICK, FitResult
 
 CHUNKS = (8, 32, 128, 512)
-QUICK = 128  # fits of a chunk up to which compiling soon is worth more than running fast
 LARGE, SHORT = 1024, 512  # fits of a chunk, where each is a single curve of at most so many points
-_compiled: dict = {}
-_lock = threading.Lock()
-_building: dict = {}
-compilations = 0  # how often a chunk program was built; a second call on the same shapes must not raise it
-
-
-@contextlib.contextmanager
-def precision(dtype: np.dtype) -> Iterator[None]:
-    """64-bit JAX inside the block if `dtype` is float64, whatever the user's own setting, which comes back afterwards."""
-    with jax.enable_x64(np.dtype(dtype) == np.float64):
-        yield
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
-
-
-@functools.cache
-def compiler_options(quick: bool = True) -> dict | None:
-    """What makes a CPU compile sooner: LLVM's lower level, whose programs run no slower, and (quick) loops emitted the plain way,
-    which halves the time again and costs large batches of short curves a fifth of their speed. Options that XLA has no more are
-    left out."""
-    if jax.local_devices()[0].platform != "cpu":
-        return None
-    wanted = {"xla_backend_optimization_level": 1} | ({"xla_cpu_use_fusion_emitters": False} if quick else {})
-    known = {}
-    for name, value in wanted.items():
-        with contextlib.suppress(jax.errors.JaxRuntimeError):
-            jax.jit(lambda x: x).lower(0.0).compile({name: value})
-            known[name] = value
-    return known
 
 
 def run(
@@ -78,96 +42,17 @@ def run(
 
     `on_done(n)` is called after every n finished fits, from any thread.
     """
-    batch = prob.shape[0]
+    batch, shape = prob.shape[0], prob.shape[1:]
     devices = jax.local_devices()
-    workers = cores() if devices[0].platform == "cpu" and len(devices) == 1 else 1
     hosts = jax.process_count()
     # Hosts have to cut alike, whatever the cores of each.
-    size = _chunk_size(batch, prob.shape[1:], workers if hosts == 1 else 2, _devices_of_each_host(), hosts)
+    size = chunk_size(batch, shape, workers() if hosts == 1 else 2, devices_of_each_host(), hosts)
     arrays = [np.asarray(a, dtype) for a in (shots, prob, weight)]
-    starts = list(range(0, batch, size))
-    mine = starts[jax.process_index() :: hosts]
-
-    def one(start):
-        stop = min(start + size, batch)
-        chunk = [_pad(a[start:stop], size) for a in arrays]
-        with precision(dtype):
-            program = _program(problem, chunk, n_starts, max_steps, optimizer, tuple(devices))
-            result = jax.device_get(program(*chunk, np.asarray(jax.random.key_data(jax.random.key(seed)))))
-        on_done(stop - start)
-        return jax.tree.map(lambda a: np.asarray(a)[: stop - start], result)
-
-    if workers > 1 and len(mine) > 1:
-        with ThreadPoolExecutor(workers) as pool:
-            parts = list(pool.map(one, mine))
-    else:
-        parts = [
-            one(start) for start in mine or starts[:1]
-        ]  # a host without a chunk still has to know the shapes
+    owner = np.arange(batch) // size % hosts  # hosts take the chunks in turn
     if hosts > 1:
-        return _gather(parts, starts, mine, size, batch, dtype)
-    return jax.tree.map(lambda *a: np.concatenate(a), *parts)
-
-
-def _devices_of_each_host() -> int:
-    counts = {sum(d.process_index == host for d in jax.devices()) for host in range(jax.process_count())}
-    if len(counts) > 1:
-        raise InputError(f"hosts have {min(counts)} to {max(counts)} devices; give each the same number")
-    return counts.pop()
-
-
-def _chunk_size(batch: int, shape: tuple[int, int], workers: int, n_devices: int, hosts: int = 1) -> int:
-    """The largest chunk of which every worker of every host gets one, and a host at least two if it has a single device.
-
-    On several devices a chunk is a multiple of their number, and a host gets one if it can.
-
-    The queue of a chunk's starts ends with few of them left, so large chunks waste less. Of joint groups the matrices of all
-    starts would need gigabytes, of long curves the points, and they gain nothing.
-    """
-    if n_devices > 1:
-        smallest, largest = n_devices * CHUNKS[0], n_devices * CHUNKS[-1]
-        return max(smallest, min(largest, _round_up(-(-batch // hosts), smallest)))
-    n_curves, n_points = shape
-    sizes = (*CHUNKS, LARGE) if n_curves == 1 and n_points <= SHORT else CHUNKS
-    for size in reversed(sizes):
-        if batch >= max(2, workers) * size * hosts:
-            return size
-    return sizes[0] if batch > 1 else 1
-
-
-def _round_up(n: int, step: int) -> int:
-    # Powers of two times the step: few shapes.
-    size = step
-    while size < n:
-        size *= 2
-    return size
-
-
-def _pad(a: np.ndarray, size: int) -> np.ndarray:
-    if len(a) == size:
-        return a
-    out = np.zeros((size, *a.shape[1:]), a.dtype)
-    out[: len(a)] = a
-    return out
-
-
-def _program(problem, chunk, n_starts, max_steps, optimizer, devices):
-    """The compiled program for these shapes, built once even if several threads ask at the same time."""
-    shapes = tuple((a.shape, str(a.dtype)) for a in chunk)
-    name = (problem, shapes, n_starts, max_steps, optimizer, devices)
-    with _lock:
-        if name in _compiled:
-            return _compiled[name]
-        gate = _building.setdefault(name, threading.Lock())
-    with gate:
-        if name not in _compiled:
-            _compiled[name] = _build(problem, chunk, n_starts, max_steps, optimizer, devices)
-    return _compiled[name]
-
-
-def _build(problem, chunk, n_starts, max_steps, optimizer, devices):
-    global compilations
-    compilations += 1
+        mine = np.flatnonzero(owner == jax.process_index())
+        # Who gets no chunk still has to know the shapes of the result.
+        arrays = [a[mine if len(mine) else slice(size)] for a in arrays]
 
     def fits(shots, prob, weight, key_data):
         return fit_batch(
@@ -181,35 +66,78 @@ def _build(problem, chunk, n_starts, max_steps, optimizer, devices):
             optimizer=optimizer,
         )
 
-    if len(devices) > 1:
-        # shard_map, not sharded jit: each device then loops until its own fits are done, without talking to the others.
-        mesh = Mesh(np.array(devices), ("fit",))
-        split = NamedSharding(mesh, P("fit"))
-        specs = (P("fit"), P("fit"), P("fit"), P())
-        mapped = jax.shard_map(fits, mesh=mesh, in_specs=specs, out_specs=P("fit"), check_vma=False)
-        same = NamedSharding(mesh, P())
-        jitted = jax.jit(mapped, in_shardings=(split, split, split, same), out_shardings=split)
-    else:
-        jitted = jax.jit(fits)
-    arguments = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in chunk]
-    key_data = jax.eval_shape(lambda: jax.random.key_data(jax.random.key(0)))
-    return jitted.lower(*arguments, key_data).compile(compiler_options(quick=len(chunk[0]) <= QUICK))
+    name = ("fits", problem, n_starts, max_steps, optimizer, tuple(devices))
+    function = _on_each(devices, fits) if len(devices) > 1 else fits
+    with precision(dtype):
+        key_data = np.asarray(jax.random.key_data(jax.random.key(seed)))
+    result = map_chunks(
+        lambda chunk: programs.run(name, function, *chunk, key_data, dtype=dtype, quick=size <= QUICK),
+        arrays,
+        size,
+        padding="zero",
+        on_done=on_done,
+    )
+    return gather(result, owner, dtype) if hosts > 1 else result
 
 
-def _gather(parts, starts, mine, size, batch, dtype):
-    """Results of all hosts, on every host: each contributes its chunks in a buffer of full length."""
+def chunk_size(batch: int, shape: tuple[int, int], workers: int, n_devices: int, hosts: int = 1) -> int:
+    """The largest chunk of which every worker of every host gets one, and a host at least two if it has a single device.
+
+    On several devices a chunk is a multiple of their number, and a host gets one if it can.
+
+    The queue of a chunk's starts ends with few of them left, so large chunks waste less. Of joint groups the matrices of all
+    starts would need gigabytes, of long curves the points, and they gain nothing.
+
+    Args:
+      batch: B fits in all.
+      shape: curves S and points n of each.
+      workers: programs that a host with one device runs at a time.
+      n_devices: of each host.
+      hosts: how many.
+    """
+    if n_devices > 1:
+        smallest, largest = n_devices * CHUNKS[0], n_devices * CHUNKS[-1]
+        wanted, size = -(-batch // hosts), smallest
+        while size < wanted:  # powers of two times the smallest: few shapes
+            size *= 2
+        return min(largest, size)
+    n_curves, n_points = shape
+    sizes = (*CHUNKS, LARGE) if n_curves == 1 and n_points <= SHORT else CHUNKS
+    for size in reversed(sizes):
+        if batch >= max(2, workers) * size * hosts:
+            return size
+    return sizes[0] if batch > 1 else 1
+
+
+def devices_of_each_host() -> int:
+    """Devices of every host, alike. Raises InputError where they differ."""
+    counts = {sum(d.process_index == host for d in jax.devices()) for host in range(jax.process_count())}
+    if len(counts) > 1:
+        raise InputError(f"hosts have {min(counts)} to {max(counts)} devices; give each the same number")
+    return counts.pop()
+
+
+def _on_each(devices: list, fits: Callable) -> Callable:
+    """The function `fits(shots, prob, weight, key_data)` with its fits spread over the devices."""
+    # shard_map, not sharded jit: each device then loops until its own fits are done, without talking to the others.
+    mesh = Mesh(np.array(devices), ("fit",))
+    split, same = NamedSharding(mesh, P("fit")), NamedSharding(mesh, P())
+    specs = (P("fit"), P("fit"), P("fit"), P())
+    mapped = jax.shard_map(fits, mesh=mesh, in_specs=specs, out_specs=P("fit"), check_vma=False)
+    return jax.jit(mapped, in_shardings=(split, split, split, same), out_shardings=split)
+
+
+def gather(result: FitResult, owner: np.ndarray, dtype: np.dtype) -> FitResult:
+    """Results of all B fits on every host, from those that each made; owner [B] is the host of each fit."""
     from jax.experimental import multihost_utils
 
-    full = len(starts) * size
-    owner = np.arange(len(starts)) % jax.process_count()
+    mine = np.flatnonzero(owner == jax.process_index())
 
-    def one(*leaves):
-        shape = leaves[0].shape[1:]
-        buffer = np.zeros((full, *shape), leaves[0].dtype)
-        for start, leaf in zip(mine, leaves):
-            buffer[start : start + len(leaf)] = leaf
+    def one(leaf: np.ndarray) -> np.ndarray:
+        buffer = np.zeros((len(owner), *leaf.shape[1:]), leaf.dtype)
+        buffer[mine] = leaf[: len(mine)]
         with precision(dtype):
             gathered = np.asarray(multihost_utils.process_allgather(jnp.asarray(buffer), tiled=False))
-        return gathered[np.repeat(owner, size), np.arange(full)][:batch]
+        return gathered[owner, np.arange(len(owner))]
 
-    return jax.tree.map(one, *parts)
+    return jax.tree.map(one, result)

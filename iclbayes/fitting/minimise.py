@@ -9,7 +9,8 @@ import optax
 from jax import Array
 
 from .levenberg_marquardt import LevenbergMarquardtState
-from .objective import Points, Problem, evaluate, evaluate_value
+from .objective import evaluate, evaluate_value
+from .problem import Points, Problem
 
 CLOSE = 0.2  # starts of a fit join when no raw parameter differs by more
 # A start is given up if its value is above the best of its fit by more than SLACK times that, and if at the speed of its last

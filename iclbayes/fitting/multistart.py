@@ -1,7 +1,7 @@
 """The search among the starts of a batch of fits.
 
-Curves of few points: every start runs on every point. Curves of many: the starts compete on binned points (`fitting.coarse`;
-those that reach the same valley go on as one, see `loop.minimise`), and of the ends those that differ and promise most are
+Curves of few points: every start runs on every point. Curves of many: the starts compete on binned points (`fitting.binning`;
+those that reach the same valley go on as one, see `minimise`), and of the ends those that differ and promise most are
 finished on every point.
 """
 
@@ -12,11 +12,12 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
+from ..runtime import in_blocks
 from .binning import bin_points, n_bins, worth_binning
-from .blocks import in_blocks
 from .levenberg_marquardt import levenberg_marquardt
 from .minimise import Minimum, minimise
-from .objective import Points, Problem, evaluate_value
+from .objective import evaluate_value
+from .problem import Points, Problem
 
 DEFAULT_OPTIMIZER = levenberg_marquardt()
 ROUGH_OPTIMIZER = levenberg_marquardt(ftol=1e-4)  # for binned points, whose minima are approximate anyway
@@ -28,7 +29,7 @@ PROMISING = 1.25  # those whose loss is within this factor of the lowest
 
 
 class Found(NamedTuple):
-    """The best of the starts of each of B fits, and how many ended there; the last two as in `loop.Minimum`."""
+    """The best of the starts of each of B fits, and how many ended there; the last two as in `minimise.Minimum`."""
 
     theta: Array
     value: Array

@@ -1,5 +1,7 @@
-"""From contexts to a curves file: score every prompt once, then average probabilities over shuffles."""
+"""`collect`: from a model and a task to curves. Every prompt is scored once, and probabilities are averaged over shuffles."""
 
+import contextlib
+import hashlib
 import json
 import os
 import platform
@@ -7,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -15,11 +17,150 @@ from tqdm import tqdm
 
 from ..errors import InputError
 from ..files import atomic_path
-from .backends import Backend
-from .contexts import Context
+from .backends import Backend, Engine, load_backend
+from .contexts import Context, make_contexts
+from .data import Example, load_task
 from .journal import Journal
 from .prompts import RIGHT, WRONG, Prompt, build_prompts
-from .templates import Template
+from .templates import Template, choose_template
+
+
+def collect(
+    model: str | os.PathLike | Backend,
+    task: str | os.PathLike | Sequence[Example],
+    *,
+    name: str | None = None,
+    backend: Engine = "hf",
+    shuffles: int = 50,
+    max_shots: int | None = None,
+    data: str | None = None,
+    answers: str | None = None,
+    split: str | None = None,
+    contrast: bool = False,
+    seed: int = 0,
+    flip: float = 0.0,
+    score: Literal["shown", "true"] = "shown",
+    others: bool = False,
+    benign_source: str | None = None,
+    benign_shots: int = 0,
+    first_tokens: int | None = None,
+    template: Literal["auto", "chat", "plain"] = "auto",
+    system: str | None = None,
+    tokenizer: str | None = None,
+    context_window: int | None = None,
+    dtype: str = "auto",
+    journal: str | os.PathLike | None = None,
+    progress: bool | None = None,
+    **engine: Any,
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Collects ICL curves from a language model: mean probability of the answer after 0, 1, 2, … shots.
+
+    Args:
+      model: a name on the hub or a folder, which `load_backend` opens; or a back end, such as
+        `HFBackend(model, tokenizer)`, whose model is at hand.
+      task: the name of a task or a file, which `load_task` reads with `data`, `answers`, `split` and
+        `contrast`; or examples.
+      name: what the curves call the model, by default the name of its folder or on the hub.
+      backend, tokenizer, dtype, engine: options of `load_backend`, where `model` is a name.
+      shuffles, max_shots, seed, flip, score, others, benign_source, benign_shots: as in `make_contexts`.
+      first_tokens: score only that many tokens at the start of each answer.
+      template, system: as in `choose_template`.
+      context_window: tokens of a prompt at most, where the model can take more or does not say.
+      journal: a file for finished prompts, from which the same call goes on after it was stopped; by default
+        they are kept in memory alone.
+      progress: as in `score_all`.
+
+    Returns:
+      The curves, a frame with columns `model, task, source` and those of `average` (with benign shots or
+      flips also `benign_shots`, `flip`), which `iclbayes.curves_from_frame(frame, group_by=["model", "task"],
+      source="source")` takes; and what they are curves of: every setting that decides the numbers, template,
+      versions, engine, numbers of contexts, prompts and tokens.
+
+    Raises:
+      InputError: anything that the user can mend. Prompts that were finished before stay in the journal.
+    """
+    model = os.fspath(model) if isinstance(model, os.PathLike) else model
+    task = os.fspath(task) if isinstance(task, os.PathLike) else task
+    examples = load_task(task, data, answers, split, contrast) if isinstance(task, str) else list(task)
+    contexts = make_contexts(
+        examples, shuffles, max_shots, seed, flip, score, others, benign_source, benign_shots
+    )
+    if isinstance(model, str):
+        scorer = load_backend(
+            backend, model, tokenizer=tokenizer, window=context_window, dtype=dtype, **engine
+        )
+        about: dict[str, Any] = {"model": model, "backend": backend}
+    else:
+        scorer, told = model, model.describe()
+        about = {"model": name or told["backend"], "backend": told["backend"], "engine": _lasting(told)}
+    if scorer.tokenizer is None:
+        raise InputError(f"{about['model']}: has no tokenizer (tokenizer.json); give one (--tokenizer)")
+    render, about_template = choose_template(scorer.tokenizer, template, system)
+    plain = about_template["kind"] == "plain"
+    whose = "the plain template" if plain else f"the chat template of {about['model']}"
+    built = prepare(contexts, render, scorer, context_window, first_tokens, plain, whose)
+
+    # What decides the numbers: two calls that agree on it may share finished prompts.
+    about |= {
+        "task": task if isinstance(task, str) else "examples",
+        "data": data,
+        "answers": answers,
+        "split": split,
+        "contrast": contrast,
+        "shuffles": shuffles,
+        "max_shots": max_shots,
+        "seed": seed,
+        "flip": flip,
+        "score": score,
+        "others": others,
+        "benign_source": benign_source,
+        "benign_shots": benign_shots,
+        "first_tokens": first_tokens,
+        "tokenizer": tokenizer,
+        "context_window": context_window,
+        "dtype": dtype,
+        "files": _digests(task, data, answers),
+        "template": about_template,
+    }
+    opened = contextlib.nullcontext(Journal()) if journal is None else Journal.open(journal, about)
+    with opened as finished:
+        score_all(built, contexts, scorer, finished, progress)
+        curves = _label(average(contexts, built, finished.done), about, name)
+    told = scorer.describe()
+    return curves, about | {
+        "versions": versions() | told["versions"],
+        "engine": _lasting(told),
+        "contexts": len(contexts),
+        "prompts": len({prompt.key for prompts in built for prompt in prompts}),
+        "tokens": sum(len(prompt.ids) for prompts in built for prompt in prompts),
+        "most_shots": int(curves["shots"].max()),
+    }
+
+
+def _lasting(told: dict) -> dict:
+    """What a back end tells of itself, less the versions, which may change between two calls."""
+    return {key: value for key, value in told.items() if key != "versions"}
+
+
+def _digests(task: str | Sequence[Example], *others: str | None) -> dict[str, str]:
+    """Digests of the contents of the files that were read, or of the examples given, by name."""
+    files = [Path(x) for x in (task, *others) if isinstance(x, str) and x and Path(x).is_file()]
+    contents = {path.name: path.read_bytes() for path in files}
+    if not isinstance(task, str):
+        contents["examples"] = repr(list(task)).encode()
+    return {name: hashlib.sha256(content).hexdigest()[:16] for name, content in contents.items()}
+
+
+def _label(curves: pd.DataFrame, about: dict[str, Any], name: str | None) -> pd.DataFrame:
+    model, task = about["model"], about["task"]
+    shown = os.path.basename(model.rstrip("/")) if Path(model).is_dir() else model
+    curves["source"] = curves["source"].where(curves["source"] != "", "all")
+    curves.insert(0, "model", name or shown)
+    curves.insert(1, "task", Path(task).stem if Path(task).is_file() else task)
+    for setting in ("benign_shots", "flip"):
+        if about[setting]:
+            curves.insert(3, setting, about[setting])
+    return curves
 
 
 def prepare(

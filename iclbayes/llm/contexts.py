@@ -79,7 +79,8 @@ def make_contexts(
     by_source: dict[str, list[Example]] = {}
     for example in examples:
         by_source.setdefault(example.source, []).append(example)
-    if benign_shots and benign_source not in by_source:
+    calm = [] if benign_source is None else by_source.get(benign_source, [])
+    if benign_shots and not calm:
         raise InputError(
             f"benign source {benign_source!r} is not in the data; it has {', '.join(map(repr, by_source))}"
         )
@@ -101,7 +102,6 @@ def make_contexts(
             if benign_shots:
                 # A stream of its own, so that the studied shots are the same for every number of benign ones.
                 rng = np.random.default_rng([seed, shuffle, 1])
-                calm = by_source[benign_source]
                 if len(calm) < benign_shots:
                     raise InputError(
                         f"source {benign_source!r} has {len(calm)} examples, fewer than {benign_shots} shots"

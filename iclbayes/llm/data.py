@@ -7,8 +7,9 @@ that need answers which nobody should ship (HarmBench) take them from the user's
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -105,7 +106,7 @@ PERSONA = "persona/"  # `persona/NAME` is any other file of that folder of the m
 _READERS = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
 
 
-def load(
+def load_task(
     task: str,
     data: str | None = None,
     answers: str | None = None,
@@ -226,11 +227,11 @@ def _load_rows(path: Path) -> list[Example]:
     return examples
 
 
-def _listed(value) -> Sequence:
+def _listed(value: Any) -> Sequence:
     return value if isinstance(value, (list, tuple)) else (value,)
 
 
-def _text(value) -> str:
+def _text(value: Any) -> str:
     return "" if value is None else str(value)
 
 
@@ -287,7 +288,7 @@ def _read_hub(task: str, name: str, options: dict, split: str) -> tuple[list[dic
 
 
 @contextlib.contextmanager
-def _quiet():
+def _quiet() -> Iterator[None]:
     """Hides the progress bars of `datasets`, which would break ours, and its log: our errors say it."""
     import datasets
 

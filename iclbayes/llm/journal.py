@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TextIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -22,11 +22,14 @@ class Journal:
     """JSON lines: first what the run is, then one line for each finished prompt.
 
     A line is written at once and whole when its prompt has been scored; a last line torn by a kill is cut
-    away when the file is opened again, and its prompt is scored again.
+    away when the file is opened again, and its prompt is scored again. `Journal()` keeps them in memory alone.
+
+    Attributes:
+      done: the log probabilities of every finished prompt, by `Prompt.key`.
     """
 
-    def __init__(self, path: Path, handle: TextIO, done: dict[str, np.ndarray]):
-        self.path, self.done, self._handle = path, done, handle
+    def __init__(self, handle: BinaryIO | None = None, done: dict[str, np.ndarray] | None = None):
+        self._handle, self.done = handle, {} if done is None else done
 
     @classmethod
     @contextlib.contextmanager
@@ -61,17 +64,18 @@ class Journal:
             else:
                 _append(handle, {"run": run})
             done = {x["key"]: _decode(x["logprobs"]) for x in lines[1:] if x is not None and "key" in x}
-            yield cls(path, handle, done)
+            yield cls(handle, done)
 
-    def add(self, key: str, scores: np.ndarray, **labels) -> None:
+    def add(self, key: str, scores: np.ndarray, **labels: Any) -> None:
         """Appends a finished prompt. Scores are log probabilities in nats; NaN is written as null, -inf as
         a string.
         """
         self.done[key] = scores
-        _append(self._handle, {"key": key, **labels, "logprobs": _encode(scores)})
+        if self._handle is not None:
+            _append(self._handle, {"key": key, **labels, "logprobs": _encode(scores)})
 
 
-def _append(handle, record: dict) -> None:
+def _append(handle: BinaryIO, record: dict) -> None:
     # One write of one line: a kill leaves a prefix of it at worst.
     handle.write(json.dumps(record, allow_nan=False).encode() + b"\n")
     handle.flush()

@@ -3,10 +3,11 @@
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ..errors import InputError
 from .contexts import Shot
@@ -77,22 +78,22 @@ class Prompt:
             return np.zeros(0, np.int32), np.zeros(0, np.int32)
         return np.concatenate(positions).astype(np.int32), np.concatenate(tokens).astype(np.int32)
 
-    def fold(self, values: Sequence[float]) -> np.ndarray:
+    def fold(self, values: ArrayLike) -> np.ndarray:
         """Log probabilities of `reads`, in nats -> log probability of every spelling, float64 [n, 1 + F],
         NaN pads.
 
         ln p(answer) = sum over its tokens of ln p(token | all before it).
         """
-        values = np.asarray(values, np.float64)
+        logs = np.asarray(values, np.float64)
         scores = np.full(self.roles.shape, np.nan)
         at = 0
         for i, ((first, stop), swaps) in enumerate(zip(self.spans, self.swaps)):
-            own = values[at : at + stop - first]
+            own = logs[at : at + stop - first]
             at += stop - first
             scores[i, 0] = own.sum()
             for j, (depth, _) in enumerate(swaps):
                 if depth >= 0:
-                    scores[i, 1 + j] = own[:depth].sum() + values[at]
+                    scores[i, 1 + j] = own[:depth].sum() + logs[at]
                     at += 1
         return scores
 
@@ -213,8 +214,8 @@ def build_prompts(
     return [main, *rest]
 
 
-def _cut(tokens: Sequence[int], first_tokens: int | None) -> tuple[int, ...]:
-    return tuple(int(t) for t in tokens[:first_tokens])
+def _cut(tokens: Iterable[int], first_tokens: int | None) -> tuple[int, ...]:
+    return tuple(int(t) for t in tokens)[:first_tokens]
 
 
 def _spellings(shot: Shot, text: str, start: int, a: int, shown: np.ndarray, tokenizer: Any) -> list:
@@ -232,7 +233,7 @@ def _spellings(shot: Shot, text: str, start: int, a: int, shown: np.ndarray, tok
             raise InputError(f"answer {form.strip()!r} is both right and wrong for {shot.question[:60]!r}")
     known = shot.shown.strip()
     forms = [form for form in roles if form != known]
-    found = [(roles[known], known, tuple(int(t) for t in shown), 0, ())]
+    found: list[tuple] = [(roles[known], known, tuple(int(t) for t in shown), 0, ())]
     if not forms:
         return found
     before = text[start:a]

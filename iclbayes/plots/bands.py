@@ -1,49 +1,82 @@
 """Bands of a forecast over the observed points."""
 
+from typing import Protocol
+
+import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..posterior.result import Posterior
+from ..curves import Curves, curve_columns
+from . import style
 
 
-def plot_bands(one: Posterior, forecast: pd.DataFrame, most: int = 24) -> Figure:
+class Fitted(Protocol):
+    """Curves and which of their points were fitted: a `Posterior`, for one."""
+
+    @property
+    def curves(self) -> Curves: ...
+
+    @property
+    def used(self) -> np.ndarray: ...  # [N] bool
+
+
+def plot_bands(one: Fitted, forecast: pd.DataFrame, *, most: int = 24) -> Figure:
     """A panel per curve (the first `most`): points fitted and held out, median, 50 % and 90 % bands of the next observation.
 
-    Shots are on the scale ln(1 + n).
+    Args:
+      one: what the forecast is of.
+      forecast: from `Posterior.forecast`, or the stacked one: columns shots, median, lo50, hi50, lo90, hi90 for every curve.
+        Let it go beyond the longest curve to see how the band widens there.
     """
-    curves = one.curves
-    n = min(curves.n_curves, most)
-    columns = min(n, 4)
-    rows = -(-n // columns)
-    figure = Figure(figsize=(3.2 * columns, 2.5 * rows), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False, sharey=True).ravel()
-    point_curve = curves.point_curve()
-    several = len(set(curves.source)) > 1
-    per_curve = len(forecast) // curves.n_curves
+    shown = min(one.curves.n_curves, most)
+    figure, axes = style.panels(shown, sharey=True)
     for c, axis in enumerate(axes):
-        if c >= n:
-            axis.set_visible(False)
-            continue
-        band = forecast.iloc[c * per_curve : (c + 1) * per_curve]
-        x = band["shots"] + 1
-        axis.fill_between(x, band["lo90"], band["hi90"], color="C0", alpha=0.15, lw=0, label="90 %")
-        axis.fill_between(x, band["lo50"], band["hi50"], color="C0", alpha=0.3, lw=0, label="50 %")
-        axis.plot(x, band["median"], color="C0", lw=1, label="median")
-        mine = point_curve == c
-        for mask, face, label in ((one.used, "k", "fitted"), (~one.used, "w", "held out")):
-            at = mine & mask
-            if not mask.any():
-                continue
-            axis.plot(
-                curves.shots[at] + 1, curves.prob[at], "o", ms=3, mfc=face, mec="k", mew=0.7, label=label
-            )
-        axis.set_xscale("log")
-        axis.set_ylim(0, 1)
-        names = [*curves.keys.iloc[curves.group[c]], *([curves.source[c]] if several else [])]
-        axis.set_title(", ".join(str(v).split("/")[-1] for v in names), fontsize=7)
-    for axis in axes[max(0, n - columns) : n]:
-        axis.set_xlabel("1 + shots")
-    for axis in axes[::columns]:
-        axis.set_ylabel("probability")
-    axes[0].legend(fontsize=6)
+        plot_band(one, forecast, c, ax=axis)
+    for axis in style.first_column(axes):
+        style.probability_axis(axis, style.PROBABILITY)
+    style.shared_legend(figure, axes, columns=6)
+    style.left_out(figure, shown, one.curves.n_curves)
     return figure
+
+
+def plot_band(one: Fitted, forecast: pd.DataFrame, curve: int = 0, *, ax: Axes | None = None) -> Axes:
+    """One curve of `plot_bands`, in `ax` if it is given.
+
+    The shots that were fitted are shaded; beyond them the median is dashed.
+    """
+    figure, axis = style.one_panel(ax, width=5.0, height=3.2)
+    curves = one.curves
+    mine = slice(curves.start[curve], curves.start[curve + 1])
+    fitted = curves.shots[mine][one.used[mine]]
+    band = _rows(curves, forecast, curve)
+    x = band["shots"].to_numpy(float)
+    style.fitted_range(axis, fitted)
+    for name, alpha in (("90", 0.18), ("50", 0.32)):
+        axis.fill_between(
+            x,
+            band[f"lo{name}"],
+            band[f"hi{name}"],
+            color=style.color(0),
+            alpha=alpha,
+            linewidth=0,
+            label=f"{name} %",
+        )
+    last = float(fitted.max(initial=0.0))
+    style.split_line(
+        axis, x, band["median"].to_numpy(float), last, color=style.color(0), linewidth=1.5, label="median"
+    )
+    style.measured(axis, curves, curve, one.used)
+    axis.set_title(style.curve_title(curves, curve), fontsize=style.TITLE)
+    style.shots_axis(axis, max(x.max(initial=1.0), curves.shots[mine].max(initial=1.0)))
+    style.probability_axis(axis, style.PROBABILITY if ax is None else None)
+    if ax is None:
+        style.shared_legend(figure, [axis], columns=6)
+    return axis
+
+
+def _rows(curves: Curves, forecast: pd.DataFrame, curve: int) -> pd.DataFrame:
+    """The forecast's rows of one curve, found by its group's columns and source."""
+    own = curve_columns(curves)
+    hits = [forecast[name].to_numpy() == own[name].iloc[curve] for name in own]
+    return forecast[np.logical_and.reduce(hits)] if hits else forecast

@@ -4,9 +4,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
-from ..plots import figures as plots
+from .. import plots
 from .sharing import final_steps
 
 RAMP = ("#9ecae1", "#4292c6", "#08519c", "#6a51a3", "#3f007d", "#000000")  # amounts, from little to much
@@ -58,12 +57,6 @@ def draw_interval(
             x[~known], rows["value"][~known], marker, color=color, markersize=5, markerfacecolor="white",
             label="not identified by the curves" if not known.all() else None,
         )  # fmt: skip
-
-
-def shots_ticks(axis: Axes) -> None:
-    """Whole numbers of shots, few of them."""
-    axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    axis.set_xlim(left=0)
 
 
 def figures(
@@ -139,7 +132,7 @@ def plot_return(frame: pd.DataFrame, forecast: pd.DataFrame, favoured: int) -> F
             role = ", favoured" if source == favoured else ""
             axis.set_title(f"k = {k}, task {source}{role}", fontsize=8)
             axis.tick_params(labelsize=7)
-            shots_ticks(axis)
+            plots.shots_axis(axis, top, "")
     for axis in axes[:: len(sources)]:
         axis.set_ylabel("probability of\nthe right answer", fontsize=8)
     for axis in axes[-len(sources) :]:
@@ -171,7 +164,7 @@ def plot_parameters(fits: pd.DataFrame, favoured: int) -> Figure:
             for i, source in enumerate(lines):
                 mine = part[part["source"] == source].sort_values("amount")
                 x = np.searchsorted(amounts, mine["amount"]) + 0.12 * (i - (len(lines) - 1) / 2)
-                color = plots.PALETTE[i % len(plots.PALETTE)] if name != "efficiency" else "#333333"
+                color = plots.color(i) if name != "efficiency" else "#333333"
                 title = (
                     f"task {source}{', favoured' if source == favoured else ''}"
                     if name != "efficiency"
@@ -251,7 +244,7 @@ def plot_forecast(table: pd.DataFrame) -> Figure:
             observed = np.where(np.isinf(part["observed"]), far, 1 + part["observed"])
             observed = observed * np.exp(rng.uniform(-0.05, 0.05, len(part)))
             at, low, high = (np.minimum(1 + part[c], 8 * top) for c in ("predicted", "lo90", "hi90"))
-            color = plots.PALETTE[i]
+            color = plots.color(i)
             axis.vlines(observed, low, high, color=color, alpha=0.3, linewidth=1)
             axis.plot(
                 observed, at, plots.MARKERS[i], color=color, markersize=3.5, alpha=0.8, label=method.upper()

@@ -19,12 +19,13 @@ from scipy import optimize, stats
 import iclbayes
 from iclbayes import laws
 from iclbayes.errors import InputError
-from iclbayes.fitting import LOSSES, Status, execute, levenberg_marquardt
-from iclbayes.fitting.levenberg_marquardt import (
+from iclbayes.fitting import LOSSES, Status, levenberg_marquardt
+from iclbayes.fitting.linear_algebra import (
     invert_positive_definite,
     largest_eigenvalue,
     solve_positive_definite,
 )
+from iclbayes.runtime import programs
 
 POINTS = 48  # one length for most tests: a law then compiles once
 
@@ -153,14 +154,14 @@ def test_a_second_call_on_the_same_shapes_does_not_compile():
     law = laws.bayesian_scoring
     first, _ = curves_of(law, group_truth(rng, 16), 0.01, rng)
     iclbayes.fit(first, law)
-    before = execute.compilations
+    before = programs.compilations
     second, _ = curves_of(law, group_truth(rng, 16), 0.02, rng)
     iclbayes.fit(second, law, seed=3)
     ragged = second.with_weight(np.where(rng.uniform(size=len(second.shots)) < 0.9, 1.0, 0.0))
     iclbayes.fit(ragged, law)
-    assert execute.compilations == before
+    assert programs.compilations == before
     iclbayes.fit(second, law, n_starts=2)
-    assert execute.compilations == before + 1  # the counter counts
+    assert programs.compilations == before + 1  # the counter counts
 
 
 @pytest.mark.parametrize("optimizer", [optax.lbfgs(), optax.adam(0.1)], ids=["lbfgs", "adam"])

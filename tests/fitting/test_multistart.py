@@ -22,7 +22,7 @@ from iclbayes.fitting.batch import fit_batch
 from iclbayes.fitting.losses import squared
 from iclbayes.fitting.minimise import minimise
 from iclbayes.fitting.multistart import DEFAULT_OPTIMIZER
-from iclbayes.fitting.objective import Points, Problem
+from iclbayes.fitting.problem import Points, Problem
 
 LONG = 96  # points, enough for the starts to be run on binned points
 
@@ -68,25 +68,25 @@ def test_binned_points_are_weighted_means():
 )
 def test_chunks_are_as_large_as_leaves_every_core_one(batch, shape, workers, devices, size):
     devices, hosts = devices if isinstance(devices, tuple) else (devices, 1)
-    assert execute._chunk_size(batch, shape, workers, devices, hosts) == size
+    assert execute.chunk_size(batch, shape, workers, devices, hosts) == size
 
 
 def test_hosts_with_other_cores_cut_alike(monkeypatch):
     """Every host has to know the chunks of all; only who runs how many at once is its own affair."""
     seen = []
-    monkeypatch.setattr(execute, "_chunk_size", lambda *a: seen.append(a) or 8)
-    monkeypatch.setattr(execute, "_gather", lambda parts, *rest: parts[0])
-    monkeypatch.setattr(execute, "_devices_of_each_host", lambda: 1)
+    monkeypatch.setattr(execute, "chunk_size", lambda *a: seen.append(a) or 8)
+    monkeypatch.setattr(execute, "gather", lambda result, *rest: result)
+    monkeypatch.setattr(execute, "devices_of_each_host", lambda: 1)
     monkeypatch.setattr(execute.jax, "process_count", lambda: 2)
     for cores in (2, 16):
-        monkeypatch.setattr(execute, "cores", lambda n=cores: n)
+        monkeypatch.setattr(execute, "workers", lambda n=cores: n)
         iclbayes.fit(iclbayes.Curves.from_arrays(np.arange(8), np.full((16, 8), 0.5)), "power", max_steps=1)
     assert seen[0] == seen[1]
 
 
 def test_a_large_batch_gives_what_small_ones_give(monkeypatch):
     """Chunks of 1,024 fits, their points in blocks, and the padded rest, against chunks of 128."""
-    monkeypatch.setattr(execute, "cores", lambda: 2)
+    monkeypatch.setattr(execute, "workers", lambda: 2)
     rng = np.random.default_rng(3)
     n = np.arange(LONG)
     rate, middle = rng.uniform(0.05, 0.5, (2100, 1)), rng.uniform(10, 80, (2100, 1))

@@ -1,25 +1,29 @@
 """`collect` with the local back ends, against one forward pass for each shot count, and its files."""
 
+import dataclasses
+import inspect
 import json
 import subprocess
 import sys
 
 import jax
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from flax import nnx
 from llm_helpers import CHATML, INST, TURNS, load_model, one_pass_per_shot, rows, save_model, write_jsonl
 
-from iclbayes import InputError
+from iclbayes import InputError, curves_from_frame, llm
 from iclbayes.cli.collect import Collect
 from iclbayes.ginc import WorldConfig, make_world
 from iclbayes.icl import icl_curves, icl_prompts, score_model
+from iclbayes.llm.backends import load_backend
 from iclbayes.llm.backends.flax import FlaxBackend
 from iclbayes.llm.backends.hf import HFBackend
 from iclbayes.llm.collection import average, prepare, probabilities, score_all
 from iclbayes.llm.contexts import Context, make_contexts
-from iclbayes.llm.data import load
+from iclbayes.llm.data import load_task
 from iclbayes.llm.journal import Journal
 from iclbayes.llm.prompts import NONE, RIGHT, Prompt
 from iclbayes.llm.templates import choose_template, plain_template
@@ -38,14 +42,18 @@ def folder(tmp_path_factory):
     return folder
 
 
-def collect(folder, out, **settings):
+def settings(folder, out, **others):
     chosen = {
         "model": str(folder / "chatml"),
         "task": str(folder / "task.jsonl"),
         "out": out,
         "device": "cpu",
     }
-    return Collect(**(chosen | settings))
+    return chosen | others
+
+
+def collect(folder, out, **others):
+    return Collect(**settings(folder, out, **others))
 
 
 def journal_rows(out):
@@ -60,7 +68,7 @@ def test_collect_equals_one_pass_for_each_shot_count(folder, tmp_path, name, fir
     settings["first_tokens"] = first_tokens
     curves = collect(folder, out, **settings).run()
     model, tokenizer = load_model(folder / name)
-    contexts = make_contexts(load(str(folder / "task.jsonl"), contrast=True), 3, seed=5)
+    contexts = make_contexts(load_task(str(folder / "task.jsonl"), contrast=True), 3, seed=5)
     scored = {(row["source"], row["shuffle"]): row["logprobs"] for row in journal_rows(out)}
     assert len(contexts) == len(scored) == 6
     expected = {}
@@ -95,6 +103,50 @@ def test_files_say_what_they_are(folder, tmp_path):
         collect(folder, out, shuffles=2, max_shots=4, contrast=True, seed=1).run()
 
 
+def test_call_from_a_notebook_needs_no_file(folder, tmp_path, monkeypatch):
+    """`iclbayes.llm.collect` on a back end and examples at hand, against the command on the same in files."""
+    written = Collect(**settings(folder, tmp_path / "curves.csv", shuffles=2, contrast=True, dtype="float32"))
+    expected = written.run()
+    kept = sorted(path.name for path in tmp_path.iterdir())
+    monkeypatch.chdir(tmp_path)
+    examples = load_task(str(folder / "task.jsonl"), contrast=True)
+    curves, about = llm.collect(HFBackend(*load_model(folder / "chatml")), examples, name="tiny", shuffles=2)
+    assert set(curves["model"]) == {"tiny"} and set(curves["task"]) == {"examples"}
+    pd.testing.assert_frame_equal(curves.iloc[:, 2:], expected.iloc[:, 2:])
+    assert about["engine"]["dtype"] == "float32" and about["contexts"] == 4 and about["most_shots"] == 7
+    assert "examples" in about["files"] and json.loads(json.dumps(about)) == about
+    assert sorted(path.name for path in tmp_path.iterdir()) == kept
+    read = curves_from_frame(curves, group_by=["model", "task"], source="source")
+    assert (read.n_groups, read.n_curves) == (1, 2)
+
+    # By name it loads the model itself; with a journal the second call scores nothing.
+    calls = []
+    monkeypatch.setattr(
+        HFBackend,
+        "score",
+        lambda self, prompts, score=HFBackend.score: calls.append(len(prompts)) or score(self, prompts),
+    )
+    for _ in range(2):
+        named, _ = llm.collect(
+            folder / "chatml", examples, shuffles=2, device="cpu", journal=tmp_path / "finished.jsonl"
+        )
+        assert set(named["model"]) == {"chatml"}
+        pd.testing.assert_frame_equal(named.iloc[:, 2:], expected.iloc[:, 2:])
+    assert calls == [4, 0]
+    with pytest.raises(InputError, match="another run \\(files was"):
+        llm.collect(
+            folder / "chatml", examples[:-1], shuffles=2, device="cpu", journal=tmp_path / "finished.jsonl"
+        )
+
+
+def test_command_and_call_have_equal_defaults():
+    command = {f.name: f.default for f in dataclasses.fields(Collect)}
+    call = inspect.signature(llm.collect).parameters | inspect.signature(load_backend).parameters
+    shared = sorted(command.keys() & call.keys() - {"model", "task", "tokenizer"})
+    assert {"shuffles", "seed", "backend", "score", "template", "dtype", "timeout"} <= set(shared)
+    assert [command[name] for name in shared] == [call[name].default for name in shared]
+
+
 def test_spellings_add_up_and_accuracy_compares(folder):
     """Every spelling of right and wrong answers, against a pass of its own for each."""
     model, tokenizer = load_model(folder / "inst")
@@ -102,7 +154,7 @@ def test_spellings_add_up_and_accuracy_compares(folder):
         folder / "forms.jsonl",
         [row | {"answer_forms": [row["answer"].lower(), f"{row['answer']}!"]} for row in rows(5)],
     )
-    [context] = make_contexts(load(str(data)), shuffles=1, others=True)
+    [context] = make_contexts(load_task(str(data)), shuffles=1, others=True)
     backend = HFBackend(model, tokenizer)
     [prompts] = prepare([context], choose_template(tokenizer)[0], backend)
     scores = dict(backend.score(prompts))
@@ -124,7 +176,7 @@ def test_spellings_add_up_and_accuracy_compares(folder):
 
 def test_plain_text_of_base_models(folder):
     model, tokenizer = load_model(folder / "inst")
-    [context] = make_contexts(load(str(folder / "task.jsonl")), shuffles=1)
+    [context] = make_contexts(load_task(str(folder / "task.jsonl")), shuffles=1)
     backend = HFBackend(model, tokenizer)
     [[prompt]] = prepare([context], plain_template(), backend, add_bos=True)
     [(_, scores)] = backend.score([prompt])
@@ -141,8 +193,8 @@ def test_plain_text_of_base_models(folder):
 
 def test_batches_change_nothing_and_logits_are_kept_for_answers_alone(folder):
     model, tokenizer = load_model(folder / "chatml")
-    contexts = make_contexts(load(str(folder / "task.jsonl")), shuffles=5)
-    contexts += make_contexts(load(str(folder / "task.jsonl")), shuffles=2, max_shots=2)
+    contexts = make_contexts(load_task(str(folder / "task.jsonl")), shuffles=5)
+    contexts += make_contexts(load_task(str(folder / "task.jsonl")), shuffles=2, max_shots=2)
     alone, together = HFBackend(model, tokenizer, batch_tokens=1), HFBackend(model, tokenizer)
     prompts = [p for built in prepare(contexts, choose_template(tokenizer)[0], together) for p in built]
     heads = []
@@ -166,7 +218,7 @@ def test_batches_change_nothing_and_logits_are_kept_for_answers_alone(folder):
 def test_model_that_gives_all_logits_all_the_same(folder):
     model, tokenizer = load_model(folder / "chatml")
     prompts = prepare(
-        make_contexts(load(str(folder / "task.jsonl")), 2),
+        make_contexts(load_task(str(folder / "task.jsonl")), 2),
         choose_template(tokenizer)[0],
         HFBackend(model, tokenizer),
     )
@@ -180,7 +232,7 @@ def test_model_that_gives_all_logits_all_the_same(folder):
 
 def test_progress_shows_speed_and_time_left(folder, tmp_path, capsys):
     model, tokenizer = load_model(folder / "chatml")
-    contexts = make_contexts(load(str(folder / "task.jsonl")), 3)
+    contexts = make_contexts(load_task(str(folder / "task.jsonl")), 3)
     backend = HFBackend(model, tokenizer, batch_tokens=1)
     built = prepare(contexts, choose_template(tokenizer)[0], backend)
     with Journal.open(tmp_path / "x.jsonl", {}) as journal:
@@ -245,7 +297,7 @@ def test_mixed_contexts_count_the_shots_after_the_benign_ones(folder, tmp_path):
     assert set(curves["benign_shots"]) == {3}
     [row] = journal_rows(tmp_path / "curves.csv")
     model, tokenizer = load_model(folder / "chatml")
-    [context] = make_contexts(load(settings["task"]), 1, benign_source="calm", benign_shots=3)
+    [context] = make_contexts(load_task(settings["task"]), 1, benign_source="calm", benign_shots=3)
     wanted = one_pass_per_shot(model, tokenizer, context.shots)
     np.testing.assert_allclose(np.array(row["logprobs"])[:, 0], wanted, atol=1e-4)
     np.testing.assert_allclose(curves["prob"], np.exp(wanted[3:]), rtol=2e-4)
@@ -333,7 +385,8 @@ import sys
 for name in ("transformers", "torch", "httpx"):
     sys.modules[name] = None
 from iclbayes import InputError, read_curves
-from iclbayes.llm.commands import Collect, ImportLmEval
+import iclbayes.cli.collect, iclbayes.cli.import_lm_eval
+from iclbayes.llm import collect
 from iclbayes.llm.backends import load_tokenizer
 for backend in ("hf", "openai"):
     try:

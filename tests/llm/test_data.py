@@ -6,7 +6,7 @@ from llm_helpers import rows, write_jsonl
 
 from iclbayes import InputError
 from iclbayes.llm.contexts import make_contexts
-from iclbayes.llm.data import TASKS, Example, load
+from iclbayes.llm.data import TASKS, Example, load_task
 
 
 def persona(path, count=4):
@@ -25,7 +25,7 @@ def persona(path, count=4):
 
 def test_persona_questions_have_two_sources(tmp_path):
     for name in ("psychopathy", "machiavellianism", "narcissism", "persona/agreeableness"):
-        examples = load(name, persona(tmp_path))
+        examples = load_task(name, persona(tmp_path))
         assert [x.source for x in examples[:2]] == ["matching", "not_matching"]
         assert (examples[2].answer, examples[2].others) == ("Yes", ("No",))
         assert (examples[3].answer, examples[3].others) == ("No", ("Yes",))
@@ -36,11 +36,11 @@ def test_persona_questions_have_two_sources(tmp_path):
 
 def test_creak(tmp_path):
     made = [{"sentence": "Snow is cold.", "label": "true"}, {"sentence": "Fire is wet. ", "label": "false"}]
-    examples = load("creak", str(write_jsonl(tmp_path / "creak.json", made)))
+    examples = load_task("creak", str(write_jsonl(tmp_path / "creak.json", made)))
     assert examples[1] == Example("Is this claim true or false? Fire is wet.", "false", (), ("true",))
     hidden = write_jsonl(tmp_path / "test.jsonl", [made[0] | {"label": "unknown"}])
     with pytest.raises(InputError, match="label 'unknown' is neither true nor false"):
-        load("creak", str(hidden))
+        load_task("creak", str(hidden))
 
 
 def test_logiqa(tmp_path):
@@ -50,10 +50,10 @@ def test_logiqa(tmp_path):
         "options": ["Dogs", "Cats"],
         "correct_option": 1,
     }
-    [example] = load("logiqa", str(write_jsonl(tmp_path / "logiqa.jsonl", [made])))
+    [example] = load_task("logiqa", str(write_jsonl(tmp_path / "logiqa.jsonl", [made])))
     assert example == Example("All cats purr.\nWhat purrs?\nA. Dogs\nB. Cats", "B", (), ("A",))
     with pytest.raises(InputError, match="correct_option 2 is not one of the 2"):
-        load("logiqa", str(write_jsonl(tmp_path / "bad.jsonl", [made | {"correct_option": 2}])))
+        load_task("logiqa", str(write_jsonl(tmp_path / "bad.jsonl", [made | {"correct_option": 2}])))
 
 
 def test_harmbench_takes_the_answers_of_the_user(tmp_path):
@@ -64,17 +64,17 @@ def test_harmbench_takes_the_answers_of_the_user(tmp_path):
         '"Sing, please","The song: la","sing"\nHum,,hum\nWhistle,,whistle\n'
     )
     with pytest.raises(InputError, match="no answers are shipped; give your own file"):
-        load("harmbench", str(path))
+        load_task("harmbench", str(path))
     answers = tmp_path / "answers.csv"
     answers.write_text("BehaviorID,answer\nhum,Sure: hmm\nsing,Sure: la la\n")
-    examples = load("harmbench", str(path), str(answers))
+    examples = load_task("harmbench", str(path), str(answers))
     assert examples == [Example("The song: la\n\nSing, please", "Sure: la la"), Example("Hum", "Sure: hmm")]
     by_text = tmp_path / "text.csv"
     by_text.write_text("question,answer\nHum,Sure\n")
-    assert load("harmbench", str(path), str(by_text)) == [Example("Hum", "Sure")]
+    assert load_task("harmbench", str(path), str(by_text)) == [Example("Hum", "Sure")]
     by_text.write_text("question,answer\nDance,Sure\n")
     with pytest.raises(InputError, match="none of its question values occurs in harmbench"):
-        load("harmbench", str(path), str(by_text))
+        load_task("harmbench", str(path), str(by_text))
 
 
 def test_files_of_rows(tmp_path):
@@ -83,29 +83,29 @@ def test_files_of_rows(tmp_path):
     csv.write_text(
         "question,answer,answer_other,answer_forms,source\nOne?,true,false,True|TRUE,a\nTwo?,1,,,b\n"
     )
-    first, second = load(str(csv))
+    first, second = load_task(str(csv))
     assert first == Example("One?", "true", ("True", "TRUE"), ("false",), "a")
     assert (second.answer, second.source) == ("1", "b") and not any(second.others) and not any(second.forms)
     for answers in (["true", "false"], ["01", "2"], ["NA", "null"]):
         csv.write_text("question,answer\n" + "".join(f"Q?,{answer}\n" for answer in answers))
-        assert [example.answer for example in load(str(csv))] == answers
+        assert [example.answer for example in load_task(str(csv))] == answers
     tsv = tmp_path / "rows.tsv"
     tsv.write_text("question\tanswer\nOne, two?\tNA\n")
-    assert load(str(tsv)) == [Example("One, two?", "NA")]
+    assert load_task(str(tsv)) == [Example("One, two?", "NA")]
     lines = write_jsonl(
         tmp_path / "rows.jsonl", [{"question": "Q?", "answer": "A", "answer_other": ["B", "C"]}]
     )
-    assert load(str(lines)) == [Example("Q?", "A", (), ("B", "C"))]
+    assert load_task(str(lines)) == [Example("Q?", "A", (), ("B", "C"))]
     import pandas as pd
 
     pd.DataFrame({"question": ["Q?"], "answer": ["A"]}).to_parquet(tmp_path / "rows.parquet")
-    assert load(str(tmp_path / "rows.parquet")) == [Example("Q?", "A")]
+    assert load_task(str(tmp_path / "rows.parquet")) == [Example("Q?", "A")]
 
 
 def test_bad_files_are_one_line(tmp_path):
     def refused(message, *args, **kwargs):
         with pytest.raises(InputError, match=message) as caught:
-            load(*map(str, args), **kwargs)
+            load_task(*map(str, args), **kwargs)
         assert "\n" not in str(caught.value)
 
     refused("unknown task 'hellaswag': known are psychopathy", "hellaswag")

@@ -10,7 +10,7 @@ import pytest
 from scipy.special import softmax
 
 from iclbayes import InputError, read_curves
-from iclbayes.cli.collect import ImportLmEval
+from iclbayes.cli.import_lm_eval import ImportLmEval
 from iclbayes.llm.lm_eval import read_results
 
 SWEEP = Path(__file__).parent / "lm_eval" / "sweep"

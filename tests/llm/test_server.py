@@ -22,7 +22,7 @@ from iclbayes.llm.backends.openai import OpenAIBackend
 from iclbayes.llm.backends.replies import EchoForm, TokenForm
 from iclbayes.llm.collection import prepare
 from iclbayes.llm.contexts import make_contexts
-from iclbayes.llm.data import load
+from iclbayes.llm.data import load_task
 from iclbayes.llm.journal import Journal
 from iclbayes.llm.prompts import Prompt
 from iclbayes.llm.templates import choose_template
@@ -63,7 +63,7 @@ def journal_rows(out):
 @pytest.mark.parametrize("name", ["chatml", "inst"])
 def test_server_agrees_with_local_model(folder, models, name, style, template):
     model, tokenizer = models[name]
-    contexts = make_contexts(load(str(folder / "forms.jsonl")), shuffles=1, others=True)
+    contexts = make_contexts(load_task(str(folder / "forms.jsonl")), shuffles=1, others=True)
     chosen, _ = choose_template(tokenizer, template)
     local = HFBackend(model, tokenizer)
     with serve(Server(model, tokenizer, style)) as url:
@@ -269,7 +269,7 @@ def test_works_inside_a_running_event_loop(folder, models):
     """As in a notebook."""
     model, tokenizer = models["chatml"]
     prompts = prepare(
-        make_contexts(load(str(folder / "task.jsonl")), shuffles=1),
+        make_contexts(load_task(str(folder / "task.jsonl")), shuffles=1),
         choose_template(tokenizer)[0],
         HFBackend(model, tokenizer),
     )[0]

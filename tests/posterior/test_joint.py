@@ -101,39 +101,3 @@ def test_groups_of_a_joint_law_lend_each_other_strength():
     assert width[0] < 0.6 * width[1]
     draws = np.log(together.params["efficiency"][..., 4])
     assert abs(draws.mean() - np.log(0.15)) < 3 * draws.std()
-
-
-def test_several_laws_in_one_command_are_stacked(tmp_path, capsys):
-    from iclbayes.cli.posterior import PosteriorCommand
-
-    shots = np.array([0, 1, 2, 4, 7, 12, 20, 35, 60, 100])
-    p = np.exp(-(1.2 * (shots + 1.0) ** -0.6 + 0.2))
-    table = pd.DataFrame({"shots": shots, "n_correct": np.round(400 * p), "n_test": 400, "model": "m"})
-    table.to_csv(tmp_path / "curves.csv", index=False)
-    PosteriorCommand(
-        curves=tmp_path / "curves.csv",
-        law=("power", "logistic"),
-        group_by=("model",),
-        fraction=0.35,
-        likelihood="binomial",
-        discrepancy=False,
-        method="psis",
-        draws=250,
-        out=tmp_path / "posterior.nc",
-        forecast=tmp_path / "forecast.csv",
-        level=0.6,
-    ).run()
-    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("stacking weights:"))
-    shares = [float(part.split()[-1]) for part in line.removeprefix("stacking weights:").split(",")]
-    assert len(shares) == 2 and abs(sum(shares) - 1) < 0.011 and min(shares) > 0
-    forecast = pd.read_csv(tmp_path / "forecast.csv").set_index(["law", "shots"])
-    assert set(forecast.index.get_level_values("law")) == {"power", "logistic", "stacked"}
-    power, logistic, stacked = (forecast.loc[name] for name in ("power", "logistic", "stacked"))
-    # A quantile of a mixture lies between those of its parts (up to Monte Carlo error).
-    for column in ("lo90", "lo50", "median", "hi50", "hi90"):
-        both = np.stack([power[column], logistic[column]])
-        assert (stacked[column] >= both.min(0) - 0.02).all() and (stacked[column] <= both.max(0) + 0.02).all()
-    for name in ("posterior_power.nc", "posterior_logistic.nc"):
-        assert "posterior" in posterior.read_netcdf(tmp_path / name).groups()
-    reach = pd.read_csv(tmp_path / "shots_to_reach.csv")
-    assert list(reach["law"]) == ["power", "logistic"]

@@ -12,8 +12,9 @@ from scipy import stats
 
 import iclbayes
 from iclbayes import InputError, posterior
-from iclbayes.posterior import batching, sample
+from iclbayes.posterior import sample
 from iclbayes.posterior.sampling import schedule as inference
+from iclbayes.runtime import programs
 
 LAW = Constant()
 COUNTS = np.array([[3, 5, 4, 2], [18, 16, 19, 20], [9, 11, 10, 8]])  # of 20
@@ -99,10 +100,10 @@ def test_shots_to_reach_contrast_and_summary(constant):
 
 
 def test_a_second_call_compiles_nothing_and_gives_the_same_draws(constant):
-    before = batching.compilations
+    before = programs.compilations
     again = posterior.posterior(count_curves(COUNTS, 20), LAW, method="nuts", **OPTIONS)
     np.testing.assert_array_equal(again.params["gamma"], constant.params["gamma"])
-    assert batching.compilations == before
+    assert programs.compilations == before
     other = posterior.posterior(count_curves(COUNTS, 20), LAW, method="nuts", seed=1, **OPTIONS)
     assert not np.array_equal(other.params["gamma"], constant.params["gamma"])
 
@@ -280,89 +281,6 @@ def test_hierarchy_lends_strength_to_short_curves():
     width = [one.params["gamma"][..., 3, 0].std() for one in (alone, together)]
     assert width[1] < 0.8 * width[0]
     assert len(together.diagnostics()) == 1 and together.diagnostics()["ok"][0]
-
-
-def test_command_writes_what_it_promises(tmp_path):
-    from iclbayes.cli.posterior import PosteriorCommand
-
-    shots = np.array([0, 1, 2, 5, 10, 20, 50])
-    p = np.exp(-(1.2 * (shots + 1.0) ** -0.6 + 0.2))
-    table = pd.DataFrame({"shots": shots, "n_correct": np.round(200 * p), "n_test": 200, "model": "m"})
-    table.to_csv(tmp_path / "curves.csv", index=False)
-    forecast = PosteriorCommand(
-        curves=tmp_path / "curves.csv",
-        law=("power",),
-        group_by=("model",),
-        fraction=0.5,
-        likelihood="binomial",
-        discrepancy=False,
-        method="psis",
-        out=tmp_path / "posterior.nc",
-        plot=tmp_path / "bands.png",
-        forecast=tmp_path / "forecast.csv",
-        level=0.6,
-    ).run()
-    written = pd.read_csv(tmp_path / "forecast.csv")
-    assert list(written.columns) == [
-        "model",
-        "source",
-        *["shots", "mean", "median", "lo50", "hi50", "lo90", "hi90", "law"],
-    ]
-    assert len(written) == len(forecast) and (written["law"] == "power").all()
-    last = written[written["shots"] == 50].iloc[0]
-    assert last["lo90"] < p[-1] < last["hi90"]
-    reach = pd.read_csv(tmp_path / "shots_to_reach.csv").iloc[0]
-    exact_reach = ((-np.log(0.6) - 0.2) / 1.2) ** (-1 / 0.6) - 1
-    assert reach["q05"] < exact_reach < reach["q95"]
-    assert (tmp_path / "bands.png").read_bytes()[:4] == b"\x89PNG"
-    assert set(posterior.read_netcdf(tmp_path / "posterior.nc").groups()) >= {"posterior", "log_likelihood"}
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"plot": "bands.xyz"}, "figures are written as"),
-        ({"plot": "none/bands.png"}, "there is no folder"),
-        ({"forecast": "f.parquet"}, "let --forecast end with .csv"),
-        ({"forecast": "folder.csv"}, "is a folder"),
-        ({"out": "none/p.nc"}, "there is no folder"),
-        ({"out": "taken.nc"}, "taken_power.nc: is a folder"),
-        ({"forecast": "reached/f.csv"}, "shots_to_reach.csv: is a folder"),
-    ],
-)
-def test_outputs_are_checked_before_anything_is_sampled(tmp_path, change, message, monkeypatch):
-    from iclbayes.cli.posterior import PosteriorCommand
-
-    monkeypatch.setattr(sample, "posterior", lambda *a, **named: pytest.fail("sampled"))
-    for name in ("folder.csv", "taken_power.nc", "reached/shots_to_reach.csv"):
-        (tmp_path / name).mkdir(parents=True)
-    pd.DataFrame({"shots": [0, 1], "prob": [0.1, 0.4]}).to_csv(tmp_path / "curves.csv", index=False)
-    outputs = {"out": tmp_path / "p.nc", "forecast": tmp_path / "f.csv"}
-    outputs |= {name: tmp_path / value for name, value in change.items()}
-    with pytest.raises(InputError, match=message):
-        PosteriorCommand(
-            curves=tmp_path / "curves.csv", law=("power", "logistic"), level=0.5, **outputs
-        ).run()
-    assert {p.name for p in tmp_path.iterdir()} == {"folder.csv", "taken_power.nc", "reached", "curves.csv"}
-
-
-def test_titles_of_bands_name_what_tells_the_panels_apart():
-    from iclbayes.plots.bands import plot_bands
-
-    curves = count_curves(COUNTS, 20)
-    one = posterior.posterior(curves, LAW, method="laplace", **OPTIONS)
-    figure = plot_bands(one, one.forecast([0.0, 3.0]))
-    assert [axis.get_title() for axis in figure.axes[:3]] == ["0", "1", "2"]
-    assert [t.get_text() for t in figure.axes[0].get_legend().get_texts()] == [
-        "90 %",
-        "50 %",
-        "median",
-        "fitted",
-    ]
-    sources = dataclasses.replace(curves, source=np.array(["a", "b", "a"]))
-    one = posterior.posterior(sources, LAW, method="laplace", **OPTIONS)
-    figure = plot_bands(one, one.forecast([0.0, 3.0]))
-    assert [axis.get_title() for axis in figure.axes[:3]] == ["0, a", "1, b", "2, a"]
 
 
 def test_sampling_settings_are_checked():

@@ -1,7 +1,7 @@
 """Engines that turn prompts into log probabilities of their answers, all behind `Backend.score`."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -31,6 +31,73 @@ class Backend(Protocol):
     def describe(self) -> dict:
         """What to keep beside the curves: engine, versions, precision."""
         ...
+
+
+Engine = Literal["hf", "openai", "flax"]
+
+
+def load_backend(
+    engine: Engine,
+    model: str,
+    *,
+    tokenizer: str | None = None,
+    window: int | None = None,
+    base_url: str | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    batch_tokens: int = 16_384,
+    concurrency: int = 8,
+    retries: int = 8,
+    timeout: float = 600.0,
+    key_variable: str = "OPENAI_API_KEY",
+) -> Backend:
+    """The back end of that engine, with the model and its tokenizer loaded.
+
+    Args:
+      engine: `hf` for `transformers`, `openai` for a completions server, `flax` for this library's GPT-2.
+      model: name on the hub or folder; with `openai`, what the server calls it.
+      tokenizer: hub name or folder of the tokenizer, where it is not the model's own.
+      window: openai: tokens that a prompt may have, where the server does not say.
+      base_url: openai: the server's address, up to and including `/v1`.
+      device, dtype: hf: as in `HFBackend.load`.
+      batch_tokens: hf, flax: tokens of a batch.
+      concurrency, retries, timeout, key_variable: openai: as in `OpenAIBackend`.
+
+    Raises:
+      InputError: the engine is unknown, its package is not installed, it lacks its address or was given one
+        in vain, or the model or its tokenizer cannot be loaded.
+    """
+    if engine not in ("hf", "openai", "flax"):
+        raise InputError(f"unknown back end {engine!r}: known are hf, openai and flax")
+    if engine == "openai":
+        if not base_url:
+            raise InputError(
+                "the openai back end needs the server's address (--base-url http://HOST:PORT/v1)"
+            )
+        from .openai import OpenAIBackend
+
+        return OpenAIBackend.load(
+            base_url,
+            model,
+            tokenizer,
+            window=window,
+            concurrency=concurrency,
+            retries=retries,
+            timeout=timeout,
+            key_variable=key_variable,
+        )
+    if base_url:
+        raise InputError(f"--base-url is for --backend openai, not {engine}")
+    if engine == "hf":
+        from .hf import HFBackend
+
+        return HFBackend.load(model, device, dtype, tokenizer=tokenizer, batch_tokens=batch_tokens)
+    from .flax import FlaxBackend
+
+    loaded = FlaxBackend.load(model, batch_tokens=batch_tokens)
+    if tokenizer:
+        loaded.tokenizer = load_tokenizer(tokenizer)
+    return loaded
 
 
 def missing(error: ImportError) -> InputError:

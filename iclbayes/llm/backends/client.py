@@ -86,7 +86,7 @@ class Client:
         check: Callable[[dict], Any],
         most_errors: int | None = None,
     ) -> Any:
-        status, errors = None, 0
+        status, errors, problem = None, 0, ""
         for attempt in range(self._retries + 1):
             wait = min(self._backoff * 2**attempt, LONGEST_WAIT) * random.uniform(0.5, 1.0)
             try:

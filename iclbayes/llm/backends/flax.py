@@ -43,7 +43,7 @@ class FlaxBackend:
 
     def __init__(self, model: GPT2, tokenizer: Any = None, batch_tokens: int = 16_384):
         self.model, self.tokenizer, self.batch_tokens = model, tokenizer, batch_tokens
-        self.window = model.config.context
+        self.window: int | None = model.config.context
 
     @classmethod
     def load(cls, folder: str | os.PathLike, **options: Any) -> "FlaxBackend":
@@ -70,7 +70,7 @@ class FlaxBackend:
         order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i].ids))
         at = 0
         while at < len(order):
-            length = min(_power(len(prompts[order[at]].ids)), self.window)
+            length = min(_power(len(prompts[order[at]].ids)), self.model.config.context)
             batch = order[at : at + max(1, self.batch_tokens // length)]
             at += len(batch)
             for i, values in zip(batch, self._read([prompts[i] for i in batch], length)):
@@ -85,8 +85,8 @@ class FlaxBackend:
         places[0, : sum(counts)] = np.repeat(np.arange(len(prompts)), counts)
         places[1, : sum(counts)] = np.concatenate([prompt.reads[0] for prompt in prompts])
         places[2, : sum(counts)] = np.concatenate([prompt.reads[1] for prompt in prompts])
-        values = np.asarray(_log_probs(self.model, ids, *places), np.float64)[: sum(counts)]
-        return np.split(values, np.cumsum(counts)[:-1])
+        values = np.asarray(_log_probs(self.model, jnp.asarray(ids), *map(jnp.asarray, places)), np.float64)
+        return np.split(values[: sum(counts)], np.cumsum(counts)[:-1])
 
 
 def _power(n: int, least: int = 64) -> int:

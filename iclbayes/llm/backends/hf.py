@@ -77,7 +77,7 @@ class HFBackend:
         loaded = load_tokenizer(tokenizer or name)
         try:
             with _bars_on_terminals_alone():
-                model = transformers.AutoModelForCausalLM.from_pretrained(
+                model: Any = transformers.AutoModelForCausalLM.from_pretrained(
                     name, dtype=getattr(torch, dtype), trust_remote_code=False
                 )
             model = model.to(device).eval()

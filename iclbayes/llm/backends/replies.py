@@ -188,7 +188,7 @@ async def _check_echo(client: Client, model: str, prompt: Prompt, cut: int, spec
 def _compare(name: str, expected: dict[str, float], tops: list, place: int) -> None:
     # Special tokens and parts of a letter share one text, so that their numbers replace each other.
     legible = [token for token in expected if token and "\ufffd" not in token]
-    best = sorted(legible, key=expected.get, reverse=True)[:3]
+    best = sorted(legible, key=lambda token: -expected[token])[:3]
 
     def distance(at: int) -> float:
         listed = tops[at] if 0 <= at < len(tops) and tops[at] else {}

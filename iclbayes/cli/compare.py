@@ -1,0 +1,68 @@
+"""`iclbayes compare`: which law describes the curves, and which foretells them."""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import UseAppendAction
+
+from ..console import print_comparison, progress
+from .options import (
+    NUMBER,
+    Data,
+    File,
+    FitOptions,
+    Fitting,
+    Laws,
+    TableStyle,
+    check_figure,
+    check_table,
+    write_table,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Compare:
+    """Compare laws on the same curves: error when fitted on all shots (fraction 1) or extrapolated from a part of them."""
+
+    data: Data
+    law: Laws = ()
+    """law to compare (default: the six of the paper); give it again for several."""
+    fraction: Annotated[UseAppendAction[tuple[float, ...]], NUMBER] = ()
+    """share of the shots to fit (default: 1); give it again for several. 1 is scored on all points, less on those left out."""
+    out: Path = Path("table.csv")
+    """table with a row for each law, fraction, group and source, .csv or .parquet."""
+    style: TableStyle = "plain"
+    """how the tables are printed."""
+    table: bool = False
+    """print the whole table too."""
+    plot: File = None
+    """figure of mean NRMSE by law and fraction, .png, .pdf or .svg."""
+    fitting: Fitting = dataclasses.field(default_factory=FitOptions)
+
+    def run(self) -> None:
+        """Fits and scores the laws, prints the means, writes the table and the figure.
+
+        Raises:
+          InputError: anything that the user can mend.
+        """
+        from .. import comparison
+        from ..laws import SIX
+
+        check_table(self.out)
+        check_figure(self.plot)
+        curves = self.data.read()
+        with progress("comparing laws", "fit") as advance:
+            table = comparison.compare(
+                curves, self.law or SIX, self.fraction or (1.0,), on_done=advance, **self.fitting.named()
+            )
+        write_table(table, self.out)
+        print_comparison(table, self.style)
+        if self.table:
+            print(f"\nEvery curve\n\n{comparison.to_text(table, self.style)}")
+        print(f"\ntable: {self.out}")
+        if self.plot is not None:
+            from .. import plots
+
+            plots.save(plots.plot_errors(table), self.plot)
+            print(f"figure: {self.plot}")

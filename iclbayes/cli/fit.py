@@ -1,0 +1,163 @@
+"""`iclbayes fit`: curves in, a table of parameters out."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..console import progress, warn
+from ..errors import InputError
+from .options import (
+    Columns,
+    Count,
+    Data,
+    File,
+    FitOptions,
+    Fitting,
+    Laws,
+    Parameters,
+    Share,
+    check_figure,
+    check_table,
+    write_table,
+)
+
+if TYPE_CHECKING:
+    from ..fits import Fits
+
+STREAM_BYTES = 128 * 2**20  # files above this are fitted in chunks
+STEPS = 0.01  # error of a law's quadrature, in probability, that a picture shows
+
+
+@dataclasses.dataclass(frozen=True)
+class Fit:
+    """Fit laws to every group of curves in a file.
+
+    Files above 128 MB, or with --chunk-rows, are read and fitted in chunks with flat memory; the same command goes on after
+    an interruption.
+    """
+
+    data: Data
+    law: Laws = ()
+    """law to fit (default: bayesian_scoring); give it again for several."""
+    out: Path = Path("fits.csv")
+    """table of parameters, .csv or .parquet."""
+    stderr: bool = False
+    """add a column NAME_se of standard errors for every parameter."""
+    plot: File = None
+    """figure of the fitted laws over the points, .png, .pdf or .svg."""
+    fraction: Share = None
+    """fit only shots up to this share of each curve's largest (0 to 1)."""
+    share: Parameters = ()
+    """parameter that the groups differing only in --across have in common, such as gamma; give it again for several."""
+    across: Columns = ()
+    """column of --group-by over which --share parameters are shared."""
+    chunk_rows: Count = None
+    """read and fit this many rows at a time."""
+    fitting: Fitting = dataclasses.field(default_factory=FitOptions)
+
+    def run(self) -> None:
+        """Fits, writes the table and the figure, says how the fits ended.
+
+        Raises:
+          InputError: anything that the user can mend.
+        """
+        from ..laws import get
+
+        check_table(self.out)
+        check_figure(self.plot)
+        laws = self.law or ("bayesian_scoring",)
+        for law in laws:
+            get(law)
+        options = self.fitting.named() | {
+            "fraction": self.fraction,
+            "share": self.share,
+            "across": self.across,
+        }
+        path = self.data.curves
+        if self.chunk_rows is not None or (path.exists() and path.stat().st_size > STREAM_BYTES):
+            self._stream(laws, options)
+        else:
+            self._whole(laws, options)
+
+    def _whole(self, laws: Sequence[str], options: dict[str, Any]) -> None:
+        import pandas as pd
+
+        from .. import fits
+
+        curves = self.data.read()
+        found = []
+        for law in laws:
+            with progress(f"fitting {law}", "fit") as advance:
+                found.append(fits.fit(curves, law, on_done=advance, **options))
+            print(_summary(found[-1]))
+            _warn_of_steps(found[-1])
+        write_table(pd.concat([f.to_frame(stderr=self.stderr) for f in found], ignore_index=True), self.out)
+        print(f"parameters: {self.out}")
+        if self.plot is not None:
+            from .. import plots
+
+            plots.save(plots.plot_fits(found), self.plot)
+            print(f"figure: {self.plot}")
+
+    def _stream(self, laws: Sequence[str], options: dict[str, Any]) -> None:
+        from ..stream import CHUNK_ROWS, Progress, fit_stream
+
+        if self.plot is not None:
+            raise InputError(
+                f"--plot needs the whole file in memory, but {self.data.curves} is read in chunks; leave it out"
+            )
+        if self.data.value is not None:
+            raise InputError(
+                "--value is not available for files read in chunks; keep one value column in the file"
+            )
+        before = 0
+        with progress("fitting", "fit") as advance:
+
+            def on_progress(done: Progress) -> None:
+                nonlocal before
+                advance(done.fits - before)
+                before = done.fits
+                share = f" ({100 * done.rows / done.total_rows:.0f} % of the rows)" if done.total_rows else ""
+                advance.note(f"{done.rows:,} rows{share}")
+
+            ends = fit_stream(
+                self.data.curves,
+                self.out,
+                laws,
+                group_by=self.data.group_by,
+                source=self.data.source,
+                chunk_rows=self.chunk_rows or CHUNK_ROWS,
+                stderr=self.stderr,
+                on_progress=on_progress,
+                **options,
+            )
+        for law, counts in ends.items():
+            print(f"{law}: {_ends(counts)}")
+        print(f"parameters: {self.out}")
+
+
+def _summary(fits: "Fits") -> str:
+    import numpy as np
+
+    return f"{fits.law.name}: {_ends(fits.ends)}; median loss {np.nanmedian(fits.loss):.3g}"
+
+
+def _ends(counts: dict[str, int]) -> str:
+    return ", ".join(f"{n:,} {status.replace('_', ' ')}" for status, n in counts.items())
+
+
+def _warn_of_steps(fits: "Fits") -> None:
+    """Says where a law's quadrature shows, if it has one."""
+    import numpy as np
+
+    if fits.law.finer is None:
+        return
+    error = fits.numerical_error()
+    error = error[np.isfinite(error)]
+    seen = error > STEPS
+    if seen.any():
+        warn(
+            f"the steps of {fits.law.name}'s quadrature show in {seen.sum()} of {len(error)} curves, "
+            f"by up to {error.max():.2g} in probability; {fits.law.finer.name} has none"
+        )

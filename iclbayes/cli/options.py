@@ -1,0 +1,142 @@
+"""Options that commands share, each written once. Nothing here imports JAX: the help must come at once."""
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from tyro.conf import OmitArgPrefixes, Positional, UseAppendAction, arg
+
+from ..console import warn
+from ..errors import InputError
+from ..files import atomic_path, check_place
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ..curves import Curves
+
+# The names that the library's own tables hold, said again without importing them; a test keeps the two alike.
+LawName = Literal[
+    "bayesian_original",
+    "bayesian_sampling",
+    "bayesian_scoring",
+    "power",
+    "bounded_power",
+    "logistic",
+    "bayesian_heterogeneous",
+    "bayesian_heterogeneous_exact",
+    "bayesian_original_log",
+    "bayesian_sampling_log",
+    "bayesian_scoring_log",
+    "bayesian_heterogeneous_log",
+    "bayesian_heterogeneous_exact_log",
+]
+LossName = Literal["squared", "squared_nll", "squared_log_nll", "huber", "binomial"]
+ValueName = Literal["prob", "n_correct", "accuracy", "nll"]
+LikelihoodName = Literal[
+    "auto", "binomial", "beta_binomial", "quasi_binomial", "normal", "logit_normal", "beta"
+]
+TableStyle = Literal["plain", "markdown", "latex"]
+
+# How options show in the help: what stands for the value, and no "(default: None)" behind those that may be left out.
+LAWS = arg(metavar="LAW", help_behavior_hint=f"(one of {', '.join(LawName.__args__)})")
+COLUMN = arg(metavar="COLUMN", help_behavior_hint="")
+NUMBER = arg(metavar="NUMBER", help_behavior_hint="")
+COUNT = arg(metavar="COUNT", help_behavior_hint="")
+FILE = arg(metavar="FILE", help_behavior_hint="")
+
+Laws = Annotated[UseAppendAction[tuple[LawName, ...]], LAWS]
+Columns = Annotated[UseAppendAction[tuple[str, ...]], COLUMN]
+Parameters = Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="PARAMETER", help_behavior_hint="")]
+Column = Annotated[str | None, COLUMN]
+File = Annotated[Path | None, FILE]
+Share = Annotated[float | None, NUMBER]
+Count = Annotated[int | None, COUNT]
+
+
+@dataclasses.dataclass(frozen=True)
+class CurvesIn:
+    """Which curves the file holds. Its columns are described in the README under "Curve files"."""
+
+    curves: Annotated[Positional[Path], arg(metavar="CURVES")]
+    """CSV or Parquet file of curves: a row for each measured number of shots."""
+    group_by: Columns = ()
+    """column whose values tell the groups apart, such as model; give it again for several. Without it all rows are one group."""
+    source: Column = None
+    """column that tells the curves of one group apart: which task's examples the context holds. Without it they are averaged."""
+    value: Annotated[
+        ValueName | None, arg(help_behavior_hint="(default: the first of them that is there)")
+    ] = None
+    """which column holds the measured values."""
+
+    def read(self) -> "Curves":
+        """Reads the curves and says what they are; warns of a column `source` that is averaged away.
+
+        Raises:
+          InputError: what `iclbayes.read_curves` says of the file.
+        """
+        from .. import reading
+
+        frame = reading.read_table(self.curves)
+        curves = reading.curves_from_frame(
+            frame, group_by=self.group_by, source=self.source, value=self.value, name=str(self.curves)
+        )
+        print(f"{self.curves}: {curves!r} from {len(frame)} rows")
+        unused = self.source is None and "source" in frame and "source" not in self.group_by
+        if unused and frame["source"].nunique() > 1:
+            warn("the column 'source' is averaged over; give --source source")
+        return curves
+
+
+@dataclasses.dataclass(frozen=True)
+class FitOptions:
+    """How the laws are fitted. The defaults suit most curves."""
+
+    loss: LossName = "squared"
+    """what a fit minimises: error of the probability, of the NLL, of its logarithm, or the likelihood of counts."""
+    background: Annotated[
+        bool | None, arg(metavar="{True,False}", help_behavior_hint="(default: only for groups of one curve)")
+    ] = None
+    """give each group one more task, which owns no curve."""
+    shot_offset: float = 0.0
+    """added to the shots of Bayesian laws; 1 meets the published code."""
+    starts: int = 8
+    """first guesses of each fit."""
+    max_steps: int = 200
+    """step limit of each first guess."""
+    seed: int = 0
+    """seed of the random first guesses."""
+
+    def named(self) -> dict[str, Any]:
+        """The options under the names that `iclbayes.fit` gives them."""
+        named = dataclasses.asdict(self)
+        return named | {"n_starts": named.pop("starts")}
+
+
+Data = OmitArgPrefixes[CurvesIn]
+Fitting = OmitArgPrefixes[FitOptions]
+
+
+def check_table(path: Path) -> None:
+    """Raises InputError unless a table can be written there."""
+    if path.suffix not in (".csv", ".parquet"):
+        raise InputError(f"{path}: tables are written as .csv or .parquet; change the ending")
+    check_place(path)
+
+
+def write_table(frame: "pd.DataFrame", path: Path) -> None:
+    """Writes a table as CSV or Parquet, whole or not at all."""
+    with atomic_path(path) as temporary:
+        if path.suffix == ".parquet":
+            frame.to_parquet(temporary, index=False)
+        else:
+            frame.to_csv(temporary, index=False)
+
+
+def check_figure(path: Path | None) -> None:
+    """Raises InputError unless a figure can be written there, or none is wanted."""
+    if path is not None:
+        from ..plots.style import check_suffix
+
+        check_suffix(path)
+        check_place(path)

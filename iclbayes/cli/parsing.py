@@ -1,0 +1,120 @@
+"""Arguments as typed to a dataclass of options; whatever is wrong with them is one line."""
+
+import contextlib
+import dataclasses
+import difflib
+import io
+import re
+import typing
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeVar
+
+import tyro
+
+from ..errors import InputError
+
+T = TypeVar("T")
+
+
+def parse(kind: type[T], arguments: Sequence[str], program: str) -> T:
+    """An instance of the dataclass `kind` from command-line arguments.
+
+    `--law a b` is read as `--law a --law b`.
+
+    Raises:
+      InputError: the arguments do not fit; with the nearest option or choice where one is near.
+      SystemExit: with status 0, after the help was asked for.
+    """
+    flags = options(kind)
+    check_flags(arguments, flags, program)
+    repeated = {flag for flag, default in flags.items() if isinstance(default, tuple)}
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(kind, args=spread_values(list(arguments), repeated), prog=program)
+    except SystemExit as end:
+        if not end.code:
+            raise
+        text = one_line(said.getvalue())
+        raise InputError(text if "choose one of" in text else f"{text}; see {program} --help") from None
+
+
+def options(kind: type) -> dict[str, object]:
+    """Flags of a dataclass and of the dataclasses in it, with their defaults."""
+    found: dict[str, object] = {}
+    for field, inner in _fields(kind):
+        if inner is not None:
+            found |= options(inner)
+        else:
+            name = field.name.replace("_", "-")
+            found[f"--{name}"] = field.default
+            if isinstance(field.default, bool):
+                found[f"--no-{name}"] = field.default
+    return found
+
+
+def _fields(kind: type) -> Iterator[tuple[dataclasses.Field, type | None]]:
+    """Fields of a dataclass, each with its dataclass if it is one."""
+    hints = typing.get_type_hints(kind)
+    for field in dataclasses.fields(kind):
+        yield field, hints[field.name] if dataclasses.is_dataclass(hints[field.name]) else None
+
+
+def check_flags(arguments: Sequence[str], flags: dict[str, object], program: str) -> None:
+    """Raises InputError for an option that is unknown, naming the nearest one."""
+    for argument in arguments:
+        if argument == "--":
+            return
+        if not re.match(r"--[^\d.]", argument):
+            continue
+        flag = argument.split("=", 1)[0].replace("_", "-")
+        if flag != "--help" and flag not in flags:
+            near = nearest(flag, flags)
+            hint = f"did you mean {near}?" if near else f"see {program} --help"
+            raise InputError(f"unknown option {argument.split('=', 1)[0]}; {hint}")
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The known word that `word` may have been meant for, if one is near; dashes in front do not count."""
+    names = {name.lstrip("-"): name for name in known}
+    near = difflib.get_close_matches(word.lstrip("-"), names, 1, 0.6)
+    return names[near[0]] if near else None
+
+
+def spread_values(arguments: list[str], repeated: set[str]) -> list[str]:
+    """`--law a b` → `--law a --law b`, for flags that may be repeated, once the positional argument has been given."""
+    if not arguments or arguments[0].startswith("-"):
+        return arguments
+    spread, flag = arguments[:1], None
+    fresh = False
+    for argument in arguments[1:]:
+        if argument.startswith("--"):
+            name = argument.replace("_", "-")
+            flag, fresh = (name if name in repeated else None), True
+        elif flag is not None:
+            if not fresh:
+                spread.append(flag)
+            fresh = False
+        spread.append(argument)
+    return spread
+
+
+def one_line(box: str) -> str:
+    """What tyro says under the title of a box of many lines, up to the box's first rule, as one line in our words."""
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", box).strip("\n").splitlines()[1:]
+    said: list[str] = []
+    for line in (line.strip("│| ") for line in lines):
+        if not re.match(r"[─╰-]{5}", line):
+            said.append(line)
+        elif said:
+            break
+    text = re.sub(r"\s+", " ", " ".join(said)).strip().rstrip(".")
+    choice = re.fullmatch(r"invalid choice '(.*)' for argument '-*(.*)'\. Expected one of \((.*)\)", text)
+    if choice:
+        value, option, known = choice[1], choice[2], re.findall(r"'([^']*)'", choice[3])
+        near = nearest(value, known)
+        hint = f"; did you mean {near}?" if near else ""
+        return f"unknown {option} {value!r}: choose one of {', '.join(known)}{hint}"
+    text = re.sub(r"^Missing from .*?: ", "missing: ", text)
+    text = re.sub(r"^Error parsing (\S+):", r"\1:", text)
+    return f"{text[:1].lower()}{text[1:]}"

@@ -1,0 +1,137 @@
+"""What comes out of a fit, and what follows from it: condition and covariance, predictions, standard errors, shots to a level.
+
+The functions that take a problem and its `FitResult` are of one fit; `of_all` maps them over a batch.
+"""
+
+import enum
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from ..runtime import programs
+from .linear_algebra import scaled_inverse
+from .problem import Problem
+
+QUICK = 128  # fits up to which compiling soon is worth more than running fast
+
+
+class Status(enum.IntEnum):
+    """How a fit ended."""
+
+    CONVERGED = 0
+    MAX_STEPS = 1  # the step limit came first: raise `max_steps`
+    FAILED = 2  # no start had a finite loss: check the data
+    NO_DATA = 3  # no point with positive weight
+
+
+class FitResult(NamedTuple):
+    """Result of one fit (or of a batch of them, with leading axes).
+
+    Attributes:
+      params: constrained parameters by name.
+      raw: the unconstrained parameters behind them.
+      loss: weighted mean loss Σ w ℓ / Σ w at the best start.
+      n_agreed: starts that ended within a factor 1 + 1e-3 of that loss. On curves of many points, with the default optimizer, a
+        start that came close to a better one counts as ending with it, and one that was given up for being far behind and
+        slow as not agreeing.
+      steps: evaluations that the best start took.
+      status: a `Status`.
+      grad_norm: largest absolute component of the objective's gradient.
+      condition: condition number of JᵀWJ, its diagonal scaled to 1; above about 1e8 the parameters are not all identified.
+      covariance: [P, P] covariance of the raw parameters (in the order of sorted names, raveled),
+        s² (JᵀWJ)⁻¹ with s² estimated from the residuals; inf where there are no more points than parameters.
+    """
+
+    params: dict[str, Array]
+    raw: dict[str, Array]
+    loss: Array
+    n_agreed: Array
+    steps: Array
+    status: Array
+    grad_norm: Array
+    condition: Array
+    covariance: Array
+
+
+def curvature(gram: Array, ridge: Array | None, loss: Array, n_points: Array) -> tuple[Array, Array]:
+    """Condition number and covariance [B, P, P] from the Gauss–Newton matrix [B, P, P] at the minimum.
+
+    The condition number is that of the data alone, without the ridge, so that it shows what the data do not identify.
+    """
+    condition, inverse = scaled_inverse(gram)
+    if ridge is not None:
+        condition, _ = scaled_inverse(gram - ridge)
+    # value = Σ w r² with Σ w = 1, gram = 2 JᵀWJ:  s² (JᵀWJ)⁻¹ = 2 gram⁻¹ · value / (N − P)
+    spare = n_points - gram.shape[-1]
+    scale = jnp.where(
+        spare > 0, 2 * jnp.where(jnp.isfinite(loss), loss, 0.0) / jnp.maximum(spare, 1), jnp.inf
+    )
+    covariance = jnp.where(
+        jnp.isfinite(scale)[:, None, None],
+        inverse * jnp.where(jnp.isfinite(scale), scale, 0.0)[:, None, None],
+        jnp.inf,
+    )
+    return condition, jnp.nan_to_num(covariance, nan=jnp.inf, posinf=jnp.inf, neginf=-jnp.inf)
+
+
+def constrain(problem: Problem, raw: dict[str, Array]) -> dict[str, Array]:
+    """Raw → constrained parameters; with several conditions every leaf has the leading axis [C]."""
+    params = jax.vmap(problem.law.constrain)(problem.split(raw))
+    return {name: p[0] for name, p in params.items()} if problem.n_conditions == 1 else params
+
+
+def of_all(
+    function: Callable[..., Any],
+    problem: Problem,
+    result: FitResult,
+    *arrays: np.ndarray,
+    dtype: np.typing.DTypeLike,
+) -> Any:
+    """`function(problem, result, *arrays)` of every fit of a batch: everything has the leading axis [B], in NumPy.
+
+    `function` is one of those below. dtype is that of the fits.
+    """
+
+    def all_fits(result: FitResult, *arrays: Array) -> Any:
+        return jax.vmap(lambda r, *a: function(problem, r, *a))(result, *arrays)
+
+    arrays = tuple(np.asarray(a, dtype) for a in arrays)
+    quick = len(result.loss) <= QUICK
+    return programs.run((function, problem), all_fits, result, *arrays, dtype=dtype, quick=quick)
+
+
+def mean(problem: Problem, result: FitResult, shots: Array) -> Array:
+    """Expected probability [S, n] at shots [S, n]."""
+    return _at(problem, problem.ravel(result.raw), shots)
+
+
+def mean_stderr(problem: Problem, result: FitResult, shots: Array) -> Array:
+    """Standard error [S, n] of `mean`, sqrt(∇p Σ ∇pᵀ); inf where the covariance is unknown."""
+    jac = jax.jacfwd(lambda theta: _at(problem, theta, shots))(problem.ravel(result.raw))
+    return _delta(jac, result.covariance)
+
+
+def params_stderr(problem: Problem, result: FitResult) -> dict[str, Array]:
+    """Standard errors of the constrained parameters, by name."""
+    jac = jax.jacfwd(lambda t: constrain(problem, problem.unravel(t)))(problem.ravel(result.raw))
+    return {name: _delta(j, result.covariance) for name, j in jac.items()}
+
+
+def reach(problem: Problem, result: FitResult, level: Array) -> Array:
+    """Shots [S] at which each curve is at its level [S], see `Law.shots_to_reach`."""
+    params = jax.vmap(problem.law.constrain)(problem.split(result.raw))
+    return jax.vmap(lambda p: problem.law.shots_to_reach(p, level))(params).reshape(-1)
+
+
+def _at(problem: Problem, theta: Array, shots: Array) -> Array:
+    return problem.law.point(problem.local(theta)[..., None], problem.law.abscissa(shots))
+
+
+def _delta(jac: Array, covariance: Array) -> Array:
+    known = jnp.isfinite(covariance)
+    variance = jnp.einsum("...p,pq,...q->...", jac, jnp.where(known, covariance, 0.0), jac)
+    return jnp.where(jnp.all(known), jnp.sqrt(jnp.maximum(variance, 0.0)), jnp.inf)

@@ -1,0 +1,54 @@
+"""Of runs that are equal in all settings, which one counts: that with more samples, then the newer."""
+
+import math
+
+from ..notes import Notes
+from .values import Point
+
+
+def counting(points: list[Point], columns: list[dict[str, str]], notes: Notes) -> list[int]:
+    """Places of the points that count: of equal ones, that with more samples, then the newer."""
+    best: dict[tuple, int] = {}
+    for i, point in enumerate(points):
+        key = (
+            point.model,
+            point.task,
+            point.metric,
+            point.shots,
+            *columns[i].values(),
+            *point.seeds.values(),
+        )
+        if key not in best:
+            best[key] = i
+            continue
+        kept, left = (i, best[key]) if _before(points[best[key]], point) else (best[key], i)
+        best[key] = kept
+        why, age = _reason(points[kept], points[left])
+        notes.add(
+            "runs equal to another with more samples, or newer",
+            f"{age} run of {points[left]} in {points[left].path}: {points[kept].path} {why}",
+        )
+    return sorted(best.values())
+
+
+def _more(one: Point, other: Point) -> bool | None:
+    """Whether `other` has more samples than `one`; None if they have as many, or nobody knows."""
+    if not math.isnan(one.n_test) and not math.isnan(other.n_test):
+        return None if one.n_test == other.n_test else other.n_test > one.n_test
+    return None if one.limited == other.limited else one.limited
+
+
+def _before(one: Point, other: Point) -> bool:
+    """Whether `other` counts in place of `one`."""
+    more = _more(one, other)
+    return (other.written, str(other.path)) > (one.written, str(one.path)) if more is None else more
+
+
+def _reason(kept: Point, left: Point) -> tuple[str, str]:
+    if _more(kept, left) is not None:
+        if math.isnan(kept.n_test) or math.isnan(left.n_test):
+            return "was not cut short by a limit", "a limited"
+        return f"has {kept.n_test:.0f} samples, not {left.n_test:.0f}", "a smaller"
+    if kept.written > left.written:
+        return "is newer, with all settings equal", "an older"
+    return "is equal in all settings and in age, and comes later by name", "a second"

@@ -1,0 +1,235 @@
+"""What makes the numbers of two runs differ: the model and how it was loaded, prompted and asked.
+
+Settings that only decide how fast or where a run went are left out (`HARMLESS`); every other argument of the
+model counts, known to us or not. Seeds are apart: runs that differ in them alone are replicates.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from ..notes import plain
+from .discover import section, whole
+
+HARMLESS = frozenset(
+    [
+        *("accelerate", "api_key", "auth_token", "backend", "base_url", "batch_size", "cache_dir"),
+        *("cache_requests", "concurrency", "data_parallel_size", "device", "device_map"),
+        *("device_map_option", "disable_log_stats", "download_dir", "enforce_eager"),
+        *("gpu_memory_utilization", "gpus", "header", "logits_cache", "low_cpu_mem_usage"),
+        *("max_batch_size", "max_cpu_memory", "max_memory", "max_memory_per_gpu", "max_num_seqs"),
+        *("max_retries", "model", "model_name", "name", "num_concurrent", "offload_folder", "parallelize"),
+        *("path", "pretrained", "seed", "swap_space", "tensor_parallel_size", "timeout"),
+        *("tokenized_requests", "tp", "trust_remote_code", "use_accelerate", "use_auth_token", "use_cache"),
+        "verify_certificate",
+    ]
+)
+# The harness's own defaults, which runs before these were recorded had.
+SEEDS = {"random_seed": 0, "numpy_seed": 1234, "torch_seed": 1234, "fewshot_seed": 1234}
+BACKENDS = {
+    "hf-causal": "hf",
+    "hf-causal-experimental": "hf",
+    "hf-auto": "hf",
+    "huggingface": "hf",
+    "gpt2": "hf",
+}
+DTYPES = {"float": "float32", "half": "float16", "fp16": "float16", "bf16": "bfloat16", "fp32": "float32"}
+PROMPT = (
+    *("dataset_path", "dataset_name", "test_split", "validation_split", "fewshot_split", "description"),
+    *("doc_to_text", "doc_to_target", "doc_to_choice", "fewshot_delimiter", "target_delimiter", "gen_prefix"),
+)
+NONE = "none"
+UNKNOWN = "unknown"
+# Settings of the run that an argument of its model may share the name of.
+AFTER_ARGUMENTS = (
+    "chat_template",
+    "system_instruction",
+    "fewshot_as_multiturn",
+    "gen_kwargs",
+    "task_version",
+    "prompt",
+)
+OF_TASKS = ("task_version",)
+# A column that another, before it, already tells: (itself, what tells it beside the model and task).
+TOLD = {"model_sha": "revision", "prompt": "task_version", "generation_kwargs": "gen_kwargs"}
+
+
+def model_name(content: dict) -> str:
+    """What the run calls its model: the pretrained one, also where an adapter stands on it."""
+    config, given = section(content, "config"), model_arguments(content)
+    named = [given.get(key) for key in ("pretrained", "model", "model_name", "path", "engine")]
+    general = content.get("config_general")
+    older = (
+        [general.get("model_name"), section(general, "model_config").get("model_name")]
+        if isinstance(general, dict)
+        else []
+    )
+    for name in [*named, content.get("model_name"), *older, config.get("model_name"), config.get("model")]:
+        if isinstance(name, (str, int)) and str(name).strip():
+            return plain(name)
+    return "model"
+
+
+def model_arguments(content: dict) -> dict[str, Any]:
+    """The run's `model_args`."""
+    return _arguments(section(content, "config").get("model_args"))
+
+
+def _arguments(given: Any) -> dict[str, Any]:
+    """Arguments from a dictionary or from text a=1,b=2 (a part without = belongs to the one before)."""
+    if isinstance(given, dict):
+        return {str(key): value for key, value in given.items()}
+    found: dict[str, Any] = {}
+    last = None
+    for part in given.split(",") if isinstance(given, str) else []:
+        if "=" in part:
+            last, value = part.split("=", 1)
+            last = last.strip()
+            found[last] = value.strip()
+        elif last is not None:
+            found[last] += f",{part}"
+    return found
+
+
+def identity(content: dict, task: str) -> dict[str, str]:
+    """All that makes the run's numbers of a task differ, as text; `none` where a setting was not used.
+
+    A setting that the run does not tell, and that need not have been the default, is `unknown`.
+    """
+    config, given, general = (
+        section(content, "config"),
+        model_arguments(content),
+        section(content, "config_general"),
+    )
+    told = {
+        "model_source": _backend(content, config),
+        "revision": _first(given.get("revision"), config.get("model_revision"), default="main"),
+        "model_sha": _first(config.get("model_sha"), general.get("model_sha"), default=UNKNOWN)[:12],
+        "dtype": _dtype(config.get("model_dtype"), given.get("dtype"), general.get("model_dtype")),
+    }
+    for key in sorted(given):
+        if key not in HARMLESS and key not in told:
+            told[f"{key}_argument" if key in AFTER_ARGUMENTS else key] = text(given[key])
+    told |= {
+        "chat_template": _chat_template(content),
+        "system_instruction": text(
+            content.get("system_instruction") or content.get("system_instruction_sha")
+        ),
+        "fewshot_as_multiturn": text(content.get("fewshot_as_multiturn")),
+        "gen_kwargs": _generation(config.get("gen_kwargs")),
+        "description_dict": text(config.get("description_dict")),
+    }
+    own = section(content, "configs", task)
+    told |= {
+        "task_version": text(section(content, "versions").get(task, UNKNOWN)),
+        "generation_kwargs": text(own["generation_kwargs"]) if "generation_kwargs" in own else UNKNOWN,
+        "prompt": _digest({key: _no_address(own[key]) for key in PROMPT if own.get(key)}) if own else UNKNOWN,
+    }
+    return told
+
+
+def seeds(content: dict) -> dict[str, int]:
+    """The run's seeds; where it tells none, the harness's defaults."""
+    config = section(content, "config")
+    told = {name: whole(config.get(name)) for name in SEEDS} | {
+        "seed": whole(model_arguments(content).get("seed"))
+    }
+    return {name: SEEDS.get(name, 0) if seed is None else seed for name, seed in told.items()}
+
+
+def varying(
+    told: list[dict[str, str]], models: list[str], tasks: list[str]
+) -> tuple[list[str], list[dict[str, str]]]:
+    """The settings that differ between points, and each point's values of them.
+
+    What a point does not tell is taken from the other points of its model and task where these agree.
+    Settings of tasks must differ within one.
+    """
+    names = list(dict.fromkeys(name for point in told for name in point))
+    filled = [{name: point.get(name, NONE) for name in names} for point in told]
+    for name in names:
+        known: dict[tuple, set[str]] = {}
+        for point, model, task in zip(filled, models, tasks):
+            known.setdefault((model, task), set()).add(point[name])
+        for point, model, task in zip(filled, models, tasks):
+            others = known[model, task] - {UNKNOWN}
+            if point[name] == UNKNOWN and len(others) == 1:
+                [point[name]] = others
+    kept = []
+    for name in names:
+        values = [point[name] for point in filled]
+        within = list(zip(models, tasks))
+        if name in TOLD:
+            within = [(*key, point[TOLD[name]]) for key, point in zip(within, filled)]
+        differs = _most_values(zip(within, values)) > 1
+        if name in OF_TASKS:
+            differs |= (
+                _most_values((task, value) for task, value in zip(tasks, values) if value != UNKNOWN) > 1
+            )
+        elif name not in TOLD:
+            differs |= len(set(values) - {UNKNOWN}) > 1
+        if differs:
+            kept.append(name)
+    return kept, [{name: point[name] for name in kept} for point in filled]
+
+
+def _most_values(pairs: Iterable[tuple[Any, str]]) -> int:
+    """The largest number of distinct values that one key has."""
+    found: dict[Any, set[str]] = {}
+    for key, value in pairs:
+        found.setdefault(key, set()).add(value)
+    return max(map(len, found.values()), default=0)
+
+
+def text(value: Any) -> str:
+    """A setting as text: `none` if it is not used, long ones cut short with a digest that tells them apart."""
+    if isinstance(value, (dict, list)):
+        value = json.dumps(value, sort_keys=True, default=str) if value else ""
+    value = plain(_no_address(value))
+    if value in ("", "None", "False", "false", "null", "{}", "[]"):
+        return NONE
+    return value if len(value) <= 80 else f"{value[:60]}… {_digest(value)}"
+
+
+def _first(*values: Any, default: str) -> str:
+    return next((found for value in values if (found := text(value)) != NONE), default)
+
+
+def _backend(content: dict, config: dict) -> str:
+    source = content.get("model_source") or config.get("model")
+    if not source or "model_args" not in config:
+        return UNKNOWN
+    return BACKENDS.get(text(source), text(source))
+
+
+def _dtype(*values: Any) -> str:
+    for value in values:
+        name = text(value).removeprefix("torch.")
+        if name not in (NONE, "auto"):
+            return DTYPES.get(name, name)
+    return UNKNOWN
+
+
+def _chat_template(content: dict) -> str:
+    """Digest of the template's text, or what stands for it."""
+    template = content.get("chat_template_sha") or content.get("chat_template")
+    found = text(template)
+    return found[:12] if content.get("chat_template_sha") else (found if len(found) <= 20 else _digest(found))
+
+
+def _generation(given: Any) -> str:
+    """Generation settings, alike whether a version wrote them as a dictionary or as text."""
+    values = {key: plain(value) for key, value in _arguments(given).items()}
+    return text(
+        {key: value.lower() if value in ("True", "False") else value for key, value in values.items()}
+    )
+
+
+def _no_address(value: Any) -> Any:
+    return re.sub(r" at 0x[0-9a-f]+", "", value) if isinstance(value, str) else value
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:8]

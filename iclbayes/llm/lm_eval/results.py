@@ -1,0 +1,144 @@
+"""Curves from a folder of results of lm-evaluation-harness, whose runs have one number of shots each.
+
+The harness writes `results_<time>.json` and, with `--log_samples`, `samples_<task>_<time>.jsonl` beside it. The layouts of
+versions 0.4.x, the one file a run of 0.3.0, and leaderboards' (`harness|arc:challenge|25`) are read. A group of tasks
+(`mmlu`) is left out, its tasks are not.
+"""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ...errors import InputError
+from ..notes import Notes, plain
+from .discover import find_runs
+from .equal_runs import counting
+from .identity import varying
+from .probabilities import probabilities
+from .values import Found, Point, choose, tasks_of
+
+COLUMNS = (
+    "model",
+    "task",
+    "metric",
+    "shots",
+    "n_correct",
+    "n_test",
+    "accuracy",
+    "prob",
+    "stderr",
+    "weight",
+    "source",
+    "nll",
+)
+
+
+def read_results(
+    folder: str | os.PathLike, metric: str | None = None, value: str = "accuracy"
+) -> tuple[pd.DataFrame, dict]:
+    """One curve for every model, task, and way of running it: the metric against the number of shots.
+
+    Args:
+      folder: what the harness wrote (`--output_path`), any number of runs at any depth; or one results file.
+      metric: `acc`, `acc_norm`, `exact_match,strict-match`, …; by default the first of each task that is a share.
+      value: `accuracy`, or `prob` for the mean probability of the right choice (`choice_probabilities`);
+        tasks without samples are then skipped.
+
+    Returns:
+      A frame with columns `model, task, metric, shots, n_correct, n_test, accuracy, stderr`, and with `value="prob"` also
+      `prob`, whose standard error `stderr` then is. There are no counts where a run does not say how many examples it
+      had; a metric that is no count (F1) is called `prob`. Settings that make runs differ (`revision`, `peft`, `dtype`,
+      `chat_template`, …: see `identity`) are columns behind `task` where they vary; runs that differ in seeds alone are
+      rows of their own, told apart by columns with the seeds. Of runs that differ in nothing, the one with more samples
+      counts, then the newer.
+      What was read: `runs`, versions (`harness`), the columns that tell curves apart (`curves_by`), and what was
+      `skipped`, with the reasons.
+
+    Raises:
+      InputError: no results there, or no task with that metric, shots or samples.
+    """
+    folder = Path(folder)
+    if value not in ("accuracy", "prob"):
+        raise InputError(f"value is {value!r}; known are accuracy and prob")
+    if not folder.exists():
+        raise InputError(f"{folder}: no such folder; give the one that lm_eval's --output_path named")
+    notes = Notes()
+    runs = list(find_runs(folder, notes))
+    if not runs:
+        unread = notes.lines()
+        raise InputError(
+            f"{folder}: holds no results of lm-evaluation-harness (a JSON file with results); give the folder"
+            " that --output_path named" + (f"; unreadable: {unread[0]}" if unread else "")
+        )
+    found = [task for run in runs for task in tasks_of(run)]
+    points = list(choose(found, metric, notes))
+    if not points:
+        raise InputError(_why_none(folder, found, metric, notes))
+    names, columns = varying(
+        [p.identity for p in points], [p.model for p in points], [p.task for p in points]
+    )
+    kept = counting(points, columns, notes)
+    points = [points[i] for i in kept]
+    columns = [columns[i] for i in kept]
+    seeds = [name for name in points[0].seeds if len({p.seeds[name] for p in points}) > 1]
+    if value == "accuracy":
+        numbers = _accuracies(points)
+    else:
+        chosen, numbers = probabilities(points, folder, notes)
+        points, columns = [points[i] for i in chosen], [columns[i] for i in chosen]
+    labels = {name: [getattr(p, name) for p in points] for name in ("model", "task")}
+    labels |= {_renamed(name): [told[name] for told in columns] for name in names}
+    about = {
+        "harness": sorted({plain(run.content.get("lm_eval_version", "unknown"))[:40] for run in runs}),
+        "folder": plain(folder.name),
+        "runs": len(runs),
+        "curves_by": list(labels),
+        "skipped": notes.lines(),
+    }
+    labels |= {name: [getattr(p, name) for p in points] for name in ("metric", "shots")}
+    labels |= {name: [p.seeds[name] for p in points] for name in seeds}
+    frame = pd.concat([pd.DataFrame(labels), numbers], axis=1)
+    return frame.sort_values(list(labels), kind="stable", key=_natural, ignore_index=True), about
+
+
+def _why_none(folder: Path, found: list[Found], metric: str | None, notes: Notes) -> str:
+    known = sorted({name for task in found for name in task.numbers})
+    reasons = notes.lines()
+    if metric is not None and not any(metric in (name, name.partition(",")[0]) for name in known):
+        names = f"; known are {', '.join(known)}" if known else ""
+        return f"{folder}: no task has the metric {metric}{names}"
+    if found and all(task.shots is None for task in found) and any(task.numbers for task in found):
+        return f"{folder}: no task says how many shots it had (n-shot, num_fewshot, or the end of its name, task|5)"
+    if reasons:
+        return f"{folder}: no task can be read; {reasons[0]}"
+    return f"{folder}: no task has a metric that is a number"
+
+
+def _natural(column: pd.Series) -> pd.Series:
+    """Text in the order of the numbers in it: step93 before step1000."""
+    if pd.api.types.is_numeric_dtype(column):
+        return column
+    return column.str.replace(r"\d+", lambda digits: digits.group().zfill(20), regex=True)
+
+
+def _renamed(name: str) -> str:
+    """A setting's column, where its name already means something in a file of curves."""
+    return f"{name}_setting" if name in COLUMNS else name
+
+
+def _accuracies(points: list[Point]) -> pd.DataFrame:
+    value, n_test = np.array([p.value for p in points]), np.array([p.n_test for p in points])
+    stderr = [p.stderr for p in points]
+    counts = np.round(value * n_test)
+    if not np.isnan(n_test).any() and np.allclose(counts, value * n_test, rtol=0, atol=1e-6):
+        return pd.DataFrame(
+            {
+                "n_correct": counts.astype(np.int64),
+                "n_test": n_test.astype(np.int64),
+                "accuracy": value,
+                "stderr": stderr,
+            }
+        )
+    return pd.DataFrame({"prob": value, "stderr": stderr})

@@ -1,0 +1,196 @@
+"""The numbers of one run: for every task, its metric, shots, and number of examples, whatever the layout."""
+
+import dataclasses
+import math
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ...errors import InputError
+from ..notes import Notes, plain
+from .discover import Run, number, section, whole
+from .identity import identity, model_name, seeds
+from .samples import read_samples, samples_beside
+
+# Parts of the names of numbers that can lie between 0 and 1 and are no shares all the same.
+NO_SHARE = frozenset(
+    [
+        *("perplexity", "ppl", "bits", "bpb", "brier", "mcc", "matthews", "pearson", "spearman", "corr"),
+        *("correlation", "likelihood", "loglikelihood", "nll", "loss", "ece", "bypass", "bleu", "chrf"),
+        *("ter", "wer", "cer", "distance", "diff", "length", "time", "seconds", "count", "mse", "rmse"),
+        *("mae", "error"),
+    ]
+)
+NO_METRIC = ("name", "alias", "sample_len", "samples", "sample_count")
+UNNAMED = "unnamed"
+
+
+@dataclasses.dataclass(frozen=True)
+class Point:
+    """One task of one run: a point of a curve. `stderr` and `n_test` are NaN where the run does not say."""
+
+    model: str
+    task: str
+    metric: str
+    shots: int
+    value: float
+    stderr: float
+    n_test: float
+    limited: bool
+    samples: Path | None
+    identity: dict[str, str]
+    seeds: dict[str, int]
+    written: float
+    path: Path
+    delimiter: str
+
+    def __str__(self) -> str:
+        return f"{self.task} after {self.shots} shots ({self.model})"
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """A task of a run: its name there and here, its shots (None if nothing says), and its metrics."""
+
+    run: Run
+    key: str
+    task: str
+    shots: int | None
+    numbers: dict[str, float]
+
+
+def tasks_of(run: Run) -> Iterator[Found]:
+    """The tasks of a run, without its groups and averages."""
+    content = run.content
+    groups = set(section(content, "groups")) | {
+        k for k, tasks in section(content, "group_subtasks").items() if tasks
+    }
+    for key, found in content["results"].items():
+        if key in groups or not isinstance(found, dict):
+            continue
+        parts = key.split("|")  # harness|arc:challenge|25: a leaderboard's
+        if len(parts) > 1:
+            if parts[1].endswith(":_average"):
+                continue
+            yield Found(
+                run,
+                key,
+                plain(parts[1]) or UNNAMED,
+                next((n for p in parts[2:] if (n := whole(p)) is not None), None),
+                _metrics(found),
+            )
+        elif not (key == "all" and len(content["results"]) > 1):
+            yield Found(run, key, plain(key) or UNNAMED, _shots(content, key), _metrics(found))
+
+
+def choose(found: list[Found], metric: str | None, notes: Notes) -> Iterator[Point]:
+    """The points: of every task the metric asked for, or its first that is a share in all runs.
+
+    A task without one, or that does not say its shots, is left out by name.
+    """
+    outside = {
+        (one.task, name) for one in found for name, value in one.numbers.items() if not 0 <= value <= 1
+    }
+    for one in found:
+        where = f"{one.run.path}: task {one.task}"
+        if metric is None:
+            lower = section(one.run.content, "higher_is_better", one.key)
+            shares = [
+                name
+                for name in one.numbers
+                if (one.task, name) not in outside
+                and NO_SHARE.isdisjoint(re.split(r"[^a-z]+", name.partition(",")[0].lower()))
+                and lower.get(name.partition(",")[0]) is not False
+            ]
+            if not shares:
+                has = ", ".join(f"{name} {value:g}" for name, value in list(one.numbers.items())[:4])
+                notes.add(
+                    "tasks without a share",
+                    f"{where} has no metric that is a share between 0 and 1 ({has or 'it has no number'})",
+                )
+                continue
+            name = shares[0]
+        else:
+            name = _named(one.numbers, metric)
+            if name is None:
+                notes.add(f"tasks without the metric {metric}", f"{where} has no metric {metric}")
+                continue
+            if not 0 <= one.numbers[name] <= 1:
+                notes.add(
+                    "tasks whose metric is no share",
+                    f"{where}: {name} of {one.task} is {one.numbers[name]:g}, and a curve needs values between 0 and 1;"
+                    " choose another metric (--metric acc)",
+                )
+                continue
+        if one.shots is None:
+            notes.add("tasks that do not say their shots", f"{where} does not say how many shots it had")
+            continue
+        yield _point(one, name, one.shots)
+
+
+def _point(one: Found, name: str, shots: int) -> Point:
+    run, content = one.run, one.run.content
+    base, _, kind = name.partition(",")
+    values, config = content["results"][one.key], section(content, "config")
+    stderr = number(values.get(f"{base}_stderr,{kind}" if kind else f"{base}_stderr"))
+    samples = samples_beside(run.path, run.stamp, one.key, config.get("model_args"))
+    limit = config.get("limit")
+    return Point(
+        model=model_name(content),
+        task=one.task,
+        metric=plain(name),
+        shots=shots,
+        value=one.numbers[name],
+        stderr=stderr if stderr is not None and stderr >= 0 else math.nan,
+        n_test=_count(content, one.key, values, samples, kind),
+        limited=limit is not None and number(limit) != 0,
+        samples=samples,
+        identity=identity(content, one.key),
+        seeds=seeds(content),
+        written=run.written,
+        path=run.path,
+        delimiter=str(section(content, "configs", one.key).get("target_delimiter", " ")),
+    )
+
+
+def _metrics(found: dict) -> dict[str, float]:
+    """The metrics of a task: `name,filter` in 0.4; in 0.3.0, where no name has a filter, every number."""
+    numbers = {
+        name: float(value)
+        for name, value in found.items()
+        if isinstance(value, (int, float))
+        and number(value) is not None
+        and "_stderr" not in name
+        and name not in NO_METRIC
+    }
+    return {k: v for k, v in numbers.items() if "," in k} or numbers
+
+
+def _named(numbers: dict[str, float], metric: str) -> str | None:
+    if metric in numbers:
+        return metric
+    return next((name for name in numbers if name.partition(",")[0] == metric), None)
+
+
+def _shots(content: dict, key: str) -> int | None:
+    own = section(content, "configs", key).get("num_fewshot")
+    general = section(content, "config").get("num_fewshot")  # 0.3.0
+    listed = section(content, "n-shot").get(key)
+    return next((shots for x in (listed, own, general) if (shots := whole(x)) is not None), None)
+
+
+def _count(content: dict, key: str, values: dict, samples: Path | None, kind: str) -> float:
+    """Examples of a task: `n-samples` (a number or a dictionary), `sample_len`, a leaderboard's `config_tasks`, samples."""
+    counted: Any = section(content, "n-samples").get(key)
+    general = section(content, "config_tasks", key) or section(
+        content, "config_tasks", "|".join(key.split("|")[:2])
+    )
+    tried = [counted.get("effective"), counted.get("original")] if isinstance(counted, dict) else [counted]
+    for x in [*tried, values.get("sample_len"), general.get("effective_num_docs")]:
+        if (n := whole(x)) is not None and n > 0:
+            return float(n)
+    try:
+        return float(len(read_samples(samples, kind))) if samples else math.nan
+    except InputError:
+        return math.nan  # said where the samples are asked for

@@ -1,0 +1,240 @@
+"""The one look of all figures: palette, shots axis, titles of panels, legends, and how a figure is saved.
+
+Colours are the Okabe–Ito palette, which colour-blind people can tell apart. Measured lines differ in dash too; where a law or a
+band goes beyond the shots that were fitted, its line is dashed and the shots that were fitted are shaded.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
+
+from ..curves import Curves
+from ..errors import InputError
+from ..files import atomic_path
+from ..laws import LAWS
+
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
+DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (1, 1)), (0, (3, 2)))
+MARKERS = "osD^vPX*"
+INK = "#333333"  # points as measured
+SHADE = {"color": "#000000", "alpha": 0.06, "linewidth": 0, "zorder": 0}
+SUFFIXES = (".png", ".pdf", ".svg")
+TITLE, LABEL, SMALL = 9, 9, 8  # sizes of letters, in points
+PROBABILITY = "probability of\nthe right answer"
+
+
+def color(i: int) -> str:
+    """Colour of the i-th line, law or method."""
+    return PALETTE[i % len(PALETTE)]
+
+
+def look(i: int) -> dict:
+    """Colour and dash of the i-th measured line."""
+    return {"color": color(i), "linestyle": DASHES[i % len(DASHES)]}
+
+
+def law_label(name: str) -> str:
+    """A law's name for people."""
+    law = LAWS.get(name)
+    return name if law is None else law.label + (", log shots" if law.log_shots else "")
+
+
+def short(value: object) -> str:
+    """A value for a title: whole numbers without a point, names without the folder or owner before them."""
+    if isinstance(value, (float, np.floating)):
+        return f"{value:g}"
+    return str(value).rstrip("/").split("/")[-1]
+
+
+def panel_title(values: Mapping[str, object], width: int = 34) -> str:
+    """`model = x, task = y`, in lines of about `width` letters."""
+    lines = [""]
+    for name, value in values.items():
+        part = f"{name} = {short(value)}"
+        if lines[-1] and len(lines[-1]) + len(part) + 2 > width:
+            lines[-1] += ","
+            lines.append("")
+        lines[-1] += (", " if lines[-1] else "") + part
+    return "\n".join(lines)
+
+
+def curve_title(curves: Curves, curve: int) -> str:
+    """Title of one curve's panel: its group's columns, and its source where sources tell anything apart."""
+    values = {str(name): value for name, value in curves.keys.iloc[curves.group[curve]].items()}
+    if len(set(curves.source)) > 1:
+        values["source"] = curves.source[curve]
+    return panel_title(values)
+
+
+def panels(
+    n: int, *, columns: int = 4, width: float = 3.2, height: float = 2.6, **options
+) -> tuple[Figure, list[Axes]]:
+    """A figure with n panels in rows of at most `columns`; `options` go to `Figure.subplots`."""
+    columns = min(n, columns)
+    rows = -(-n // columns)
+    figure = Figure(figsize=(max(width * columns, 4.5), height * rows + 0.7), layout="constrained")
+    axes = list(figure.subplots(rows, columns, squeeze=False, **options).reshape(-1))
+    for axis in axes[n:]:
+        axis.set_visible(False)
+    for axis in axes[:n]:
+        dress(axis)
+    if options.get("sharey"):
+        for axis in axes[:n]:
+            axis.tick_params(labelleft=axis.get_subplotspec().is_first_col())
+    return figure, axes[:n]
+
+
+def dress(axis: Axes) -> None:
+    """Grid, spines and sizes of letters of one panel."""
+    axis.grid(alpha=0.25, linewidth=0.6)
+    axis.set_axisbelow(True)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.tick_params(labelsize=SMALL)
+
+
+def one_panel(ax: Axes | None, **options) -> tuple[Figure, Axes]:
+    """A panel to draw in: `ax` with its figure, or a new figure's."""
+    if ax is None:
+        figure, (axis,) = panels(1, **options)
+        return figure, axis
+    dress(ax)
+    figure = ax.get_figure(root=True)
+    assert isinstance(figure, Figure)
+    return figure, ax
+
+
+def shots_axis(axis: Axes, largest: float, label: str = "shots") -> None:
+    """Shots as x: 0, 1, 10, … on a scale that is linear to 1 and logarithmic beyond, with whole numbers on it."""
+    largest = max(float(largest), 1.0)
+    decades = int(np.log10(largest) + 1e-9)
+    if largest < 60:
+        ticks = [t for t in (1, 2, 5, 10, 20, 50) if t <= largest]
+    else:
+        ticks = [10**e for e in range(0, decades + 1, 1 if decades < 6 else 2)]
+    axis.set_xscale("symlog", linthresh=1, linscale=0.4)
+    axis.xaxis.set_major_locator(FixedLocator([0, *ticks]))
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
+    axis.xaxis.set_minor_locator(NullLocator())
+    axis.xaxis.set_minor_formatter(NullFormatter())
+    axis.set_xlim(-0.15, largest * 1.12)
+    axis.set_xlabel(label, fontsize=LABEL)
+
+
+def probability_axis(axis: Axes, label: str | None = None) -> None:
+    """Probabilities from 0 to 1 as y."""
+    axis.set_ylim(-0.02, 1.02)
+    if label is not None:
+        axis.set_ylabel(label, fontsize=LABEL)
+
+
+def first_column(axes: Sequence[Axes]) -> list[Axes]:
+    """The panels at the left edge of a figure, which carry the label of y."""
+    specs = [(axis, axis.get_subplotspec()) for axis in axes]
+    return [axis for axis, spec in specs if spec is not None and spec.is_first_col()]
+
+
+def measured(
+    axis: Axes,
+    curves: Curves,
+    curve: int,
+    used: np.ndarray,
+    labels: tuple[str, str] = ("measured, fitted", "measured, held out"),
+) -> None:
+    """Points of a curve with their standard errors where known: filled if `used` [N], else hollow; named in the legend.
+
+    Standard errors are the file's, or √(p (1 − p) / n) of counts; none is drawn where p is 0 or 1 and nothing is known.
+    """
+    mine = slice(curves.start[curve], curves.start[curve + 1])
+    shots, prob, error = curves.shots[mine], curves.prob[mine], standard_errors(curves)[mine]
+    for mask, label in ((used[mine], labels[0]), (~used[mine], labels[1])):
+        if not mask.any():
+            continue
+        bars = mask & np.isfinite(error)
+        if bars.any():
+            axis.errorbar(
+                shots[bars], prob[bars], yerr=error[bars], fmt="none", ecolor=INK, elinewidth=0.7, alpha=0.6
+            )
+        face = INK if label == labels[0] else "white"
+        axis.plot(
+            shots[mask],
+            prob[mask],
+            "o",
+            color=INK,
+            markersize=3.2,
+            markerfacecolor=face,
+            markeredgewidth=0.8,
+            label=label,
+            zorder=3,
+        )
+
+
+def standard_errors(curves: Curves) -> np.ndarray:
+    """Standard errors [N] of the measured probabilities: the file's, else of counts, else NaN."""
+    known = np.isfinite(curves.n_test) & (curves.n_test > 0)
+    binomial = np.sqrt(curves.prob * (1 - curves.prob) / np.where(known, curves.n_test, 1.0))
+    return np.where(
+        np.isfinite(curves.stderr), curves.stderr, np.where(known & (binomial > 0), binomial, np.nan)
+    )
+
+
+def fitted_range(axis: Axes, shots: np.ndarray, label: str = "fitted range") -> None:
+    """Shades the shots from the smallest to the largest that were fitted."""
+    if len(shots):
+        axis.axvspan(float(shots.min()), float(shots.max()), label=label, **SHADE)
+
+
+def split_line(axis: Axes, x: np.ndarray, y: np.ndarray, last: float, **options) -> None:
+    """A line that is drawn through up to x = `last` and dashed beyond; `label` names it once."""
+    x, y = np.asarray(x, float), np.asarray(y, float)
+    beyond = x > last
+    if beyond.any() and not beyond.all() and last not in x:  # let both parts meet at `last`
+        y = np.insert(y, np.argmax(beyond), np.interp(last, x, y))
+        x = np.insert(x, np.argmax(beyond), last)
+    inside = x <= last
+    if inside.any():
+        axis.plot(x[inside], y[inside], linestyle="-", **options)
+        options.pop("label", None)
+    if (x > last).any():
+        axis.plot(x[x >= last], y[x >= last], linestyle=(0, (4, 2)), **options)
+
+
+def shared_legend(figure: Figure, axes: Sequence[Axes], columns: int = 4, title: str | None = None) -> None:
+    """One legend under all panels, each entry once; never over data."""
+    found: dict = {}
+    for axis in axes:
+        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
+            found.setdefault(label, handle)
+    if found:
+        figure.legend(
+            found.values(),
+            found.keys(),
+            loc="outside lower center",
+            ncols=columns,
+            title=title,
+            fontsize=SMALL,
+            frameon=False,
+        )
+
+
+def left_out(figure: Figure, shown: int, all_of_them: int, what: str = "curves") -> None:
+    """Says above the panels that there are more than are drawn."""
+    if all_of_them > shown:
+        figure.suptitle(f"the first {shown} of {all_of_them} {what}", fontsize=TITLE)
+
+
+def save(figure: Figure, path: str | os.PathLike, dpi: int = 150) -> None:
+    """Writes a figure as PNG, PDF or SVG, whole or not at all. Raises InputError for another suffix."""
+    check_suffix(path)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=dpi)
+
+
+def check_suffix(path: str | os.PathLike) -> None:
+    """Raises InputError unless the path ends like a picture."""
+    suffix = os.path.splitext(os.fspath(path))[1].lower()
+    if suffix not in SUFFIXES:
+        raise InputError(f"{path}: figures are written as {', '.join(SUFFIXES)}; change the ending")

@@ -1,0 +1,88 @@
+"""`iclbayes posterior` as it is typed."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from iclbayes import posterior
+from iclbayes.cli.main import main
+from iclbayes.posterior import sample
+
+
+def power_counts(path, shots, n_test):
+    """Writes counts of a power law, 1.2 (n + 1)^-0.6 + 0.2 in NLL; returns its probabilities."""
+    p = np.exp(-(1.2 * (shots + 1.0) ** -0.6 + 0.2))
+    table = pd.DataFrame({"shots": shots, "n_correct": np.round(n_test * p), "n_test": n_test, "model": "m"})
+    table.to_csv(path, index=False)
+    return p
+
+
+OPTIONS = ["--group-by", "model", "--likelihood", "binomial", "--no-discrepancy", "--method", "psis"]
+
+
+def test_command_writes_what_it_promises(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    p = power_counts("curves.csv", np.array([0, 1, 2, 5, 10, 20, 50]), 200)
+    outputs = ["--out", "posterior.nc", "--plot", "bands.png", "--forecast", "forecast.csv", "--level", "0.6"]
+    assert main(["posterior", "curves.csv", "--law", "power", "--fraction", "0.5", *OPTIONS, *outputs]) == 0
+    assert "7 points" in capsys.readouterr().out
+    written = pd.read_csv("forecast.csv")
+    columns = ["model", "source", "shots", "mean", "median", "lo50", "hi50", "lo90", "hi90", "law"]
+    assert list(written.columns) == columns
+    assert len(written) > 7 and (written["law"] == "power").all()
+    last = written[written["shots"] == 50].iloc[0]
+    assert last["lo90"] < p[-1] < last["hi90"]
+    reach = pd.read_csv("shots_to_reach.csv").iloc[0]
+    exact_reach = ((-np.log(0.6) - 0.2) / 1.2) ** (-1 / 0.6) - 1
+    assert reach["q05"] < exact_reach < reach["q95"]
+    assert (tmp_path / "bands.png").read_bytes()[:4] == b"\x89PNG"
+    assert set(posterior.read_netcdf("posterior.nc").groups()) >= {"posterior", "log_likelihood"}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"plot": "bands.xyz"}, "figures are written as"),
+        ({"plot": "none/bands.png"}, "there is no folder"),
+        ({"forecast": "f.parquet"}, "let --forecast end with .csv"),
+        ({"forecast": "folder.csv"}, "is a folder"),
+        ({"out": "none/p.nc"}, "there is no folder"),
+        ({"out": "taken.nc"}, "taken_power.nc: is a folder"),
+        ({"forecast": "reached/f.csv"}, "shots_to_reach.csv: is a folder"),
+        ({"level": "1.5"}, "--level 1.5 is not a probability between 0 and 1"),
+    ],
+)
+def test_outputs_are_checked_before_anything_is_sampled(tmp_path, change, message, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sample, "posterior", lambda *a, **named: pytest.fail("sampled"))
+    for name in ("folder.csv", "taken_power.nc", "reached/shots_to_reach.csv"):
+        (tmp_path / name).mkdir(parents=True)
+    pd.DataFrame({"shots": [0, 1], "prob": [0.1, 0.4]}).to_csv("curves.csv", index=False)
+    options = {"out": "p.nc", "forecast": "f.csv", "level": "0.5"} | change
+    arguments = [text for name, value in options.items() for text in (f"--{name}", value)]
+    assert main(["posterior", "curves.csv", "--law", "power", "logistic", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+    assert {p.name for p in tmp_path.iterdir()} == {"folder.csv", "taken_power.nc", "reached", "curves.csv"}
+
+
+def test_several_laws_in_one_command_are_stacked(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    power_counts("curves.csv", np.array([0, 1, 2, 4, 7, 12, 20, 35, 60, 100]), 400)
+    outputs = ["--draws", "250", "--out", "posterior.nc", "--forecast", "forecast.csv", "--level", "0.6"]
+    arguments = ["posterior", "curves.csv", "--law", "power", "logistic", "--fraction", "0.35"]
+    assert main([*arguments, *OPTIONS, *outputs]) == 0
+    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("stacking weights:"))
+    shares = [float(part.split()[-1]) for part in line.removeprefix("stacking weights:").split(",")]
+    assert len(shares) == 2 and abs(sum(shares) - 1) < 0.011 and min(shares) > 0
+    forecast = pd.read_csv("forecast.csv").set_index(["law", "shots"])
+    assert set(forecast.index.get_level_values("law")) == {"power", "logistic", "stacked"}
+    power, logistic, stacked = (forecast.loc[name] for name in ("power", "logistic", "stacked"))
+    # A quantile of a mixture lies between those of its parts (up to Monte Carlo error).
+    for column in ("lo90", "lo50", "median", "hi50", "hi90"):
+        both = np.stack([power[column], logistic[column]])
+        assert (stacked[column] >= both.min(0) - 0.02).all() and (stacked[column] <= both.max(0) + 0.02).all()
+    for name in ("posterior_power.nc", "posterior_logistic.nc"):
+        assert "posterior" in posterior.read_netcdf(name).groups()
+    reach = pd.read_csv("shots_to_reach.csv")
+    assert list(reach["law"]) == ["power", "logistic"]
