@@ -55,7 +55,7 @@ def units_of(curves: Curves, law: Law, likelihood: Likelihood, used: np.ndarray,
             raise InputError(
                 "hierarchy: groups must have the same number of sources; some have more than others"
             )
-        found.append(_one(kept, likelihood, _joint_rows(kept, buckets, law)))
+        found.append(_one(kept, likelihood, _joint_rows(kept, law)))
     else:
         merged: dict[tuple[int, int], list] = {}
         for b in buckets:
@@ -75,8 +75,7 @@ def units_of(curves: Curves, law: Law, likelihood: Likelihood, used: np.ndarray,
     return [dataclasses.replace(units, points=original[units.points]) for units in found]
 
 
-def _joint_rows(kept, buckets, law):
-    del buckets
+def _joint_rows(kept: Curves, law: Law) -> tuple[np.ndarray, np.ndarray]:
     if not law.joint:
         return np.arange(kept.n_curves)[None, :, None], kept.group[None]
     per_group = kept.n_curves // kept.n_groups
@@ -86,12 +85,10 @@ def _joint_rows(kept, buckets, law):
 def _keep(curves: Curves, used: np.ndarray) -> Curves:
     """The curves with only the used points; a curve without any keeps its place, with no point."""
     counts = np.bincount(curves.point_curve(), used, curves.n_curves).astype(int)
-    fields = ("shots", "prob", "weight", "stderr", "n_correct", "n_test")
-    points = {f: getattr(curves, f)[used] for f in fields}
-    return dataclasses.replace(curves, start=np.concatenate([[0], np.cumsum(counts)]), **points)
+    return dataclasses.replace(curves, start=np.concatenate([[0], np.cumsum(counts)]), **curves.points(used))
 
 
-def _one(kept: Curves, likelihood: Likelihood, rows) -> Units:
+def _one(kept: Curves, likelihood: Likelihood, rows: tuple[np.ndarray, np.ndarray]) -> Units:
     index, groups = rows
     at, real = pad_index(kept.start, index, int(bucket_length(np.diff(kept.start)[index].max(), coarse=True)))
     shots, prob = kept.shots[at], kept.prob[at]
