@@ -30,7 +30,7 @@ import tyro
 import iclbayes
 from iclbayes import comparison as compare
 from iclbayes import contrasts, plots
-from iclbayes.console import entry, print_comparison, progress, warnings_as_lines
+from iclbayes.console import entry, progress, warnings_as_lines
 from iclbayes.curves import Curves
 from iclbayes.errors import InputError
 from iclbayes.files import write_csv, write_text
@@ -276,7 +276,7 @@ def run(config: Config) -> Path:
         fits = [iclbayes.fit(curves, law, on_done=advance) for law in config.laws]
     write_comparison(table, out)
     write_csv(pd.concat([f.to_frame(stderr=True) for f in fits], ignore_index=True), out / "fits.csv")
-    print_comparison(table)
+    print(f"\n{compare.summary_text(table)}")
     figures = {"laws": plots.plot_fits(fits), "errors": plots.plot_errors(table)}
 
     how = f"posteriors, {config.method}" if config.posterior else "point fits"

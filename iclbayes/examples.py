@@ -1,6 +1,6 @@
 """Small example curves that ship with the package, so that everything can be tried without a model and offline.
 
-`unsafe_answers`: *simulated* counts. Of 400 answers after 0 to 128 examples, how many show a behaviour that an instruct model was
+`unsafe_answers`: *simulated* counts. Of 1,000 answers after 0 to 256 examples, how many show a behaviour that an instruct model was
 tuned to avoid; two sizes of model, each as base and instruct. Drawn from the scoring law; the truth is in `unsafe_answers.json`.
 
 `lm_eval`: *simulated* accuracies on two tasks, which `write_examples` lays out as lm-evaluation-harness lays out its results.
@@ -38,7 +38,7 @@ def example_curves(name: str = "unsafe_answers") -> Curves:
     """Example curves by name, grouped as their table in this module's docstring says.
 
     >>> example_curves()
-    Curves(4 groups by model, variant; 4 curves, 48 points)
+    Curves(4 groups by model, variant; 4 curves, 56 points)
 
     Args:
       name: `unsafe_answers` (a group per model and variant), `lm_eval` (model and task) or `synthetic` (learner, layers and

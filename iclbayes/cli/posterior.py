@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..console import progress, warnings_as_lines
 from ..errors import InputError
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ..curves import Curves
+
+HORIZON = 4.0  # the figure goes this many times as far as the longest curve
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +38,7 @@ class PosteriorCommand:
     forecast: File = None
     """where the forecast goes (CSV)."""
     plot: File = None
-    """where a figure of the bands goes, .png, .pdf or .svg."""
+    """where a figure of the bands goes, .png, .pdf or .svg; it looks ahead to four times the longest curve."""
     out: File = None
     """where the draws go (netCDF, for ArviZ); with several laws one file each, the law's name added."""
     likelihood: LikelihoodName = "auto"
@@ -82,7 +84,7 @@ class PosteriorCommand:
         for path in filter(None, wanted):
             check_place(path)
         curves = self.data.read()
-        options = {
+        options: dict[str, Any] = {
             "likelihood": self.likelihood,
             "discrepancy": "walk" if self.discrepancy else None,
             "hierarchy": self.hierarchy,
@@ -119,8 +121,9 @@ class PosteriorCommand:
                 pd.concat([one.reach_table(self.level) for one in posteriors], ignore_index=True), reach
             )
         if self.plot:
-            last = table[table["law"] == table["law"].iloc[-1]]
-            plots.save(plots.plot_bands(posteriors[0], last), self.plot)
+            best = stacked if len(posteriors) > 1 else posteriors[0]
+            ahead = best.forecast(_grid(curves, HORIZON))
+            plots.save(plots.plot_bands(posteriors[0], ahead), self.plot)
         return table
 
     def _draws_path(self, law: str, n_laws: int) -> Path:
@@ -128,10 +131,10 @@ class PosteriorCommand:
         return self.out if n_laws == 1 else self.out.with_stem(f"{self.out.stem}_{law}")
 
 
-def _grid(curves: "Curves") -> "np.ndarray":
-    """Shots of the forecast: those of the curves where they are few, else 60 even in ln(1 + n)."""
+def _grid(curves: "Curves", horizon: float = 1.0) -> "np.ndarray":
+    """Shots up to `horizon` × the longest curve: 60 even in ln(1 + n), and those of the curves where they are few."""
     import numpy as np
 
     own = np.unique(curves.shots)
-    even = np.unique(np.round(np.expm1(np.linspace(0.0, np.log1p(own.max()), 60))))
+    even = np.unique(np.round(np.expm1(np.linspace(0.0, np.log1p(horizon * own.max()), 60))))
     return np.union1d(own, even) if len(own) <= 60 else even
