@@ -48,7 +48,7 @@ def kinds(path: str, more: list[str]) -> dict[str, iclbayes.Curves]:
     beyond = frame["shots"] >= frame["model"].map(WINDOW).fillna(np.inf)
     read = lambda frame, *extra: iclbayes.curves_from_frame(
         frame, group_by=["model", "task", "selection", *extra]
-    )  # noqa: E731
+    )
     random, inside = frame["selection"].eq("random"), ~beyond
     found = {"11 averaged, random examples (SPEC's table)": read(frame[random])}
     for task in sorted(frame["task"].unique()):
