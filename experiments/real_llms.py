@@ -119,7 +119,7 @@ def read_files(config: Config) -> Curves:
             )
         )
     keys = pd.concat([part.keys for part in parts], ignore_index=True)
-    curves, _ = contrasts.concatenate(parts, keys).regroup(config.group_by)
+    curves, *_ = contrasts.concatenate(parts, keys).regroup(config.group_by)
     labels = curves.keys.iloc[curves.group].assign(source=curves.source)
     twice = labels[labels.duplicated().to_numpy()]
     if len(twice):

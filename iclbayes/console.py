@@ -17,12 +17,9 @@ def entry(action: Callable[[], object]) -> int:
     """
 
     def cached() -> None:
-        import jax
-
         from .runtime import use_compilation_cache
 
-        if not jax.config.jax_compilation_cache_dir:  # pyright: ignore[reportAttributeAccessIssue]
-            use_compilation_cache()
+        use_compilation_cache()
         action()
 
     return guarded(cached)

@@ -35,6 +35,7 @@ COMMANDS = {
     "import-lm-eval": Command(
         "import_lm_eval", "ImportLmEval", "curves from results of lm-evaluation-harness"
     ),
+    "import-inspect": Command("import_inspect", "ImportInspect", "curves from logs of inspect_ai"),
     "example": Command("example", "Example", "write small example files to try all this with"),
 }
 

@@ -207,7 +207,7 @@ def split_line(axis: Axes, x: np.ndarray, y: np.ndarray, last: float, **options:
 
 
 def shared_legend(figure: Figure, axes: Sequence[Axes], columns: int = 4, title: str | None = None) -> None:
-    """One legend under all panels, each entry once; never over data."""
+    """One legend under all panels, each entry once; never over data, in fewer columns than asked where the figure is narrow."""
     found: dict = {}
     for axis in axes:
         for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
@@ -217,11 +217,21 @@ def shared_legend(figure: Figure, axes: Sequence[Axes], columns: int = 4, title:
             found.values(),
             found.keys(),
             loc="outside lower center",
-            ncols=columns,
+            ncols=fitting_columns(list(found), columns, 72 * figure.get_figwidth() / SMALL),
             title=title,
             fontsize=SMALL,
             frameon=False,
         )
+
+
+def fitting_columns(labels: Sequence[str], most: int, width: float) -> int:
+    """Columns, at most `most`, in which a legend's labels fit a width in heights of a letter; a legend is filled column by column."""
+    for columns in range(min(most, len(labels)), 1, -1):
+        rows = -(-len(labels) // columns)
+        longest = [max(map(len, labels[i : i + rows])) for i in range(0, len(labels), rows)]
+        if sum(0.6 * letters + 5 for letters in longest) <= width:  # 5: handle and the spaces around it
+            return columns
+    return 1
 
 
 def left_out(figure: Figure, shown: int, all_of_them: int, what: str = "curves") -> None:
