@@ -10,7 +10,7 @@ from lm_eval_files import anything, folder_of, run, shared
 from scipy.special import softmax
 
 from iclbayes import InputError
-from iclbayes.cli.collect import ImportLmEval
+from iclbayes.cli.import_lm_eval import ImportLmEval
 from iclbayes.llm.lm_eval import choice_probabilities, read_results
 
 STAMP = "2026-01-01T00-00-00.000001"
@@ -287,6 +287,15 @@ def test_samples_of_0_4_2_are_one_list_named_by_the_model(tmp_path):
     frame, _ = read_results(tmp_path, value="prob")
     np.testing.assert_allclose(frame["prob"], softmax(logs, axis=1)[np.arange(12), right].mean(), rtol=1e-12)
     assert frame["n_test"].tolist() == [12]
+
+
+def test_samples_inside_the_results_are_read(tmp_path):
+    logs, right = logs_and_right()
+    samples = [line(log, r, float(log.argmax() == r)) for log, r in zip(logs, right)]
+    value = float(np.mean(logs.argmax(1) == right))
+    folder_of(tmp_path, run(n=12, value=value, top={"samples": {"quiz": samples}}))
+    frame, _ = read_results(tmp_path, value="prob")
+    np.testing.assert_allclose(frame["prob"], softmax(logs, axis=1)[np.arange(12), right].mean(), rtol=1e-12)
 
 
 def test_runs_of_one_task_tell_together_what_one_alone_cannot(tmp_path):
