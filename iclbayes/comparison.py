@@ -156,3 +156,23 @@ def to_text(frame: pd.DataFrame, style: str = "plain", digits: int = 4, index: b
         floatfmt=["", *floats] if index else floats,
         missingval="–",
     )
+
+
+def summary_text(table: pd.DataFrame, style: str = "plain") -> str:
+    """What `compare` found, as text: mean NRMSE by law and fraction, over how many curves, and the paired t-tests.
+
+    Raises:
+      InputError: a style that is none of `FORMATS`.
+    """
+    counts = list(dict.fromkeys(len(wide) for wide in common_curves(table).values()))
+    parts = [
+        f"Mean NRMSE over {', '.join(map(str, counts))} curves, by the share of shots that was fitted",
+        to_text(mean_table(table), style, index=True),
+    ]
+    tests = paired_tests(table)
+    if len(tests):
+        parts += [
+            "Paired t-tests of NRMSE over curves, best law against each other one",
+            to_text(tests, style),
+        ]
+    return "\n\n".join(parts)
