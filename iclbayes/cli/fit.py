@@ -111,6 +111,8 @@ class Fit:
             raise InputError(
                 "--value is not available for files read in chunks; keep one value column in the file"
             )
+        if self.data.shots != "shots":
+            raise InputError("--shots is not available for files read in chunks; call that column shots")
         before = 0
         with warnings_as_lines(CurvesWarning), progress("fitting", "fit") as advance:
 
