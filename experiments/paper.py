@@ -28,13 +28,13 @@ import tyro
 from synthetic_parts import config as settings
 from synthetic_parts import report as synthetic_report
 from synthetic_parts import stages
-from utilisation import matrix_rate, utilisation
 
 from iclbayes import comparison as compare
 from iclbayes import ginc, runs
 from iclbayes.console import entry
 from iclbayes.files import atomic_path, write_csv, write_text
 from iclbayes.suppression.sharing import final_steps
+from iclbayes.training import matrix_rate, utilisation
 
 STAGES = ("pretrain", "sft", "dpo", "rest", "flops")
 

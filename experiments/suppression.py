@@ -25,12 +25,12 @@ from synthetic_parts import config as synthetic
 from synthetic_parts import story
 from synthetic_parts.stages import icl_prompts
 from synthetic_parts.suppress import analyse, fine_tune, loaded
-from utilisation import matrix_rate, utilisation
 
 from iclbayes import ginc, runs, suppression
 from iclbayes.console import entry
 from iclbayes.errors import InputError
 from iclbayes.files import write_csv
+from iclbayes.training import matrix_rate, utilisation
 
 
 @dataclasses.dataclass(frozen=True)

@@ -20,6 +20,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from .curves import Curves
 from .errors import InputError
 from .files import write_text
@@ -103,23 +105,24 @@ def _known(name: str) -> str:
 
 
 def _data(name: str):
-    return resources.files(__package__) / "data" / name
+    return resources.files("iclbayes") / "data" / name
 
 
 def _harness_runs(curves: Curves) -> dict[str, str]:
     """File name → text of one run of the harness per number of shots: the fields of its results that say what was measured."""
     frame = curves.to_frame()
     runs = {}
-    for shots, part in frame.groupby("shots"):
+    for shots in np.unique(curves.shots):
+        part = frame[frame["shots"] == shots]
         results, sizes = {}, {}
-        for row in part.itertuples():
-            p, n = row.n_correct / row.n_test, int(row.n_test)
-            results[row.task] = {
-                "alias": row.task,
+        for row in part.to_dict("records"):
+            p, n = row["n_correct"] / row["n_test"], int(row["n_test"])
+            results[row["task"]] = {
+                "alias": row["task"],
                 "acc,none": p,
                 "acc_stderr,none": math.sqrt(p * (1 - p) / (n - 1)),
             }
-            sizes[row.task] = {"original": n, "effective": n}
+            sizes[row["task"]] = {"original": n, "effective": n}
         run = {
             "results": results,
             "n-shot": dict.fromkeys(results, int(shots)),

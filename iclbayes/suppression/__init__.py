@@ -8,13 +8,13 @@ from .before_after import curves_of as curves_of
 from .before_after import point_draws as point_draws
 from .before_after import posterior_draws as posterior_draws
 from .before_after import shots_to_level as shots_to_level
+from .figures import figures as figures
+from .figures import plot_forecast as plot_forecast
 from .reemergence import forecast as forecast
 from .reemergence import forecast_summary as forecast_summary
 from .reemergence import plateau as plateau
 from .reemergence import shots_back as shots_back
 from .report import analyse as analyse
-from .report import figures as figures
-from .report import plot_forecast as plot_forecast
 from .report import summaries as summaries
 from .sharing import HYPOTHESES as HYPOTHESES
 from .sharing import amount_curves as amount_curves

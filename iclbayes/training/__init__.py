@@ -10,7 +10,6 @@ from .evaluation import EvalLoss as EvalLoss
 from .evaluation import evaluate as evaluate
 from .loop import TrainResult as TrainResult
 from .loop import train as train
-from .loop import train_many as train_many
 from .losses import cross_entropy as cross_entropy
 from .losses import lm_loss as lm_loss
 from .losses import sequence_nll as sequence_nll
@@ -22,3 +21,5 @@ from .step import Trainer as Trainer
 from .step import TrainState as TrainState
 from .step import init_params as init_params
 from .step import read_totals as read_totals
+from .utilisation import matrix_rate as matrix_rate
+from .utilisation import utilisation as utilisation

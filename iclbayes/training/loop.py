@@ -1,4 +1,4 @@
-"""The training loop: updates, logs, evaluations and checkpoints of one run, and several runs in a row."""
+"""The training loop: updates, logs, evaluations and checkpoints of one run."""
 
 import dataclasses
 import math
@@ -155,30 +155,3 @@ def _next_stop(config: TrainConfig, step: int) -> int:
     """The next step after which the host has something to do."""
     periods = [p for p in (config.log_every, config.eval_every, config.checkpoint_every) if p]
     return min([config.steps, *(step - step % p + p for p in periods)])
-
-
-def train_many(
-    runs: Mapping[str, tuple[GPT2Config | GPT2, TrainConfig]],
-    batch_fn: BatchFn,
-    run_dir: str | os.PathLike,
-    *,
-    on_eval: Callable[[str, int, GPT2], Mapping[str, float] | None] | None = None,
-    **options,
-) -> dict[str, TrainResult]:
-    """Several runs in a row, say depths or seeds, each in its own subfolder of `run_dir`.
-
-    Args:
-      runs: name of the subfolder -> (model, config).
-      batch_fn: as in `train`; or, if the runs need different ones, a mapping from name to it.
-      run_dir: the folder above theirs.
-      on_eval: as in `train`, called with the name of the run first.
-      options: the other arguments of `train`, equal for all. `resume=True` skips runs that are complete.
-
-    Returns: name -> result.
-    """
-    results = {}
-    for name, (model, config) in runs.items():
-        hook = None if on_eval is None else (lambda step, m, name=name: on_eval(name, step, m))
-        batches = batch_fn[name] if isinstance(batch_fn, Mapping) else batch_fn
-        results[name] = train(model, config, batches, Path(run_dir) / name, on_eval=hook, **options)
-    return results

@@ -7,7 +7,7 @@ import pandas as pd
 import paper
 import published
 import pytest
-import synthetic_config
+from synthetic_parts.config import PAPER
 
 TINY = (
     *("--base.world.hmms", "3", "--base.world.entities", "1", "--base.world.slots", "8"),
@@ -108,4 +108,4 @@ def test_numbers_stand_beside_the_published_ones():
     )
     row = published.errors(table).iloc[0]
     assert (row["nrmse"], row["published"], row["models"]) == (0.05, 0.0414, 2)
-    assert synthetic_config.PAPER.world.hmms == 5
+    assert PAPER.world.hmms == 5

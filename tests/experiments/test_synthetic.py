@@ -14,21 +14,22 @@ import numpy as np
 import pandas as pd
 import pytest
 import synthetic
-import synthetic_config
-import synthetic_stages
 from conftest import ROOT
+from synthetic_parts import stages
+from synthetic_parts.config import PAPER
 
 import iclbayes
-from iclbayes import icl
+from iclbayes import ginc, icl
 
 TINY = [
+    *("--world.hmms", "4", "--world.slots", "5", "--world.symbols", "24"),
     *("--layers", "1", "2", "--width", "16", "--heads", "2", "--steps", "40", "--batch-size", "8"),
     *("--warmup-steps", "4", "--evals", "2", "--eval-rows", "64", "--ks", "3", "10", "--prompts", "40"),
     *("--laws", "power", "bayesian_scoring", "--fractions", "0.5", "1.0"),
     *("--weights", "0.4", "0.3", "0.2", "0.1", "--suppress", "8", "64", "--favoured", "1"),
     *("--forecaster", "laplace"),
 ]
-FIGURES = ["curves.png", "laws.png", "nrmse.png", "efficiency.png", "priors.png"]
+FIGURES = ["curves.png", "laws.png", "nrmse.png", "efficiency.png", "priors.png", "summary.png"]
 CLOCK = ["tokens_per_s"]  # columns that a clock writes
 
 
@@ -65,6 +66,8 @@ def test_a_run_leaves_everything_it_names(run_dir):
         assert (run_dir / name).stat().st_size > 0
     for name in FIGURES:
         assert (run_dir / name).read_bytes().startswith(b"\x89PNG")
+    record = json.loads((run_dir / "record.json").read_text())
+    assert {"command", "versions", "device"} <= set(record)
     stored = json.loads((run_dir / "config.json").read_text())
     assert stored["layers"] == [1, 2] and "run_dir" not in stored
     metrics = pd.read_csv(run_dir / "metrics.csv")
@@ -88,7 +91,7 @@ def test_curves_have_every_learner_source_and_shot(run_dir):
         source="source",
         value="prob",
     )
-    assert (read.n_groups, read.n_curves) == (8 + 2 * 2 * (1 + 4), 4 * 28)  # 8 documents are one update
+    assert (read.n_groups, read.n_curves) == (8 + 2 * 2 * 2, 4 * 16)
 
 
 def test_table_and_fits_cover_every_curve(run_dir):
@@ -149,10 +152,10 @@ def test_any_weights_and_any_favoured_task(run_dir):
     # The more weight a task had, the less the model and the ideal one of the same weights lose on it with no example.
     curves = pd.read_csv(run_dir / "curves.csv")
     ideal = curves[(curves["learner"] == "exact_pretraining") & (curves["k"] == 3) & (curves["shots"] == 0)]
-    world = synthetic_config.ginc.make_world(synthetic_config.Config().world)
     config = synthetic.parse(["--run-dir", str(run_dir), *TINY], synthetic.PRESETS, "")
-    prompts = synthetic_stages.icl_prompts(config, world)[:1]
-    scores = icl.score_exact(world, prompts, "exact_pretraining", blocks=1, weights=(0.4, 0.3, 0.2, 0.1))
+    world = ginc.make_world(config.world)
+    prompts = stages.icl_prompts(config, world)[:1]
+    scores = icl.score_exact(world, prompts, "exact_examples", ks=(3, 10), weights=(0.4, 0.3, 0.2, 0.1))
     expected = icl.icl_curves(scores).query("shots == 0")["prob"]
     np.testing.assert_allclose(ideal["prob"], expected, rtol=1e-5)
 
@@ -172,9 +175,14 @@ def test_another_configuration_is_refused_in_one_line(run_dir, capsys):
 def test_presets_are_those_of_the_description():
     paper = synthetic.parse(["--preset", "paper", "--layers", "4"], synthetic.PRESETS, "")
     assert (paper.layers, paper.width, paper.heads, paper.context) == ((4,), 768, 12, 1024)
-    config = synthetic_config.PAPER.training(4, 0)
+    config = PAPER.training(4, 0)
     assert (config.steps, config.batch_size, config.learning_rate) == (6250, 8, 8e-5)
     matched = synthetic.parse(["--preset", "paper", "--flops-matched"], synthetic.PRESETS, "")
     epochs = [matched.training(n, 0).steps * 8 // 10_000 for n in matched.layers]
     assert epochs == [80, 40, 27, 20, 10, 7, 5]
+    assert (paper.kind, paper.rows) == ("documents", ginc.Rows("documents", 10))
+    quick = synthetic.parse([], synthetic.PRESETS, "")
+    assert quick.rows == ginc.Rows("examples", 1, quick.ks)
+    small = synthetic.parse(["--preset", "small"], synthetic.PRESETS, "")
+    assert small.rows.kind == "documents" and small.world == ginc.WorldConfig.paper(17)
     assert synthetic.parse(["--world.seed", "3"], synthetic.PRESETS, "").world.seed == 3

@@ -109,7 +109,7 @@ def test_results_are_whole(run_dir):
     assert len(forecasts) == 2 * 4 * 2 * 2 * 3 * 2
     known = forecasts[forecasts["forecaster"] == "knowledge"]
     assert (known["lo90"] <= known["predicted"]).all() and (known["predicted"] <= known["hi90"]).all()
-    for name in ("curves_sft", "curves_dpo", "priors_sft", "gamma_sft", "beta_dpo", "laws", "forecast"):
+    for name in ("curves_sft", "curves_dpo", "parameters_sft", "parameters_dpo", "laws", "forecast"):
         assert (folder / f"{name}.png").stat().st_size > 5000, name
     assert "\\toprule" in (folder / "tables.tex").read_text()
     assert not list(folder.glob("models/*/*/checkpoints"))

@@ -154,16 +154,21 @@ def test_starting_from_a_model_leaves_it_alone(whole, tmp_path):
     np.testing.assert_allclose(result.metrics["loss"][0], expected, rtol=1e-6)
 
 
-def test_several_seeds_each_in_its_folder(whole, tmp_path):
-    runs = {f"seed={s}": (MODEL, dataclasses.replace(CONFIG, seed=s)) for s in (0, 1)}
-    seen = []
-    options = {"on_eval": lambda name, step, model: seen.append((name, step)), "progress": False}
-    results = training.train_many(runs, counting, tmp_path, **options)
-    assert seen == [(f"seed={s}", step) for s in (0, 1) for step in (10, 20, 30, 40)]
-    same_bits(results["seed=0"].model, whole.model)
-    zero, one = (results[f"seed={s}"].model.token_embedding[...] for s in (0, 1))
-    assert not np.array_equal(zero, one)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["seed=0", "seed=1"]
+def test_another_seed_is_another_run_and_progress_is_told(whole, tmp_path):
+    told = []
+
+    def once(seed, **options):
+        config = dataclasses.replace(CONFIG, seed=seed)
+        return training.train(MODEL, config, counting, tmp_path / str(seed), **options)
+
+    zero = once(0, on_eval=held_out_loss, progress=told.append)
+    assert sum(told) == CONFIG.steps and all(n > 0 for n in told)
+    same_bits(zero.model, whole.model)
+    told.clear()
+    once(0, progress=told.append, resume=True)
+    assert told == [CONFIG.steps]  # what had been done before
+    one = once(1, progress=False)
+    assert not np.array_equal(zero.model.token_embedding[...], one.model.token_embedding[...])
 
 
 def test_the_schedule_rises_to_the_peak_and_falls_to_the_last_step():

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import pandas as pd
 
-from iclbayes.models import GPT2Config
-from iclbayes.models.gpt2 import flops_per_token
+from ..models import GPT2Config
+from ..models.gpt2 import flops_per_token
 
 
 def matrix_rate(dtype: str) -> float:

@@ -1,0 +1,173 @@
+"""The story's lines against tables that are made so that the theory holds, and so that one prediction after another fails."""
+
+import check_story
+import numpy as np
+import pandas as pd
+import pytest
+from synthetic_parts import story
+
+TASKS, KS, SHOTS = range(3), (2, 3, 5), np.arange(20)
+
+
+def curves(offset: float = 0.0, rise: float = 0.3) -> pd.DataFrame:
+    """Curves of the exact learner, and of GPT-2s of 1 and 2 layers that lie off it."""
+    rows = []
+    for learner, layers, shift in (("exact_prompt", 0, 0.0), ("gpt2", 1, 3 * offset), ("gpt2", 2, offset)):
+        for k in KS:
+            for source in TASKS:
+                prob = 0.3 + rise * (1 - np.exp(-SHOTS / 3)) - shift
+                rows.append(
+                    pd.DataFrame(
+                        {
+                            "learner": learner, "layers": layers, "seed": 0, "k": k, "source": source, "shots": SHOTS,
+                            "prob": prob, "stderr": 0.01, "method": "none", "amount": 0, "step": 0,
+                        }
+                    )
+                )  # fmt: skip
+    return pd.concat(rows, ignore_index=True)
+
+
+def fits(
+    prior=(0.3, 0.4, 0.3), efficiency=(0.5, 0.7, 0.9), shallow: float = 0.5, gamma: float = 0.6
+) -> pd.DataFrame:
+    rows = []
+    for learner, layers, factor in (("exact_prompt", 0, 1.0), ("gpt2", 1, shallow), ("gpt2", 2, 1.0)):
+        for k, of_k in zip(KS, efficiency, strict=True):
+            for source in TASKS:
+                own = learner == "gpt2"
+                rows.append(
+                    {
+                        "law": "bayesian_scoring", "learner": learner, "layers": layers, "seed": 0, "k": k,
+                        "source": source, "prior": prior[source] if own else (0.3, 0.4, 0.3)[source],
+                        "efficiency": of_k * factor, "gamma": gamma if own else 0.6, "beta": 0.2,
+                    }
+                )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def errors(scoring: float = 0.03, logistic: float = 0.025) -> pd.DataFrame:
+    values = {"bayesian_scoring": scoring, "logistic": logistic}
+    return pd.DataFrame(
+        [
+            {"law": law, "fraction": 1.0, "learner": "gpt2", "layers": layers, "nrmse": value}
+            for law, value in values.items()
+            for layers in (1, 2)
+        ]
+    )
+
+
+def tuned(zero: float = 0.7, top: float = 0.95) -> pd.DataFrame:
+    """Curves before, and after fine-tuning on two amounts that leaves these shares of the others' probability."""
+    before = curves().query("learner == 'gpt2' and layers == 2")
+    parts = [before]
+    for amount, step in ((10, 1), (100, 2)):
+        after = before.assign(method="sft", amount=amount, step=step)
+        share = zero + (top - zero) * (after["shots"] / SHOTS.max())
+        parts.append(
+            after.assign(prob=np.where(after["source"] == 0, after["prob"] + 0.05, after["prob"] * share))
+        )
+    return pd.concat(parts, ignore_index=True)
+
+
+def attribution(small: float = 0.8, large: float = 0.3) -> pd.DataFrame:
+    return pd.DataFrame(
+        [
+            {
+                "method": "sft", "amount": amount, "role": "disfavoured", "change": 0.1, "prior": 0.75 * share,
+                "efficiency": 0.25 * share, "knowledge": 1 - share,
+            }
+            for amount, share in ((10, small), (100, large))
+        ]
+    )  # fmt: skip
+
+
+def forecast(number: int = 30, covered: float = 0.9, error: float = 0.5) -> pd.DataFrame:
+    rows = [
+        {"case": "ahead", "ahead": True, "covered": float(i < covered * number), "error": error}
+        for i in range(number)
+    ]
+    rows += [{"case": "at start", "ahead": False, "covered": 1.0, "error": 0.0}] * 50
+    return pd.DataFrame(rows).assign(forecaster="knowledge", window=0.1, method="sft")
+
+
+def entropy(gaps=(0.06, 0.03), stderr: float = 0.002) -> pd.DataFrame:
+    return pd.DataFrame({"layers": [1, 2], "entropy": 0.6, "gap": gaps, "gap_stderr": stderr})
+
+
+def whole() -> list[story.Finding]:
+    return [
+        *story.losses(entropy()),
+        *story.curves_on_the_exact_learner(curves(0.01)),
+        *story.laws(fits(), errors()),
+        *story.suppression(tuned(), attribution()),
+        *story.forecasts(forecast()),
+    ]
+
+
+def test_where_the_theory_holds_every_line_says_so():
+    found = whole()
+    assert {finding.step for finding in found} == {1, 2, 3, 4, 5}
+    assert all(finding.holds for finding in found), story.tell(found)
+    lines = story.tell(found).strip().splitlines()
+    assert sum(line.startswith("  yes  ") for line in lines) == len(found)
+    for step, question in story.STEPS.items():
+        assert f"{step}. {question}" in lines
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("smallest gap", lambda: story.losses(entropy((0.06, -0.01)))),
+        ("gap of the deepest", lambda: story.losses(entropy((0.03, 0.06)))),
+        ("mean |p of the deepest", lambda: story.curves_on_the_exact_learner(curves(0.08))),
+        ("smallest rise", lambda: story.curves_on_the_exact_learner(curves(rise=0.05))),
+        ("NRMSE of the scoring law", lambda: story.laws(fits(), errors(0.06, 0.06))[:1]),
+        ("NRMSE of the scoring law less", lambda: story.laws(fits(), errors(0.035, 0.02))),
+        ("largest |prior", lambda: story.laws(fits(prior=(0.1, 0.6, 0.3)), errors())),
+        ("rank correlation", lambda: story.laws(fits(efficiency=(0.9, 0.7, 0.5)), errors())),
+        ("K of the deepest", lambda: story.laws(fits(shallow=2.0), errors())),
+        ("mean |γ", lambda: story.laws(fits(gamma=0.8), errors())),
+        ("SFT: fall", lambda: story.suppression(tuned(zero=0.95), attribution())),
+        ("SFT: others' plateau", lambda: story.suppression(tuned(top=0.6), attribution())),
+        ("SFT: share of prior", lambda: story.suppression(tuned(), attribution(small=0.3, large=0.2))),
+        ("SFT: the same share", lambda: story.suppression(tuned(), attribution(large=0.9))),
+        ("returns ahead", lambda: story.forecasts(forecast(8))),
+        ("share of the 90 %", lambda: story.forecasts(forecast(covered=0.5))),
+        ("median error", lambda: story.forecasts(forecast(error=2.0))),
+    ],
+)
+def test_a_prediction_that_fails_is_told_as_such(name, found):
+    failed = [finding for finding in found() if not finding.holds]
+    assert len(failed) == 1 and failed[0].name.startswith(name), [f.name for f in failed]
+    assert f"NO   {failed[0].text}" in story.tell(failed)
+
+
+def test_numbers_in_the_lines_are_those_of_the_tables():
+    told = story.tell(whole())
+    assert "lie 0.010 from the exact learner's" in told
+    assert "K is 0.50 at k = 2, 0.70 at k = 3 and 0.90 at k = 5" in told
+    assert "Of 80 cases 30 returns lay ahead (30 after SFT)" in told and "50 never below the level" in told
+    assert "the others from 0.30 to 0.21 (-30%)" in told and "knowledge takes over at 100 documents" in told
+
+
+def test_no_returns_ahead_is_said_without_numbers_that_mean_nothing():
+    found = story.forecasts(forecast(0))
+    assert len(found) == 1 and not found[0].holds
+    assert "0 returns lay ahead (none)" in found[0].text and "nan" not in story.tell(found)
+
+
+def test_a_folder_is_checked_from_its_files(tmp_path, capsys):
+    assert check_story.main([]) == 2
+    assert check_story.main([str(tmp_path)]) == 2
+    assert "is missing" in capsys.readouterr().err
+    tables = {
+        "entropy": entropy(), "curves": pd.concat([curves(0.01), tuned().query("method != 'none'")]), "fits": fits(),
+        "table": errors(), "forecast": forecast(), "suppression_attribution": attribution(),
+    }  # fmt: skip
+    for name, table in tables.items():
+        table.to_csv(tmp_path / f"{name}.csv", index=False)
+    assert check_story.main([str(tmp_path)]) == 0
+    assert "NO" not in capsys.readouterr().out
+    forecast(8).to_csv(tmp_path / "forecast.csv", index=False)
+    assert check_story.main([str(tmp_path)]) == 1
+    assert "at least 20" in capsys.readouterr().out
