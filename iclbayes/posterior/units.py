@@ -86,9 +86,7 @@ def _joint_rows(kept, buckets, law):
 def _keep(curves: Curves, used: np.ndarray) -> Curves:
     """The curves with only the used points; a curve without any keeps its place, with no point."""
     counts = np.bincount(curves.point_curve(), used, curves.n_curves).astype(int)
-    fields = ("shots", "prob", "weight", "stderr", "n_correct", "n_test")
-    points = {f: getattr(curves, f)[used] for f in fields}
-    return dataclasses.replace(curves, start=np.concatenate([[0], np.cumsum(counts)]), **points)
+    return dataclasses.replace(curves, start=np.concatenate([[0], np.cumsum(counts)]), **curves.points(used))
 
 
 def _one(kept: Curves, likelihood: Likelihood, rows) -> Units:

@@ -13,7 +13,7 @@ from the pretrained model, with its own uncertainty.
 import dataclasses
 import warnings
 from collections.abc import Sequence
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -125,7 +125,7 @@ def posterior_draws(
     pairs: Sequence[CurvePair],
     *,
     shift_prior: ShiftPrior = SHIFT_PRIOR,
-    method: str = "psis",
+    method: Literal["psis", "laplace", "nuts"] = "psis",
     draws: int = 2000,
     seed: int = 0,
     **options,
@@ -193,7 +193,8 @@ def point_draws(
             np.pad(x, (0, longest - len(x)), constant_values=v)
             for x, v in ((shots, 0), (prob, 0), (error, np.inf))
         ]
-        found.append(_draws_around(*fill, centre, sd, draws, np.random.default_rng(stream)))
+        shots, prob, error = fill
+        found.append(_draws_around(shots, prob, error, centre, sd, draws, np.random.default_rng(stream)))
     return np.stack(found)
 
 
@@ -217,7 +218,7 @@ def _draws_around(shots, prob, error, centre, sd, draws, rng) -> np.ndarray:
             least_squares(
                 lambda q: np.asarray(_residuals(q, *known)),
                 start,
-                lambda q: np.asarray(_slopes(q, *known)),
+                lambda q: np.asarray(_slopes(q, *known)),  # pyright: ignore[reportArgumentType]  SciPy has no types
                 method="lm",
             )
             for start in starts
