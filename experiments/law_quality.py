@@ -20,8 +20,8 @@ import numpy as np
 import pandas as pd
 
 import iclbayes
-from iclbayes.cli.main import run_guarded
 from iclbayes.comparison import compare
+from iclbayes.console import entry
 from iclbayes.files import atomic_path
 from iclbayes.laws import LAWS, get
 from iclbayes.runtime import use_compilation_cache
@@ -46,9 +46,10 @@ def kinds(path: str, more: list[str]) -> dict[str, iclbayes.Curves]:
     """Name → curves of that kind."""
     frame = pd.read_csv(path)
     beyond = frame["shots"] >= frame["model"].map(WINDOW).fillna(np.inf)
-    read = lambda frame, *extra: iclbayes.curves_from_frame(
-        frame, group_by=["model", "task", "selection", *extra]
-    )  # noqa: E731
+
+    def read(frame, *extra):
+        return iclbayes.curves_from_frame(frame, group_by=["model", "task", "selection", *extra])
+
     random, inside = frame["selection"].eq("random"), ~beyond
     found = {"11 averaged, random examples (SPEC's table)": read(frame[random])}
     for task in sorted(frame["task"].unique()):
@@ -136,4 +137,4 @@ def main(argv=None) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(run_guarded(main))
+    sys.exit(entry(main))
