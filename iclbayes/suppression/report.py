@@ -123,7 +123,9 @@ def _readable(summary: pd.DataFrame) -> pd.DataFrame:
         {"knowledge": "with the pretrained curve", "alone": "first shots alone"}
     )
     for name, form in (("median error", "{:.2f}"), ("within 90 %", "{:.0%}")):
-        shown[name] = ["–" if np.isnan(v) else "infinite" if np.isinf(v) else form.format(v) for v in shown[name]]
+        shown[name] = [
+            "–" if np.isnan(v) else "infinite" if np.isinf(v) else form.format(v) for v in shown[name]
+        ]
     return shown[
         [
             "method", "forecaster", "window", "cases", "ahead", "median error", "within 90 %", "already back",
