@@ -255,10 +255,9 @@ COLD = """
 import json, sys, time
 began = time.perf_counter()
 import numpy as np, iclbayes
-from iclbayes.compare import compare
 n, prob = np.load(sys.argv[1]).values()
 curves = iclbayes.Curves.from_arrays(n, prob)
-table = compare(curves, fractions=(0.05, 0.1, 0.2, 0.5, 1.0))
+table = iclbayes.compare(curves, fractions=(0.05, 0.1, 0.2, 0.5, 1.0))
 print(json.dumps({"seconds": time.perf_counter() - began, "missing": int(table.nrmse.isna().sum()), "rows": len(table)}))
 """
 

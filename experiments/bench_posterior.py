@@ -25,7 +25,6 @@ from numpyro.infer import MCMC, NUTS
 import iclbayes
 from iclbayes import posterior as bayes
 from iclbayes.files import atomic_path
-from iclbayes.posterior.model import model as models
 from iclbayes.posterior.sampling import diagnostics
 from iclbayes.posterior.units import units_of
 from iclbayes.runtime import use_compilation_cache
@@ -67,12 +66,12 @@ def smallest_ess(params: dict, n: int) -> np.ndarray:
 def loop(curves, n: int, options: dict) -> tuple[float, np.ndarray, float]:
     """(seconds a curve, ESS [n], divergences a curve) of one MCMC object run over the curves in turn."""
     law = iclbayes.laws.get(LAW)
-    spec = models.make_spec(law, LIKELIHOOD, 1, False)
+    spec = bayes.make_spec(law, LIKELIHOOD, 1, False)
     used = np.ones(len(curves.shots), bool)
-    layout = units_of(curves, law, spec.likelihood, used, False)[0]
+    units = units_of(curves, law, spec.likelihood, used, False)[0]
 
     def model(data):
-        return models.model(spec, data, data.obs)
+        return bayes.numpyro_model(spec, data, data.obs)
 
     with jax.enable_x64(True):
         kernel = NUTS(model, target_accept_prob=0.9)
@@ -87,7 +86,7 @@ def loop(curves, n: int, options: dict) -> tuple[float, np.ndarray, float]:
         )
         found, times, diverging = [], [], []
         for i in range(n + 1):
-            data = jax.tree.map(lambda a, i=i: jax.numpy.asarray(a[max(i - 1, 0)]), layout.data)
+            data = jax.tree.map(lambda a, i=i: jax.numpy.asarray(a[max(i - 1, 0)]), units.data)
             start = time.perf_counter()
             run.run(jax.random.key(i), data)
             draws = run.get_samples(group_by_chain=True)
@@ -119,7 +118,7 @@ def main(argv=None) -> str:
     last = {}
 
     def sample(seed):
-        last["one"] = bayes.posterior(curves, LAW, method="nuts", seed=seed, **common, **options)
+        last["one"] = bayes.sample(curves, LAW, method="nuts", seed=seed, **common, **options)
 
     ours = median_time(sample, args.repeats) / args.curves
     ess = smallest_ess({k: last["one"].params[k] for k in iclbayes.laws.get(LAW).param_names}, args.curves)
@@ -128,10 +127,10 @@ def main(argv=None) -> str:
     many = make_curves(args.laplace, seed=1)
     fits = iclbayes.fit(many, LAW)
     with_fit = median_time(
-        lambda s: bayes.posterior(many, LAW, method="laplace", seed=s, **common), args.repeats
+        lambda s: bayes.sample(many, LAW, method="laplace", seed=s, **common), args.repeats
     )
     given = median_time(
-        lambda s: bayes.posterior(many, LAW, method="laplace", fits=fits, seed=s, **common), args.repeats
+        lambda s: bayes.sample(many, LAW, method="laplace", fits=fits, seed=s, **common), args.repeats
     )
     lines = [
         f"# Posteriors of {args.curves} curves, {len(SHOTS)} points each, 4 chains × {args.draws} draws",

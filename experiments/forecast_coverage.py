@@ -91,6 +91,7 @@ reaches down to a collapse: nearly every collapsed point is a miss for every met
 """
 
 import argparse
+import contextlib
 import dataclasses
 import sys
 import time
@@ -104,7 +105,7 @@ from iclbayes import posterior as bayes
 from iclbayes.console import entry
 from iclbayes.errors import InputError
 from iclbayes.files import atomic_path
-from iclbayes.posterior.scores import score_draws
+from iclbayes.metrics import score_draws
 from iclbayes.runtime import use_compilation_cache
 
 LAWS = ("bayesian_scoring", "bayesian_scoring_log", "bayesian_heterogeneous", "power", "logistic")
@@ -199,25 +200,31 @@ def bootstrap_power(curves, used, n=100, seed=0):
 def forecasts(curves, fraction, laws, options):
     """Yields (name, draws [S, N]); the stack only if all of its laws are asked for."""
     used = curves.within(fraction)
-    posteriors = []
-    for law in laws:
+
+    @contextlib.contextmanager
+    def timed(step):
         start = time.perf_counter()
-        one = bayes.posterior(curves, law, fraction=fraction, **options)
-        table = one.diagnostics()
+        yield lambda n: None
+        print(f"  {step}: {time.perf_counter() - start:.0f} s", flush=True)
+
+    stacked, found = None, {}
+    if set(bayes.STACK) <= set(laws):
+        stacked = bayes.stack(curves, fraction=fraction, watch=timed, **options)
+        found = {one.law.name: one for one in stacked.posteriors}
+    for law in laws:
+        if law not in found:
+            with timed(law):
+                found[law] = bayes.sample(curves, law, fraction=fraction, **options)
+        table = found[law].diagnostics()
         print(
-            f"  {one.law.name}: {time.perf_counter() - start:.0f} s, {len(table)} posteriors, {(~table['ok']).sum()} with poor "
-            f"diagnostics, {table['divergences'].sum()} divergences",
+            f"  {law}: {len(table)} posteriors, {(~table['ok']).sum()} with poor diagnostics, "
+            f"{table['divergences'].sum()} divergences",
             flush=True,
         )
-        posteriors.append(one)
-        yield one.law.name, one.draws(curves, observation=True)
-    if set(bayes.STACK) <= {one.law.name for one in posteriors}:
-        posteriors = [one for one in posteriors if one.law.name in bayes.STACK]
-        as_the_command = {"method": "psis", "max_k_hat": bayes.SamplerOptions().max_k_hat}
-        names = [one.law.name for one in posteriors]
-        weights = bayes.forecast_weights(curves, names, fraction=fraction, **(options | as_the_command))
-        print("  weights", dict(zip(names, weights.round(2), strict=True)), flush=True)
-        yield "stacked", bayes.stacked_draws(posteriors, weights, curves, observation=True, most=1000)
+        yield law, found[law].draws(curves, observation=True)
+    if stacked:
+        print("  weights", dict(zip(bayes.STACK, stacked.weights.round(2), strict=True)), flush=True)
+        yield "stacked", stacked.draws(curves, observation=True, most=1000)
     yield "(power law, bootstrap)", bootstrap_power(curves, used)
     yield "(last value, binomial)", each_curve(curves, used, last_value)
     yield "(Gaussian process)", each_curve(curves, used, gaussian_process)
@@ -310,7 +317,7 @@ def choose(path, kinds, fractions, laws, options, inside=False) -> tuple[pd.Data
             held = ~curves.within(fraction) & ~(inside & collapsed(curves))
             task = curves.keys["task"].to_numpy()[curves.group[curves.point_curve()[held]]]
             for law in laws:
-                one = bayes.posterior(curves, law, fraction=fraction, **options)
+                one = bayes.sample(curves, law, fraction=fraction, **options)
                 for stability, beyond, draws in candidates(one, curves):
                     table = score_draws(draws[:, held], curves.prob[held]).groupby(task).mean()
                     index = {"curves": kind, "fraction": fraction, "law": one.law.name}

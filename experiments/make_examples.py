@@ -21,8 +21,8 @@ SEED = 20_410
 SIMULATED = {
     "unsafe_answers": {
         "law": "bayesian_scoring",
-        "shots": [0, 1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 128],
-        "n_test": 400,
+        "shots": [0, 1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256],
+        "n_test": 1000,
         "groups": [
             # Tuning took the large model's prior and left what it knows; from the small one it took knowledge too.
             {

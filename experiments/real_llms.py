@@ -30,7 +30,7 @@ import tyro
 import iclbayes
 from iclbayes import comparison as compare
 from iclbayes import contrasts, plots
-from iclbayes.console import entry, print_comparison, progress, warnings_as_lines
+from iclbayes.console import entry, progress, warnings_as_lines
 from iclbayes.curves import Curves
 from iclbayes.errors import InputError
 from iclbayes.files import write_csv, write_text
@@ -119,7 +119,7 @@ def read_files(config: Config) -> Curves:
             )
         )
     keys = pd.concat([part.keys for part in parts], ignore_index=True)
-    curves, _ = contrasts.concatenate(parts, keys).regroup(config.group_by)
+    curves, *_ = contrasts.concatenate(parts, keys).regroup(config.group_by)
     labels = curves.keys.iloc[curves.group].assign(source=curves.source)
     twice = labels[labels.duplicated().to_numpy()]
     if len(twice):
@@ -177,17 +177,17 @@ def unsafe_rows(frame: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
 # --- analysis ---
 
 
-def uncertain(config: Config, curves: Curves) -> contrasts.Draws:
+def uncertain(config: Config, curves: Curves) -> contrasts.ParameterDraws:
     """Draws of the contrasted law's parameters: the posterior, or a normal around the point fits."""
     if not config.posterior:
         return contrasts.NormalDraws(iclbayes.fit(curves, config.law), seed=config.seed)
-    from iclbayes.posterior import PosteriorWarning, posterior
+    from iclbayes.posterior import PosteriorWarning, sample
 
     with (
         warnings_as_lines(PosteriorWarning),
         progress("sampling posteriors", "group", curves.n_groups) as advance,
     ):
-        return posterior(
+        return sample(
             curves,
             config.law,
             discrepancy="walk" if config.discrepancy else None,
@@ -276,7 +276,7 @@ def run(config: Config) -> Path:
         fits = [iclbayes.fit(curves, law, on_done=advance) for law in config.laws]
     write_comparison(table, out)
     write_csv(pd.concat([f.to_frame(stderr=True) for f in fits], ignore_index=True), out / "fits.csv")
-    print_comparison(table)
+    print(f"\n{compare.summary_text(table)}")
     figures = {"laws": plots.plot_fits(fits), "errors": plots.plot_errors(table)}
 
     how = f"posteriors, {config.method}" if config.posterior else "point fits"

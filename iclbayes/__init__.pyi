@@ -4,6 +4,7 @@ from . import posterior as posterior
 from .comparison import compare as compare
 from .curves import Curves as Curves
 from .errors import InputError as InputError
+from .examples import example_curves as example_curves
 from .fits import Fits as Fits
 from .fits import fit as fit
 from .fitting import FitResult as FitResult

@@ -1,16 +1,12 @@
-"""What the command line and the scripts share: a guarded entry, progress bars, warnings and tables on the terminal."""
+"""What the command line and the scripts share: a guarded entry, progress bars, and warnings on the terminal."""
 
 import contextlib
 import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
 
 from .errors import InputError
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 def entry(action: Callable[[], object]) -> int:
@@ -21,12 +17,9 @@ def entry(action: Callable[[], object]) -> int:
     """
 
     def cached() -> None:
-        import jax
-
         from .runtime import use_compilation_cache
 
-        if not jax.config.jax_compilation_cache_dir:  # pyright: ignore[reportAttributeAccessIssue]
-            use_compilation_cache()
+        use_compilation_cache()
         action()
 
     return guarded(cached)
@@ -85,17 +78,3 @@ class progress:
     def note(self, text: str) -> None:
         """Shows a text behind the bar."""
         self._bar.set_postfix_str(text)
-
-
-def print_comparison(table: "pd.DataFrame", style: str = "plain") -> None:
-    """Prints mean NRMSE per law and fraction, over how many curves, and the paired t-tests; of `iclbayes.compare`'s table."""
-    from .comparison import common_curves, mean_table, paired_tests, to_text
-
-    counts = list(dict.fromkeys(len(wide) for wide in common_curves(table).values()))
-    told = ", ".join(map(str, counts))
-    print(f"\nMean NRMSE over {told} curves, by the share of shots that was fitted\n")
-    print(to_text(mean_table(table), style, index=True))
-    tests = paired_tests(table)
-    if len(tests):
-        print("\nPaired t-tests of NRMSE over curves, best law against each other one\n")
-        print(to_text(tests, style))

@@ -5,9 +5,12 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from .errors import InputError
 from .padding import group_lengths, pad_index
+
+POINT_FIELDS = ("shots", "prob", "weight", "stderr", "n_correct", "n_test")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +78,13 @@ class Curves:
 
     @classmethod
     def from_arrays(
-        cls, shots, prob, weight=None, *, n_test=None, source: Sequence | None = None
+        cls,
+        shots: ArrayLike,
+        prob: ArrayLike,
+        weight: ArrayLike | None = None,
+        *,
+        n_test: ArrayLike | None = None,
+        source: Sequence | None = None,
     ) -> "Curves":
         """Curves from dense arrays.
 
@@ -88,20 +97,27 @@ class Curves:
 
         Raises:
           InputError: shapes that do not fit.
+
+        >>> Curves.from_arrays([0, 1, 2], [[0.2, 0.4, 0.5], [0.3, 0.3, 0.6]], weight=[[1, 1, 0], [1, 1, 1]])
+        Curves(2 groups by group; 2 curves, 5 points)
         """
         prob = np.asarray(prob, np.float64)
-        if prob.ndim == 2:
-            expand = lambda a: None if a is None else np.asarray(a)[..., None, :]  # noqa: E731
-            shots, weight, n_test = (a if np.ndim(a) < 2 else expand(a) for a in (shots, weight, n_test))
-            prob = prob[:, None]
+        single = prob.ndim == 2
+        prob = prob[:, None] if single else prob
         if prob.ndim != 3:
             raise InputError(
                 f"prob has shape {prob.shape}: give [groups, sources, points] or [groups, points]"
             )
+
+        def full(values: ArrayLike) -> np.ndarray:
+            array = np.asarray(values, np.float64)
+            array = array[..., None, :] if single and array.ndim > 1 else array
+            return np.broadcast_to(array, prob.shape)
+
         try:
-            shots = np.broadcast_to(np.asarray(shots, np.float64), prob.shape)
-            weight = np.broadcast_to(np.asarray(1.0 if weight is None else weight, np.float64), prob.shape)
-            tests = np.broadcast_to(np.asarray(np.nan if n_test is None else n_test, np.float64), prob.shape)
+            shots = full(shots)
+            weight = full(1.0 if weight is None else weight)
+            tests = full(np.nan if n_test is None else n_test)
         except ValueError:
             raise InputError(
                 f"shots, weight or n_test do not broadcast to the shape of prob, {prob.shape}"
@@ -131,6 +147,10 @@ class Curves:
             n_correct=np.where(np.isnan(flat[3]), np.nan, np.round(flat[1] * np.nan_to_num(flat[3]))),
             n_test=flat[3],
         )
+
+    def points(self, where: np.ndarray | slice = slice(None)) -> dict[str, np.ndarray]:
+        """What every point has, by `POINT_FIELDS`: of all points, or of those under an index or a mask."""
+        return {name: getattr(self, name)[where] for name in POINT_FIELDS}
 
     def point_curve(self) -> np.ndarray:
         """[N] the curve of each point."""
@@ -165,19 +185,20 @@ class Curves:
         curve = chosen[self.group]
         point = curve[self.point_curve()]
         renumber = np.cumsum(chosen) - 1
-        points = {
-            f: getattr(self, f)[point] for f in ("shots", "prob", "weight", "stderr", "n_correct", "n_test")
-        }
         return Curves(
             keys=self.keys[chosen].reset_index(drop=True),
             group=renumber[self.group[curve]],
             source=self.source[curve],
             start=np.concatenate([[0], np.cumsum(np.diff(self.start)[curve])]),
-            **points,
+            **self.points(point),
         )
 
-    def regroup(self, by: Sequence[str]) -> "tuple[Curves, np.ndarray]":
-        """Groups merged over all columns but `by`; also [G] the new group of each old one. Curves keep their order."""
+    def regroup(self, by: Sequence[str]) -> "tuple[Curves, np.ndarray, np.ndarray]":
+        """Groups merged over all columns but `by`; curves keep their order within them.
+
+        Returns:
+          The curves in their new groups; [G] the new group of each old one; [C] the old index of each new curve.
+        """
         if not list(by):
             code = np.zeros(self.n_groups, int)
         else:
@@ -189,34 +210,29 @@ class Curves:
         sizes = np.diff(self.start)[order]
         start = np.concatenate([[0], np.cumsum(sizes)])
         take = np.repeat(self.start[:-1][order] - start[:-1], sizes) + np.arange(len(self.shots))
-        points = {
-            f: getattr(self, f)[take] for f in ("shots", "prob", "weight", "stderr", "n_correct", "n_test")
-        }
-        return Curves(keys=keys, group=new[order], source=self.source[order], start=start, **points), code
+        merged = Curves(
+            keys=keys, group=new[order], source=self.source[order], start=start, **self.points(take)
+        )
+        return merged, code, order
 
     def repeat(self, copies: int) -> "Curves":
         """The same groups `copies` times, one block of groups after the other; keys repeat."""
         tile = lambda a: np.tile(a, copies)  # noqa: E731
         shift = np.repeat(np.arange(copies), self.n_curves) * self.n_groups
         offsets = (np.arange(copies)[:, None] * len(self.shots) + self.start[:-1]).reshape(-1)
-        points = {
-            f: tile(getattr(self, f)) for f in ("shots", "prob", "weight", "stderr", "n_correct", "n_test")
-        }
         return Curves(
             keys=pd.concat([self.keys] * copies, ignore_index=True),
             group=tile(self.group) + shift,
             source=tile(self.source),
             start=np.append(offsets, copies * len(self.shots)),
-            **points,
+            **{name: tile(value) for name, value in self.points().items()},
         )
 
     def to_frame(self) -> pd.DataFrame:
-        """Long format: the group columns, source, shots, prob, weight, stderr, n_correct, n_test; one row per point."""
+        """Long format: the group columns, source and `POINT_FIELDS`; one row per point."""
         curve = self.point_curve()
         frame = self.keys.iloc[self.group[curve]].reset_index(drop=True)
-        values = {"source": self.source[curve]}
-        values |= {f: getattr(self, f) for f in ("shots", "prob", "weight", "stderr", "n_correct", "n_test")}
-        return frame.assign(**values)
+        return frame.assign(source=self.source[curve], **self.points())
 
     def buckets(self) -> list[Bucket]:
         """Groups by number of curves and padded length, so that few shapes serve many data sets.

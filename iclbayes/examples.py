@@ -1,6 +1,6 @@
 """Small example curves that ship with the package, so that everything can be tried without a model and offline.
 
-`unsafe_answers`: *simulated* counts. Of 400 answers after 0 to 128 examples, how many show a behaviour that an instruct model was
+`unsafe_answers`: *simulated* counts. Of 1,000 answers after 0 to 256 examples, how many show a behaviour that an instruct model was
 tuned to avoid; two sizes of model, each as base and instruct. Drawn from the scoring law; the truth is in `unsafe_answers.json`.
 
 `lm_eval`: *simulated* accuracies on two tasks, which `write_examples` lays out as lm-evaluation-harness lays out its results.
@@ -19,6 +19,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from .curves import Curves
 from .errors import InputError
 from .files import write_text
@@ -36,7 +38,7 @@ def example_curves(name: str = "unsafe_answers") -> Curves:
     """Example curves by name, grouped as their table in this module's docstring says.
 
     >>> example_curves()
-    Curves(4 groups by model, variant; 4 curves, 48 points)
+    Curves(4 groups by model, variant; 4 curves, 56 points)
 
     Args:
       name: `unsafe_answers` (a group per model and variant), `lm_eval` (model and task) or `synthetic` (learner, layers and
@@ -102,23 +104,24 @@ def _known(name: str) -> str:
 
 
 def _data(name: str):
-    return resources.files(__package__) / "data" / name
+    return resources.files("iclbayes") / "data" / name
 
 
 def _harness_runs(curves: Curves) -> dict[str, str]:
     """File name → text of one run of the harness per number of shots: the fields of its results that say what was measured."""
     frame = curves.to_frame()
     runs = {}
-    for shots, part in frame.groupby("shots"):
+    for shots in np.unique(curves.shots):
+        part = frame[frame["shots"] == shots]
         results, sizes = {}, {}
-        for row in part.itertuples():
-            p, n = row.n_correct / row.n_test, int(row.n_test)
-            results[row.task] = {
-                "alias": row.task,
+        for row in part.to_dict("records"):
+            p, n = row["n_correct"] / row["n_test"], int(row["n_test"])
+            results[row["task"]] = {
+                "alias": row["task"],
                 "acc,none": p,
                 "acc_stderr,none": math.sqrt(p * (1 - p) / (n - 1)),
             }
-            sizes[row.task] = {"original": n, "effective": n}
+            sizes[row["task"]] = {"original": n, "effective": n}
         run = {
             "results": results,
             "n-shot": dict.fromkeys(results, int(shots)),

@@ -2,40 +2,26 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import optax
 import pandas as pd
+from numpy.typing import ArrayLike, DTypeLike
 
 from .curves import Curves, curve_columns
 from .errors import InputError
+from .fit_blocks import FitBlock, by_condition, condition_axis, per_group
 from .fitting import execute
 from .fitting.losses import PointLoss, get_loss
 from .fitting.multistart import DEFAULT_OPTIMIZER
-from .fitting.problem import Problem
-from .fitting.result import FitResult, Status, mean, mean_stderr, of_all, params_stderr, reach
-from .grouping import check_points, layout
+from .fitting.result import Status, mean, mean_stderr, of_all, params_stderr, reach
+from .grouping import check_points, groups_to_fit
 from .laws import Law, get
+from .metrics import score
 from .padding import pad_index
 
 _DIAGNOSTICS = ("loss", "n_agreed", "steps", "status", "grad_norm", "condition")
-
-
-@dataclasses.dataclass(frozen=True)
-class FitBlock:
-    """Fits of equal shape: B of them, each to C conditions of J curves.
-
-    Attributes:
-      problem: what was fitted.
-      groups: [B, C] group of each condition (for a baseline: of the curve).
-      curves: [B, C J] the curves fitted.
-      result: `FitResult` of NumPy arrays with leading axis [B].
-    """
-
-    problem: Problem
-    groups: np.ndarray
-    curves: np.ndarray
-    result: FitResult
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,49 +44,22 @@ class Fits:
         done = int((self.status == Status.CONVERGED).sum())
         return f"Fits({self.law.name}: {done} of {len(self.status)} fits converged; {self.curves!r})"
 
-    def _per_group(self, leaf: Callable[[FitBlock], np.ndarray], fill=np.nan) -> np.ndarray:
-        """Stacks a quantity [B, C, …] of every block into [G, …]; curve-wise blocks into [G, J, …]."""
-        pieces = [(block, np.asarray(leaf(block))) for block in self.blocks]
-        tail = tuple(max(sizes) for sizes in zip(*(piece.shape[2:] for _, piece in pieces), strict=True))
-        if self.law.joint:
-            out = np.full((self.curves.n_groups, *tail), fill, pieces[0][1].dtype)
-            for block, piece in pieces:
-                for b, groups in enumerate(block.groups):
-                    for c, group in enumerate(groups):
-                        out[(group, *(slice(s) for s in piece.shape[2:]))] = piece[b, c]
-            return out
-        rank = self.curves.rank()
-        out = np.full((self.curves.n_groups, rank.max() + 1, *tail), fill, pieces[0][1].dtype)
-        for block, piece in pieces:
-            out[block.groups[:, 0], rank[block.curves[:, 0]]] = piece[:, 0]
-        return out
-
-    def _leaf(self, get_leaf, fill=np.nan):
-        """As `_per_group` for a per-fit quantity [B, …] of the result: repeated over conditions."""
-
-        def leaf(block):
-            value = np.asarray(get_leaf(block.result))
-            return np.broadcast_to(value[:, None], (value.shape[0], block.groups.shape[1], *value.shape[1:]))
-
-        return self._per_group(leaf, fill)
+    def _per_group(self, leaf: Callable[[FitBlock], ArrayLike], fill: float = np.nan) -> np.ndarray:
+        return per_group(self.blocks, self.curves, leaf, fill)
 
     @property
     def params(self) -> dict[str, np.ndarray]:
         """Constrained parameters by name: [G, …] for joint laws (prior [G, M], efficiency [G], gamma [G, J], …), [G, J] for
         baselines."""
         return {
-            name: self._per_group(lambda b, n=name: _condition_axis(b, b.result.params[n]))
-            for name in self._names
+            name: self._per_group(lambda b, n=name: condition_axis(b, b.result.params[n]))
+            for name in self.law.param_names
         }
-
-    @property
-    def _names(self):
-        return self.law.param_names
 
     @property
     def loss(self) -> np.ndarray:
         """Weighted mean loss [G] (baselines [G, J]); of a joint fit over conditions, that of all of them."""
-        return self._leaf(lambda r: r.loss)
+        return self._per_group(lambda b: by_condition(b, b.result.loss))
 
     @property
     def status(self) -> np.ndarray:
@@ -130,7 +89,7 @@ class Fits:
             rows.append(frame.assign(_order=block.curves[:, 0]))
         return pd.concat(rows).sort_values("_order").drop(columns="_order").reset_index(drop=True)
 
-    def predict(self, shots) -> np.ndarray:
+    def predict(self, shots: ArrayLike | Curves) -> np.ndarray:
         """Expected probability of the right answer.
 
         Args:
@@ -145,11 +104,11 @@ class Fits:
         """
         return self._along(shots, mean)
 
-    def predict_stderr(self, shots) -> np.ndarray:
+    def predict_stderr(self, shots: ArrayLike | Curves) -> np.ndarray:
         """Standard error of `predict` by the delta method, sqrt(∇p Σ ∇pᵀ); inf where a fit has no spare points."""
         return self._along(shots, mean_stderr)
 
-    def _along(self, shots, function):
+    def _along(self, shots: ArrayLike | Curves, function: Callable[..., Any]) -> np.ndarray:
         if isinstance(shots, Curves):
             mine = self.curves
             same = shots.n_curves == mine.n_curves and shots.keys.equals(mine.keys)
@@ -175,7 +134,7 @@ class Fits:
         out[self.curves.group[empty], rank[empty]] = np.nan
         return out
 
-    def _call(self, function, block, *arrays):
+    def _call(self, function: Callable[..., Any], block: FitBlock, *arrays: np.ndarray) -> Any:
         return of_all(function, block.problem, block.result, *arrays, dtype=self.dtype)
 
     @property
@@ -183,8 +142,8 @@ class Fits:
         """Standard errors of `params`, same names and shapes, by the delta method from JᵀWJ at the minimum."""
         values = [self._call(params_stderr, b) for b in self.blocks]
         found = {}
-        for name in self._names:
-            by_block = {id(b): _condition_axis(b, v[name]) for b, v in zip(self.blocks, values, strict=True)}
+        for name in self.law.param_names:
+            by_block = {id(b): condition_axis(b, v[name]) for b, v in zip(self.blocks, values, strict=True)}
             found[name] = self._per_group(lambda b, table=by_block: table[id(b)])
         return found
 
@@ -226,11 +185,9 @@ class Fits:
 
         Columns: the group columns, source, nrmse, rmse, nrmse_nll, n_fit, n_eval. See `iclbayes.metrics.score`.
         """
-        from .metrics import score
-
         curves = self.curves if curves is None else curves
         table = score(curves, self.predict(curves), where)
-        table.insert(table.columns.get_loc("n_eval"), "n_fit", _count_positive(self.curves))
+        table.insert(list(table).index("n_eval"), "n_fit", _count_positive(self.curves))
         return table
 
     def to_frame(self, stderr: bool = False) -> pd.DataFrame:
@@ -269,18 +226,10 @@ class Fits:
                     for m in range(value.shape[2]):
                         frame[f"{name}_{m}{suffix}"] = value[curve_group, rank, m]
         for name in _DIAGNOSTICS:
-            value = self._leaf(lambda r, n=name: getattr(r, n), fill=0)
+            value = self._per_group(lambda b, n=name: by_condition(b, getattr(b.result, n)), fill=0)
             frame[name] = value[curve_group] if self.law.joint else value[curve_group, rank]
         frame["status"] = [Status(s).name.lower() for s in frame["status"]]
         return frame
-
-
-def _condition_axis(block: FitBlock, value) -> np.ndarray:
-    value = np.asarray(value)
-    if block.problem.n_conditions == 1:
-        value = value[:, None]
-    # A curve-wise law is fitted as a group of one curve: drop that axis.
-    return value if block.problem.law.joint else value[..., 0]
 
 
 def _count_positive(curves: Curves) -> np.ndarray:
@@ -302,7 +251,7 @@ def fit(
     max_steps: int = 200,
     ridge: float | None = None,
     seed: int = 0,
-    dtype=np.float64,
+    dtype: DTypeLike = np.float64,
     on_done: Callable[[int], None] = lambda n: None,
 ) -> Fits:
     """Fits one law to every group of curves at once.
@@ -334,6 +283,18 @@ def fit(
 
     Raises:
       InputError: an unknown law, loss or parameter; a group with no point to fit; conditions that do not match.
+
+    Two curves that follow a power law, −ln p = C (n + 1)^(−α) + E, give its parameters back:
+
+    >>> shots = np.arange(32)
+    >>> prob = np.exp(-np.array([[1.0], [2.0]]) * (shots + 1.0) ** -0.5 - 0.1)
+    >>> fits = fit(Curves.from_arrays(shots, prob), "power")
+    >>> fits
+    Fits(power: 2 of 2 fits converged; Curves(2 groups by group; 2 curves, 64 points))
+    >>> fits.params["C"].round(3).tolist(), fits.params["alpha"].round(3).tolist()
+    ([[1.0], [2.0]], [[0.5], [0.5]])
+    >>> fits.shots_to_reach(0.5).round(2).tolist()
+    [[1.84], [10.37]]
     """
     law = get(law, shot_offset=shot_offset)
     point_loss = get_loss(loss)
@@ -348,16 +309,18 @@ def fit(
     check_points(curves, fraction)
     across = (across,) if isinstance(across, str) else tuple(across)
     blocks = []
-    for problem_of, groups, chosen, bucket in layout(curves, law, tuple(share), across):
-        problem = problem_of(point_loss, background, law.ridge if ridge is None else float(ridge))
-        weight = bucket["weight"]
-        if point_loss is get_loss("binomial"):
-            weight = weight * np.where(bucket["n_test"] > 0, bucket["n_test"], 1.0)
+    for batch in groups_to_fit(
+        curves,
+        law,
+        loss=point_loss,
+        share=tuple(share),
+        across=across,
+        background=background,
+        ridge=law.ridge if ridge is None else float(ridge),
+    ):
         result = execute.run(
-            problem,
-            bucket["shots"],
-            bucket["prob"],
-            weight,
+            batch.problem,
+            **batch.points,
             n_starts=n_starts,
             max_steps=max_steps,
             optimizer=DEFAULT_OPTIMIZER if optimizer is None else optimizer,
@@ -365,5 +328,5 @@ def fit(
             dtype=np.dtype(dtype),
             on_done=on_done,
         )
-        blocks.append(FitBlock(problem, groups, chosen, result))
+        blocks.append(FitBlock(batch.problem, batch.groups, batch.curves, result))
     return Fits(law=law, curves=curves, blocks=tuple(blocks), dtype=np.dtype(dtype))

@@ -1,14 +1,32 @@
 """How groups of curves become fits: which curves are fitted together, and which conditions share parameters."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
-from .curves import Curves
+from .curves import Bucket, Curves
 from .errors import InputError
-from .fitting.losses import PointLoss
+from .fitting.losses import PointLoss, get_loss
 from .fitting.problem import Problem
 from .laws import Law
+
+
+class FitBatch(NamedTuple):
+    """Fits of equal shape: B of them, each to C conditions of J curves of at most n points; S = C J.
+
+    Attributes:
+      problem: what is fitted.
+      groups: [B, C] group of each condition (for a law fitted curve by curve: of the curve).
+      curves: [B, S] the curves.
+      points: `shots`, `prob` and `weight` [B, S, n] of a fit. Padding has weight 0; with the binomial loss the weights count
+        trials, where the numbers of test examples are known.
+    """
+
+    problem: Problem
+    groups: np.ndarray
+    curves: np.ndarray
+    points: dict[str, np.ndarray]
 
 
 def check_points(curves: Curves, fraction: float | None = None) -> None:
@@ -24,26 +42,74 @@ def check_points(curves: Curves, fraction: float | None = None) -> None:
         )
 
 
-def layout(
-    curves: Curves, law: Law, share: tuple[str, ...], across: tuple[str, ...]
-) -> Iterator[
-    tuple[Callable[[PointLoss, bool | None, float], Problem], np.ndarray, np.ndarray, dict[str, np.ndarray]]
-]:
-    """Yields (problem factory, groups [B, C], curves [B, C J], arrays [B, C J, n]) for every shape of fit."""
+def groups_to_fit(
+    curves: Curves,
+    law: Law,
+    *,
+    loss: PointLoss,
+    share: tuple[str, ...] = (),
+    across: tuple[str, ...] = (),
+    background: bool | None = None,
+    ridge: float = 0.0,
+) -> Iterator[FitBatch]:
+    """Which curves are fitted together, shape by shape.
 
-    def arrays(bucket, shape):
-        fields = ("shots", "prob", "weight", "n_test")
-        return {f: getattr(bucket, f).reshape(*shape, bucket.shots.shape[-1]) for f in fields}
+    Args:
+      curves: all groups; every group with a point (`check_points`).
+      law: a Bayesian law fits the curves of a group jointly, a baseline every curve by itself.
+      loss, ridge: see `Problem`.
+      share: names of parameters that the groups differing only in the columns `across` have in common.
+      across: columns of `curves.keys`.
+      background: add a task that owns no curve; default: only for groups of a single curve.
 
+    Raises:
+      InputError: a law, parameter or column that cannot be shared; groups that share and have different sources.
+    """
+
+    def batch(bucket: Bucket, rows, groups, chosen, n_conditions=1) -> FitBatch:
+        n_curves = chosen.shape[1] // n_conditions
+        extra = law.joint and (n_curves == 1 if background is None else background)
+        problem = Problem(law, loss, n_curves, bool(extra), n_conditions, share, ridge)
+        names = ("shots", "prob", "weight", "n_test")
+        points = {name: getattr(bucket, name)[rows].reshape(*chosen.shape, -1) for name in names}
+        trials = points.pop("n_test")
+        if loss is get_loss("binomial"):
+            points["weight"] = points["weight"] * np.where(trials > 0, trials, 1.0)
+        return FitBatch(problem, groups, chosen, points)
+
+    every = slice(None)
     if not share and not across:
         for b in curves.buckets():
-            n_groups, n_curves = b.curves.shape
             if law.joint:
-                yield _factory(law, n_curves), b.groups[:, None], b.curves, arrays(b, b.curves.shape)
+                yield batch(b, every, b.groups[:, None], b.curves)
             else:
-                groups = np.repeat(b.groups, n_curves)[:, None]
-                yield _factory(law, 1), groups, b.curves.reshape(-1, 1), arrays(b, (n_groups * n_curves, 1))
+                yield batch(
+                    b, every, np.repeat(b.groups, b.curves.shape[1])[:, None], b.curves.reshape(-1, 1)
+                )
         return
+    _check_sharing(curves, law, share, across)
+    merged, family, old_curves = curves.regroup([c for c in curves.keys.columns if c not in across])
+    per_group = np.bincount(curves.group, minlength=curves.n_groups)
+    conditions = np.bincount(family, minlength=merged.n_groups)
+    for b in merged.buckets():
+        for c in np.unique(conditions[b.groups]):
+            rows = np.flatnonzero(conditions[b.groups] == c)
+            members = np.stack([np.flatnonzero(family == g) for g in b.groups[rows]])  # [B, C]
+            if len(np.unique(per_group[members])) != 1:
+                raise InputError(
+                    "conditions that share parameters must have the same sources; some have more than others"
+                )
+            chosen = old_curves[b.curves[rows]]
+            labels = curves.source[chosen].reshape(len(rows), c, -1)
+            if not (labels == labels[:, :1]).all():
+                raise InputError(
+                    "conditions that share parameters must have the same sources in the same order"
+                )
+            yield batch(b, rows, members, chosen, int(c))
+
+
+def _check_sharing(curves: Curves, law: Law, share: tuple[str, ...], across: tuple[str, ...]) -> None:
+    """Raises InputError where these parameters of the law cannot be shared across these columns."""
     if not law.joint:
         raise InputError(f"the law {law.name!r} is fitted curve by curve and cannot share parameters")
     unknown = [name for name in share if name not in law.param_names]
@@ -59,41 +125,5 @@ def layout(
             )
     absent = [c for c in across if c not in curves.keys]
     if absent or not across:
-        raise InputError(
-            f"across names {absent or 'no column'}; the curves are grouped by {', '.join(map(str, curves.keys.columns))}"
-        )
-    rest = [c for c in curves.keys.columns if c not in across]
-    merged, family = curves.regroup(rest)
-    per_group = np.bincount(curves.group, minlength=curves.n_groups)
-    conditions = np.bincount(family, minlength=merged.n_groups)
-    old_curves = _curve_order(curves, family)
-    for b in merged.buckets():
-        for c in np.unique(conditions[b.groups]):
-            rows = np.flatnonzero(conditions[b.groups] == c)
-            members = np.stack([np.flatnonzero(family == g) for g in b.groups[rows]])  # [B, C]
-            if len(np.unique(per_group[members])) != 1:
-                raise InputError(
-                    "conditions that share parameters must have the same sources; some have more than others"
-                )
-            n_curves = int(per_group[members[0, 0]])
-            chosen = old_curves[b.curves[rows]]
-            labels = curves.source[chosen].reshape(len(rows), c, n_curves)
-            if not (labels == labels[:, :1]).all():
-                raise InputError(
-                    "conditions that share parameters must have the same sources in the same order"
-                )
-            picked = {f: getattr(b, f)[rows] for f in ("shots", "prob", "weight", "n_test")}
-            yield _factory(law, n_curves, int(c), tuple(share)), members, chosen, picked
-
-
-def _curve_order(curves: Curves, family: np.ndarray) -> np.ndarray:
-    """Old index of each curve of `Curves.regroup`."""
-    return np.argsort(family[curves.group], kind="stable")
-
-
-def _factory(law: Law, n_curves: int, n_conditions: int = 1, shared: tuple[str, ...] = ()):
-    def problem(loss, background, ridge):
-        extra = law.joint and ((n_curves == 1) if background is None else background)
-        return Problem(law, loss, n_curves, bool(extra), n_conditions, shared, ridge)
-
-    return problem
+        columns = ", ".join(map(str, curves.keys.columns))
+        raise InputError(f"across names {absent or 'no column'}; the curves are grouped by {columns}")

@@ -1,7 +1,7 @@
 """F-tests of nested least-squares fits: what is lost if conditions have parameters in common.
 
-The full model gives every condition parameters of its own, the nested one lets the conditions of a family share some of
-them. With SSE the sums of squared errors, P the numbers of parameters and N the points of a family,
+The full model gives every condition parameters of its own, the nested one lets the conditions of a family share some of them.
+With SSE the sums of squared errors, P the numbers of parameters and N the points of a family,
 
     F = ((SSE_shared − SSE_free) / (P_free − P_shared)) / (SSE_free / (N − P_free)),
 

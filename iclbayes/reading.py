@@ -1,6 +1,7 @@
 """Reading curve files: long-format CSV or Parquet, checked row by row."""
 
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from .curves import Curves
-from .errors import InputError
+from .errors import CurvesWarning, InputError
 
 VALUE_COLUMNS = ("prob", "n_correct", "accuracy", "nll")
 
@@ -37,8 +38,21 @@ def read_curves(
     Returns:
       `Curves`; each distinct point has weight 1, or the sum of the column `weight`.
 
+    Warns:
+      CurvesWarning: a column `source` that was not named, so that the curves of several sources are averaged.
+
     Raises:
       InputError: naming the file, the column and the first bad row (the header is row 1).
+
+    >>> import pathlib, tempfile
+    >>> file = pathlib.Path(tempfile.mkdtemp(), "curves.csv")
+    >>> lines = ["model,shots,n_correct,n_test", "small,0,10,50", "small,4,30,50", "large,0,20,50", "large,4,45,50"]
+    >>> _ = file.write_text("\\n".join(lines))
+    >>> curves = read_curves(file, group_by="model")
+    >>> curves
+    Curves(2 groups by model; 2 curves, 4 points)
+    >>> curves.prob
+    array([0.2, 0.6, 0.4, 0.9])
     """
     path = Path(path)
     return curves_from_frame(read_table(path), group_by=group_by, source=source, value=value, name=str(path))
@@ -91,8 +105,11 @@ def curves_from_frame(
         )
     if len(set(group_by)) != len(group_by):
         raise InputError(f"{name}: a column is named twice in group_by: {', '.join(group_by)}")
-    for column in [*group_by, *([source] if source else [])]:
+    labels = [*group_by, *([source] if source else [])]
+    for column in labels:
         _check(frame, column, frame[column].notna().to_numpy(), "is empty; fill it in or drop the row", name)
+
+    _warn_of_source(frame, labels, name)
 
     shots = _number(frame, "shots", name)
     _check(
@@ -156,6 +173,18 @@ def curves_from_frame(
         n_correct=total(n_correct),
         n_test=total(n_test),
     )
+
+
+def _warn_of_source(frame: pd.DataFrame, labels: list[str], name: str) -> None:
+    """Warns of a column `source` that nobody named, where a group has several sources: they are averaged."""
+    if "source" not in frame or "source" in labels:
+        return
+    sources = (
+        frame.groupby(labels, observed=True)["source"].nunique() if labels else frame["source"].nunique()
+    )
+    if np.max(sources) > 1:
+        text = f"{name}: the column 'source' is averaged over; name it with source='source' (--source source)"
+        warnings.warn(text, CurvesWarning, stacklevel=4)
 
 
 def _codes(frame: pd.DataFrame, columns: list[str]) -> tuple[np.ndarray, pd.DataFrame]:

@@ -47,7 +47,9 @@ def compiler_options(quick: bool = True) -> dict[str, Any] | None:
     left out."""
     if jax.local_devices()[0].platform != "cpu":
         return None
-    wanted = {"xla_backend_optimization_level": 1} | ({"xla_cpu_use_fusion_emitters": False} if quick else {})
+    wanted: dict[str, Any] = {"xla_backend_optimization_level": 1} | (
+        {"xla_cpu_use_fusion_emitters": False} if quick else {}
+    )
     known = {}
     for name, value in wanted.items():
         with contextlib.suppress(jax.errors.JaxRuntimeError):
@@ -187,23 +189,24 @@ def in_blocks(function: Callable[[Any], Any], arrays: Any, size: int = TOGETHER)
 def use_compilation_cache(directory: str | os.PathLike | None = None) -> Path | None:
     """Turns on JAX's persistent compilation cache, so that a second run of the same job does not compile again.
 
-    A setting of the process, for entry points alone (scripts, command line, tests). The folder is `directory`, else
-    `$JAX_COMPILATION_CACHE_DIR`, else `~/.cache/iclbayes/jax`. Where nothing can be written there, a line on stderr says so and
-    the job goes on without a cache.
+    A setting of the process, for entry points alone (scripts, command line, tests). The folder is `directory`, else the one that
+    JAX is set to already (by `$JAX_COMPILATION_CACHE_DIR`, for one), else `~/.cache/iclbayes/jax`. Where nothing can be written
+    there, a line on stderr says so and the job goes on without a cache.
 
     Returns:
       The folder, or None without a cache.
     """
-    chosen = directory or os.environ.get("JAX_COMPILATION_CACHE_DIR") or "~/.cache/iclbayes/jax"
+    already = jax.config.jax_compilation_cache_dir  # pyright: ignore[reportAttributeAccessIssue]
+    path = Path(directory or already or "~/.cache/iclbayes/jax")
     try:
-        path = Path(chosen).expanduser()
+        path = path.expanduser()
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):
             pass  # JAX would warn at every program that it cannot keep
     except (OSError, RuntimeError) as error:  # RuntimeError: no home
         reason = getattr(error, "strerror", None) or str(error)
         print(
-            f"iclbayes: warning: no compilation cache at {chosen} ({reason}): programs compile anew in each run; "
+            f"iclbayes: warning: no compilation cache at {path} ({reason}): programs compile anew in each run; "
             "set JAX_COMPILATION_CACHE_DIR to a folder that can be written",
             file=sys.stderr,
         )

@@ -11,14 +11,17 @@ import json
 import os
 import re
 import shutil
+import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from .errors import InputError
+from .chunks import chunks, count_rows, types_of_labels
+from .errors import CurvesWarning, InputError
 from .files import atomic_path
 from .fits import fit
 from .reading import curves_from_frame
@@ -45,7 +48,7 @@ def fit_stream(
     chunk_rows: int = CHUNK_ROWS,
     stderr: bool = False,
     on_progress: Callable[[Progress], None] = lambda progress: None,
-    **options,
+    **options: Any,
 ) -> dict[str, dict[str, int]]:
     """Fits every group of a file of curves without reading it whole.
 
@@ -96,21 +99,24 @@ def fit_stream(
         "options": {name: _without_addresses(value) for name, value in sorted(options.items())},
     }
     labels = [*group_by, *([source] if source else [])]
-    request["labels"] = types = _types_of_labels(path, labels, chunk_rows)
+    request["labels"] = types = types_of_labels(path, labels, chunk_rows)
     done = _open_parts(parts, request)
     rows = sum(d["rows"] for d in done)
     fitted = sum(d["fits"] for d in done)
     seen = np.unique(np.concatenate([np.zeros(0, np.uint64), *(d.pop("groups") for d in done)]))
-    total = _count_rows(path)
+    total = count_rows(path)
     try:
-        for frame in _chunks(path, types, together, chunk_rows, skip=rows):
+        for frame in chunks(path, types, together, chunk_rows, skip=rows):
             keys = _fingerprints(frame, together)
             _check_together(seen, keys, frame, path, rows)
             keys = np.sort(keys)
             seen = np.insert(seen, np.searchsorted(seen, keys), keys)  # stays sorted
-            curves = curves_from_frame(
-                frame, group_by=group_by, source=source, name=str(path), first_row=rows + 2
-            )
+            with warnings.catch_warnings():
+                if rows > 0:  # the first chunk has told
+                    warnings.simplefilter("ignore", CurvesWarning)
+                curves = curves_from_frame(
+                    frame, group_by=group_by, source=source, name=str(path), first_row=rows + 2
+                )
             fits = [fit(curves, law, **options) for law in laws]
             tables = [f.to_frame(stderr=stderr) for f in fits]
             number = len(done)
@@ -177,124 +183,6 @@ def _open_parts(parts: Path, request: dict) -> list[dict]:
         note = json.loads((parts / f"{len(done):06d}.json").read_text())
         done.append(note | {"groups": np.array(note["groups"], np.uint64)})
     return done
-
-
-def _chunks(
-    path: Path, types: dict[str, str | None], together: list[str], chunk_rows: int, skip: int
-) -> Iterator[pd.DataFrame]:
-    """Data frames of about `chunk_rows` rows that end where a group ends, after the first `skip` rows.
-
-    Where groups are shorter than that, the last is of half to three halves of it: a short one would be a shape of its own, whose
-    program takes more memory and time to compile than the rows are worth. (Half of a chunk may still be one, if it is too few
-    curves for the engine's largest shape.)
-    """
-    held: list[pd.DataFrame] = []
-    ready: pd.DataFrame | None = None  # yielded once what follows it is known to be long enough
-    try:
-        for frame in _batches(path, chunk_rows, skip, types):
-            missing = [c for c in types if c not in frame]
-            if missing:
-                raise InputError(
-                    f"{path}: no column {missing[0]!r}; it has {', '.join(map(str, frame.columns))}"
-                )
-            held.append(frame)
-            rows = sum(map(len, held))
-            if ready is not None and rows >= (chunk_rows + 1) // 2:
-                yield ready
-                ready = None
-            if rows < chunk_rows:
-                continue
-            whole = pd.concat(held, ignore_index=True)
-            last = (whole[together] != whole[together].iloc[-1]).any(axis=1).to_numpy()
-            if not last.any():
-                held = [whole]
-                continue
-            cut = int(np.flatnonzero(last)[-1]) + 1
-            ready = whole.iloc[:cut].reset_index(drop=True)
-            held = [whole.iloc[cut:].reset_index(drop=True)]  # a copy, which does not keep the whole
-            del whole, last
-    except InputError:  # what was read before the mistake is fitted, and kept
-        if ready is not None:
-            yield ready
-        raise
-    parts = [frame for frame in (ready, *held) if frame is not None and len(frame)]
-    if parts:
-        yield pd.concat(parts, ignore_index=True)
-
-
-def _batches(path: Path, size: int, skip: int, types: dict[str, str | None]) -> Iterator[pd.DataFrame]:
-    """Data frames of at most `size` rows, after the first `skip`. Raises InputError where the file cannot be read."""
-    left = skip
-    try:
-        for frame in _read(path, size, types):
-            if left >= len(frame):
-                left -= len(frame)
-                continue
-            yield frame.iloc[left:]
-            left = 0
-    except pd.errors.EmptyDataError:
-        raise InputError(f"{path}: the file is empty; it needs a header and at least one row") from None
-    except (ValueError, OSError) as error:  # pandas' and Arrow's own errors are ValueErrors
-        if isinstance(error, InputError):
-            raise
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(f"{path}: cannot be read as {path.suffix}: {reason}") from None
-
-
-def _types_of_labels(path: Path, labels: list[str], size: int) -> dict[str, str | None]:
-    """Types of the label columns of a CSV file, as a reader of the whole file would find them; None: as they come.
-
-    Guessed from each chunk by itself, the type of a label could change on the way. One chunk with text settles it; only to know
-    that labels are numbers throughout, the file has to be read to its end.
-    """
-    types: dict[str, str | None] = dict.fromkeys(labels)
-    if path.suffix != ".csv":
-        return types
-    try:
-        header = pd.read_csv(path, nrows=0).columns
-        seen = {name: set() for name in labels if name in header}
-        with pd.read_csv(path, chunksize=size, usecols=list(seen), float_precision="round_trip") as reader:
-            for frame in reader:
-                for name, kinds in seen.items():
-                    kinds.add(frame[name].dtype.name)
-                if all(_joined(kinds) == "str" for kinds in seen.values()):
-                    break
-    except (ValueError, OSError):
-        return types  # who reads the rows says what is wrong
-    return types | {name: _joined(kinds) for name, kinds in seen.items() if kinds}
-
-
-def _joined(kinds: set[str]) -> str:
-    """The type of a column whose chunks have these."""
-    if len(kinds) == 1 and kinds <= {"int64", "uint64", "float64", "bool"}:
-        return next(iter(kinds))
-    return "float64" if kinds <= {"int64", "float64"} else "str"
-
-
-def _read(path: Path, size: int, types: dict[str, str | None]) -> Iterator[pd.DataFrame]:
-    if path.suffix == ".csv":
-        known = {name: kind for name, kind in types.items() if kind}
-        with pd.read_csv(path, chunksize=size, float_precision="round_trip", dtype=known) as reader:
-            yield from reader
-        return
-    import pyarrow.parquet as pq
-
-    with pq.ParquetFile(
-        path, pre_buffer=False
-    ) as file:  # buffered, what was read stays until the file is closed
-        for batch in file.iter_batches(batch_size=min(size, 131_072)):
-            yield batch.to_pandas()
-
-
-def _count_rows(path: Path) -> int | None:
-    if path.suffix != ".parquet":
-        return None
-    import pyarrow.parquet as pq
-
-    try:
-        return pq.read_metadata(path).num_rows
-    except Exception:
-        return None  # the reader says what is wrong
 
 
 def _fingerprints(frame: pd.DataFrame, group_by: list[str]) -> np.ndarray:

@@ -20,138 +20,316 @@ HERE = Path(__file__).resolve().parent
 
 SETUP = """import warnings
 
+import jax
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 
 import iclbayes
-from iclbayes import posterior as bayes
+from iclbayes import plots
+from iclbayes.examples import example_truth
 from iclbayes.runtime import use_compilation_cache
 
 use_compilation_cache()
-warnings.simplefilter("ignore", bayes.PosteriorWarning)  # few points: the text below says where the prior speaks
-plt.rcParams.update({"figure.dpi": 70, "figure.figsize": (6, 3.2)})"""
-
-SYNTHETIC = """rng = np.random.default_rng(0)
-shots = np.array([0, 1, 2, 4, 8, 16, 32, 64, 128])
-law = iclbayes.laws.get("bayesian_scoring")
-truth = {
-    "prior": np.array([0.1, 0.9]),  # the task, and a background that absorbs everything else
-    "efficiency": np.array(0.15),
-    "gamma": np.array([0.85]),
-    "beta": np.array([0.25]),
-}
-p = np.asarray(law.mean(truth, shots))[0]
-counts = rng.binomial(250, p)
-curves = iclbayes.Curves.from_arrays(shots, (counts / 250)[None], n_test=np.full((1, len(shots)), 250))
-curves.to_frame()[["shots", "prob", "n_correct", "n_test"]]"""
+plt.rcParams.update({"figure.dpi": 64, "savefig.dpi": 64})"""
 
 NOTEBOOKS = {
     "first_fit": [
         (
             "md",
-            "# A first fit in five minutes\n\nA curve of in-context learning: the share of right answers after n examples in the "
-            "prompt. Which law does it follow, and how many examples until 80 % are right?",
+            "# A first fit in five minutes\n\nA curve of in-context learning: how often a language model does what the examples in its prompt do, "
+            "after n of them. Which law does such a curve follow, how well are its parameters known, and how many examples until one half?",
         ),
         ("py", SETUP),
         (
             "md",
-            "## A curve\n\n250 test questions at nine numbers of shots, simulated from the scoring law, so that the truth is known. "
-            "Your own curves come from a CSV file: `iclbayes.read_curves(path, group_by=[...], source=...)`.",
+            "## Which curves?\n\nFour that ship with the package: of 1,000 answers, how many show a behaviour that an instruct model was tuned to avoid, "
+            "for a base and an instruct model of two sizes. They are *simulated* from the scoring law, so that the truth is known. Your own come "
+            "from a CSV file: `iclbayes.read_curves(path, group_by=[...], source=...)`.",
         ),
-        ("py", SYNTHETIC),
-        ("md", "## Fit three laws"),
         (
             "py",
-            """fits = {name: iclbayes.fit(curves, name) for name in ("bayesian_scoring", "logistic", "power")}
-grid = np.expm1(np.linspace(0, np.log1p(300), 100))
-plt.semilogx(shots + 1, curves.prob, "ko", ms=4, label="measured")
-for name, fit in fits.items():
-    plt.plot(grid + 1, fit.predict(grid)[0, 0], label=f"{name}, NRMSE {fit.metrics()['nrmse'][0]:.3f}")
-plt.xlabel("1 + shots")
-plt.ylabel("probability of the right answer")
-plt.legend(fontsize=7);""",
-        ),
-        ("md", "The scoring law made the curve, and fits it best. Its parameters, with standard errors:"),
-        (
-            "py",
-            """fits["bayesian_scoring"].to_frame(stderr=True).filter(regex="prior|efficiency|gamma|beta").T""",
+            """curves = iclbayes.example_curves("unsafe_answers")
+curves.to_frame().pivot_table(index="shots", columns=["model", "variant"], values="n_correct").astype(int)""",
         ),
         (
             "md",
-            "Only the product K ln(γ/β) and the prior decide where a single curve rises, so K is known far less well than the curve.\n\n"
-            "## How many shots until 80 %?",
+            "The instruct models start lower and rise later. The small one seems to end lower, too.\n\n"
+            "## Which law describes them?\n\nThree laws, each fitted to all four curves at once.",
         ),
         (
             "py",
-            """for name, fit in fits.items():
-    print(f"{name:20s} {fit.shots_to_reach(0.8)[0, 0]:8.0f} shots")
-print(f"{'truth':20s} {np.asarray(law.shots_to_reach(truth, 0.8))[0]:8.0f} shots")""",
+            """laws = ("bayesian_scoring", "logistic", "power")
+fits = {law: iclbayes.fit(curves, law) for law in laws}
+plots.plot_fits(list(fits.values()))""",
         ),
         (
             "md",
-            "One number a law, and the laws disagree. How sure to be is the matter of `posterior_bands.ipynb`.",
+            "The power law cannot bend late enough. The other two look alike; their errors, relative to the mean of each curve:",
+        ),
+        (
+            "py",
+            """errors = {law: fit.metrics().set_index(["model", "variant"])["nrmse"] for law, fit in fits.items()}
+pd.DataFrame(errors).round(3)""",
+        ),
+        (
+            "md",
+            "## What do the parameters say?\n\nThe scoring law is p(n) = β + (γ − β) σ(logit ρ + K n ln(γ/β)): from about β to γ, the later the smaller the "
+            "prior ρ, the faster the larger K. Its parameters with standard errors, beside the truth:",
+        ),
+        (
+            "py",
+            """names = ["prior", "efficiency", "gamma", "beta"]
+table = fits["bayesian_scoring"].to_frame(stderr=True).set_index(["model", "variant"])
+truth = pd.DataFrame(example_truth("unsafe_answers")["groups"]).set_index(["model", "variant"])
+shown = {}
+for name in names:
+    shown[name] = [f"{v:.3g} ± {e:.1g} ({t:g})" for v, e, t in zip(table[name], table[name + "_se"], truth[name])]
+pd.DataFrame(shown, index=table.index)""",
+        ),
+        (
+            "md",
+            "γ, where a curve ends, is known well. K and β trade off, since only K ln(γ/β) decides how fast a single curve rises; where few answers show "
+            "the behaviour at first, β and K are hardly known at all. What tuning took from the large model is its prior; from the small one γ as well.\n\n"
+            "## How many examples until one half?",
+        ),
+        (
+            "py",
+            """reach = {law: fit.shots_to_reach(0.5)[:, 0] for law, fit in fits.items()}
+law = iclbayes.laws.bayesian_scoring
+reach["truth"] = [
+    law.shots_to_reach({k: np.array([r[k]]) for k in names[2:]} | {"prior": np.array([r["prior"], 1 - r["prior"]]),
+                       "efficiency": np.array(r["efficiency"])}, 0.5)[0]
+    for _, r in truth.iterrows()
+]
+pd.DataFrame(reach, index=table.index).astype(float).round(0)""",
+        ),
+        (
+            "md",
+            "One number a law, `inf` for never; and the laws disagree, most about the curve that hardly gets there. A number without its uncertainty is "
+            "half an answer: that is the matter of `posterior_bands.ipynb`.",
         ),
     ],
     "posterior_bands": [
         (
             "md",
             "# How sure? Posterior bands on extrapolations\n\nA fit of the first part of a curve gives one number for what comes later. "
-            "Its posterior gives a band, and the band should hold what it promises.",
+            "Its posterior gives a band, and the band should hold what it promises. Does it?",
         ),
         ("py", SETUP),
-        ("md", "## A synthetic curve, fitted on its first quarter"),
-        ("py", SYNTHETIC),
-        (
-            "py",
-            """grid = np.unique(np.round(np.expm1(np.linspace(0, np.log1p(128), 40))))
-figure, axes = plt.subplots(1, 2, figsize=(9, 3.2), sharey=True)
-for axis, discrepancy in zip(axes, (None, "walk")):
-    one = bayes.posterior(curves, "bayesian_scoring", fraction=0.25, method="psis", discrepancy=discrepancy)
-    band = one.forecast(grid)
-    axis.fill_between(grid + 1, band["lo90"], band["hi90"], alpha=0.15, label="90 %")
-    axis.fill_between(grid + 1, band["lo50"], band["hi50"], alpha=0.3, color="C0", label="50 %")
-    axis.plot(grid + 1, band["median"], label="median")
-    axis.plot(shots[one.used] + 1, curves.prob[one.used], "ko", ms=4, label="fitted")
-    axis.plot(shots[~one.used] + 1, curves.prob[~one.used], "ko", ms=4, mfc="w", label="held out")
-    axis.set(xscale="log", xlabel="1 + shots", title="the law is true" if discrepancy is None else "the law may be wrong")
-axes[0].set_ylabel("right answers")
-axes[0].legend(fontsize=7);""",
-        ),
         (
             "md",
-            "Left, the law is taken as exactly true; right (the default), the curve may wander from the law, the more the farther "
-            "outside the fitted shots. On curves that a law made, the left band is enough. Real models follow no law exactly.",
-        ),
-        ("py", """one.reach_table(0.8).round(2)"""),
-        (
-            "md",
-            "The number of shots until 80 %, with the probability that it never gets there (within 100 times the shots seen).\n\n"
-            "## Real curves\n\nAccuracy of real models on BANKING77 and TREC, averaged over runs, fitted on the first 20 % of shots. "
-            "Where the file of curves is absent, this part is skipped.",
+            "## Does a band widen where nothing was measured?\n\nSimulated counts of a base and an instruct model, of which the posterior sees only the first "
+            "quarter of the shots: 0 to 64 of 256.",
         ),
         (
             "py",
-            """from pathlib import Path
-
-import pandas as pd
-
-from iclbayes.plots import plot_bands
-
-path = next((p for p in Path.cwd().resolve().parents if (p / "shared/data/long_context_icl.csv").exists()), None)
-if path is not None:
-    table = pd.read_csv(path / "shared/data/long_context_icl.csv")
-    table = table[(table["selection"] == "random") & ~table["model"].str.contains("Llama-2-7b")]
-    real = iclbayes.curves_from_frame(table, group_by=["model", "task"])
-    one = bayes.posterior(real, fraction=0.2, method="psis", max_k_hat=1.0)
-    band = one.forecast()
-    figure = plot_bands(one, band)
-    figure.set_dpi(60)
-    display(figure)""",
+            """curves = iclbayes.example_curves("unsafe_answers")
+warnings.simplefilter("ignore", iclbayes.posterior.PosteriorWarning)  # few points: the text says where the prior speaks
+early = iclbayes.posterior.sample(curves, "bayesian_scoring", fraction=0.25, method="psis")
+plots.plot_bands(early, early.forecast())""",
         ),
         (
             "md",
-            "Most later points lie in the bands. The curves of Mistral-7B-v0.1 fall to nothing where the prompts outgrow the context "
-            "window: no forecast from shots that fit the window can know of that; it has to be told the window's size.",
+            "Filled points were fitted, hollow ones held out. Within the fitted shots a band is as wide as the noise of 1,000 answers; beyond them it opens, most where "
+            "the rise has only begun: from the first ten points of the small instruct model nobody can know where it ends.\n\n"
+            "## What if the law is taken to be exactly true?\n\nBy default the curve may wander from the law, the more the farther outside the fitted shots "
+            "(`discrepancy`). Without that:",
+        ),
+        (
+            "py",
+            """true = iclbayes.posterior.sample(curves, "bayesian_scoring", fraction=0.25, method="psis", discrepancy=None)
+width = {}
+for name, one in (("may wander", early), ("law is true", true)):
+    band = one.forecast([0, 64, 128, 256])
+    width[name] = (band["hi90"] - band["lo90"]).groupby(band["shots"]).mean()
+pd.DataFrame(width).round(2)""",
+        ),
+        (
+            "md",
+            "Mean width of the 90 % band by shots. These counts were drawn from the very law, so the narrower band would do here. Real models follow no law exactly.\n\n"
+            "## How many shots until one half, and how sure?",
+        ),
+        (
+            "py",
+            """reach = early.reach_table(0.5).set_index(["model", "variant"])
+reach[["q05", "q50", "q95", "p_never"]].round(2)""",
+        ),
+        (
+            "md",
+            "`p_never` is the probability that one half is not reached within 100 times the largest number of shots; a quantile that falls there is `inf`. For the small "
+            "instruct model the honest answer after 64 shots is: unknown. (True answers are 14, 31, 28 and never.)\n\n"
+            "## And on curves that no law made?\n\nCurves *measured* on GPT-2s in a synthetic world, and on its exact learners, forecast from their first half.",
+        ),
+        (
+            "py",
+            """measured = iclbayes.example_curves("synthetic")
+half = iclbayes.posterior.sample(measured, "bayesian_scoring", fraction=0.5, method="psis")
+band = half.forecast(measured)  # along the measured points
+inside90 = (measured.prob >= band["lo90"]) & (measured.prob <= band["hi90"])
+inside50 = (measured.prob >= band["lo50"]) & (measured.prob <= band["hi50"])
+late = ~half.used
+pd.DataFrame({"50 % band": [inside50[late].mean()], "90 % band": [inside90[late].mean()], "points": [late.sum()]}).round(2)""",
+        ),
+        (
+            "md",
+            "The share of later points inside the bands, which should be 0.5 and 0.9. Points of a curve err together, and these curves rise little, so take it as a "
+            "check of the order. `experiments/forecast_coverage.md` does the same on curves of real models, beside other methods.",
+        ),
+    ],
+    "by_hand": [
+        (
+            "md",
+            "# The posterior over tasks, by hand\n\nWhat stands behind the laws is two lines of Bayes' rule. Here they are written out with `jax.vmap`: first the "
+            "posterior over *tasks* that a model is taken to hold, then *our* posterior over its parameters, and at last a forecast, checked against "
+            "points that were held back.",
+        ),
+        ("py", SETUP),
+        (
+            "md",
+            "## What does the model believe about its task?\n\nTask m has the prior ρ_m and gives an example from source j the probability P[j,m]: γ_j if it is its own, "
+            "β_j if not. One shot is worth K updates. So after n examples from source j\n\n"
+            "    w_jm(n) ∝ ρ_m · P[j,m]^(K n)\n\n"
+            "The parameters are those of a fit to a GPT-2 of a synthetic world with four tasks.",
+        ),
+        (
+            "py",
+            """curves = iclbayes.example_curves("synthetic")
+keys = curves.keys
+group = curves.select((keys["learner"] == "gpt2") & (keys["layers"] == keys["layers"].max()) & (keys["k"] == 3))
+fit = iclbayes.fit(group, "bayesian_scoring")
+prior, efficiency, gamma, beta = (fit.params[name][0] for name in ("prior", "efficiency", "gamma", "beta"))
+P = np.where(np.eye(len(prior)), gamma[:, None], beta[:, None])
+
+def believed(row, n):
+    return jax.nn.softmax(np.log(prior) + efficiency * n * np.log(row))  # w_j(n), over tasks
+
+shots = np.arange(32.0)
+over_shots = jax.vmap(believed, in_axes=(None, 0))
+weights = jax.vmap(over_shots, in_axes=(0, None))(P, shots)  # [source, shots, task]
+
+figure, axis = plt.subplots(figsize=(5, 2.8))
+for j in range(len(P)):
+    axis.plot(shots, weights[j, :, j], label=f"task {j}", **plots.look(j))
+axis.set(xlabel="shots", ylabel="weight of the right task", ylim=(0, 1))
+axis.legend(fontsize=8);""",
+        ),
+        (
+            "md",
+            "Each line begins at the task's prior and rises towards 1. The library's own function says the same:",
+        ),
+        (
+            "py",
+            """params = {name: value[0] for name, value in fit.params.items()}
+theirs = iclbayes.laws.task_weights(fit.law, params, shots)  # [source, task, shots]
+print(f"largest difference: {np.abs(np.moveaxis(np.asarray(theirs), 1, 2) - weights).max():.0e}")""",
+        ),
+        (
+            "md",
+            "## What does it then expect?\n\nThe next example's probability is the mean of the tasks' under these weights, p_j(n) = Σ_m w_jm(n) P[j,m]; with "
+            "two values in each row of P that is the closed form of the scoring law.",
+        ),
+        (
+            "py",
+            """expected = np.einsum("jnm,jm->jn", weights, P)
+figure, axis = plt.subplots(figsize=(5, 2.8))
+for j in range(len(P)):
+    mine = group.point_curve() == j
+    axis.plot(group.shots[mine], group.prob[mine], "o", ms=3, color=plots.PALETTE[j])
+    axis.plot(shots, expected[j], label=f"source {j}", **plots.look(j))
+axis.set(xlabel="shots", ylabel="probability", ylim=(0, 1))
+axis.legend(fontsize=8)
+print(f"largest difference to fit.predict: {np.abs(expected - fit.predict(shots)[0]).max():.0e}")""",
+        ),
+        (
+            "md",
+            "## What do *we* believe about ρ, K, γ and β?\n\nNow the same rule one level up. A single curve of simulated counts, of which only 0 to 32 shots are looked at; the parameters "
+            "are unknown. Draw many from their prior distributions (the package's defaults), weigh each draw by the binomial probability of the "
+            "counts; then draw again near what is left, weighing by prior × probability of the counts ÷ density of the draw.",
+        ),
+        (
+            "py",
+            """from scipy import stats
+
+counts = iclbayes.example_curves("unsafe_answers").select([1])  # the large instruct model
+seen = counts.shots <= 32
+rng = np.random.default_rng(0)
+centre, scale = np.array([0, -3, 1.5, -1]), np.array([2, 2, 1.5, 1.5])  # logit ρ, ln K, logit γ, logit β/γ
+
+def curve(draw, n):
+    logit_prior, log_k, logit_gamma, logit_ratio = draw
+    gamma = jax.nn.sigmoid(logit_gamma)
+    beta = gamma * jax.nn.sigmoid(logit_ratio)
+    rate = jax.numpy.exp(log_k) * jax.numpy.log(gamma / beta)
+    return beta + (gamma - beta) * jax.nn.sigmoid(logit_prior + rate * n)
+
+def log_likelihood(draw):
+    p = curve(draw, counts.shots[seen])
+    return jax.scipy.stats.binom.logpmf(counts.n_correct[seen], counts.n_test[seen], p).sum()
+
+def normalised(log_weight):
+    weight = np.exp(log_weight - log_weight.max())
+    weight = weight / weight.sum()
+    print(f"effective draws: {1 / (weight**2).sum():.0f} of {len(weight):,}")
+    return weight
+
+with jax.enable_x64(True):
+    likelihoods = jax.jit(jax.vmap(log_likelihood))
+    first = centre + scale * rng.normal(size=(200_000, 4))
+    weight = normalised(np.asarray(likelihoods(first)))
+    near = stats.multivariate_t(weight @ first, 2 * np.cov(first.T, aweights=weight), df=5)
+    second = near.rvs(200_000, random_state=rng)
+    prior_density = stats.norm.logpdf(second, centre, scale).sum(1)
+    weight = normalised(np.asarray(likelihoods(second)) + prior_density - near.logpdf(second))
+kept = second[rng.choice(len(second), 4000, p=weight)]""",
+        ),
+        (
+            "md",
+            "Of the first draws hardly any is worth something: that is why there are samplers that go where the weight is. Do both agree? (`discrepancy=None`: the law is taken "
+            "to be true, as above.)",
+        ),
+        (
+            "py",
+            """one = iclbayes.posterior.sample(counts, "bayesian_scoring", fraction=0.125, likelihood="binomial", discrepancy=None)
+gamma = 1 / (1 + np.exp(-kept[:, 2]))
+by_hand = {"prior": 1 / (1 + np.exp(-kept[:, 0])), "efficiency": np.exp(kept[:, 1]), "gamma": gamma}
+by_hand["beta"] = gamma / (1 + np.exp(-kept[:, 3]))
+rows = {}
+for name, values in by_hand.items():
+    nuts = one.params[name].reshape(2000, -1)[:, 0]
+    rows[name] = [f"{m:.2g} ({a:.2g} to {b:.2g})" for a, m, b in (np.quantile(v, [0.05, 0.5, 0.95]) for v in (values, nuts))]
+pd.DataFrame(rows, index=["by hand", "NUTS"]).T""",
+        ),
+        (
+            "md",
+            "Medians and 90 % intervals: the same, but for the noise of the draws. γ is hardly known: at 32 shots the curve is half-way up.\n\n"
+            "## What will happen at 48 to 256 shots?\n\nA draw of the parameters gives a curve, and a draw of 1,000 answers around it an observation. The held-back counts "
+            "are hollow.",
+        ),
+        (
+            "py",
+            """grid = np.unique(np.round(np.expm1(np.linspace(0, np.log1p(256), 60))))
+with jax.enable_x64(True):
+    p = np.asarray(jax.vmap(curve, in_axes=(0, None))(kept, grid))  # [draw, shots]
+observed = rng.binomial(1000, p) / 1000
+low, middle, high = np.quantile(observed, [0.05, 0.5, 0.95], axis=0)
+
+figure, axis = plt.subplots(figsize=(5, 2.8))
+axis.fill_between(grid, low, high, alpha=0.2, lw=0, label="90 %")
+axis.plot(grid, middle, label="median")
+axis.plot(counts.shots[seen], counts.prob[seen], "ko", ms=4, label="fitted")
+axis.plot(counts.shots[~seen], counts.prob[~seen], "ko", mfc="w", ms=4, label="held back")
+plots.shots_axis(axis, 256)
+axis.set(ylabel="probability", ylim=(0, 1))
+axis.legend(fontsize=8)
+for n, y in zip(counts.shots[~seen], counts.prob[~seen]):
+    a, b = np.quantile(observed[:, grid == n], [0.05, 0.95])
+    print(f"{n:3.0f} shots: 90 % interval {a:.2f} to {b:.2f}, observed {y:.2f}: {'inside' if a <= y <= b else 'outside'}")""",
+        ),
+        (
+            "md",
+            "All lie inside: the forecast is wide, and right to be. `iclbayes.posterior.sample` adds what is missing here: noise of counts that is not binomial, a law that is not "
+            "quite true, many curves at once.",
         ),
     ],
 }

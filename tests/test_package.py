@@ -17,7 +17,7 @@ def listed() -> set[str]:
 def test_every_listed_name_is_there():
     promised = {
         *("Curves", "read_curves", "curves_from_frame", "fit", "Fits", "fit_curve", "fit_group", "fit_mixed"),
-        *("compare", "FitResult", "Status", "InputError", "laws", "posterior", "llm"),
+        *("compare", "FitResult", "Status", "InputError", "laws", "posterior", "llm", "example_curves"),
     }
     assert promised <= listed()
     assert listed() <= set(dir(iclbayes))

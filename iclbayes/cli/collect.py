@@ -1,24 +1,13 @@
-"""The command line's part for real models: `collect` and `import-lm-eval`, dataclasses with `run()`."""
+"""`iclbayes collect`: a language model and a task in, a file of curves out."""
 
 import dataclasses
-import hashlib
-import os
 from pathlib import Path
-from typing import Any, Literal
-
-import pandas as pd
+from typing import TYPE_CHECKING, Literal
 
 from ..errors import InputError
-from ..llm import collection, contexts, data, templates
-from ..llm.backends import Backend
-from ..llm.journal import Journal
 
-# Settings that decide the numbers; the others only decide how they are got.
-DECISIVE = (
-    *("model", "backend", "task", "data", "answers", "split", "contrast", "shuffles", "max_shots", "seed"),
-    *("flip", "score", "others", "benign_source", "benign_shots", "first_tokens", "tokenizer"),
-    *("context_window", "dtype"),
-)
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,107 +77,22 @@ class Collect:
     key_variable: str = "OPENAI_API_KEY"
     """openai: environment variable that holds the key."""
 
-    def run(self) -> pd.DataFrame:
+    def run(self) -> "pd.DataFrame":
         """Collects and writes the curves; returns them.
 
         Raises:
           InputError: anything that the user can mend. Finished prompts are kept.
         """
+        from ..llm import collection
+
         if self.out.suffix != ".csv":
             raise InputError(f"{self.out}: curves are written as CSV; let --out end with .csv")
         if not self.out.parent.is_dir():
             raise InputError(f"{self.out}: there is no folder {self.out.parent}; make it first")
-        examples = data.load_task(self.task, self.data, self.answers, self.split, self.contrast)
-        drawn = contexts.make_contexts(
-            examples,
-            self.shuffles,
-            self.max_shots,
-            self.seed,
-            self.flip,
-            self.score,
-            self.others,
-            self.benign_source,
-            self.benign_shots,
-        )
-        backend = self._load()
-        if backend.tokenizer is None:
-            raise InputError(f"{self.model}: has no tokenizer (tokenizer.json); give one (--tokenizer)")
-        template, about_template = templates.choose_template(backend.tokenizer, self.template, self.system)
-        kind = about_template["kind"]
-        name = "the plain template" if kind == "plain" else f"the chat template of {self.model}"
-        built = collection.prepare(
-            drawn, template, backend, self.context_window, self.first_tokens, kind == "plain", name
-        )
-        run = self._identity() | {"template": about_template}
-        with Journal.open(self.out.with_suffix(".prompts.jsonl"), run) as journal:
-            collection.score_all(built, drawn, backend, journal)
-            curves = collection.average(drawn, built, journal.done)
-        curves = self._label(curves)
-        engine = backend.describe()
-        about = run | {
-            "versions": collection.versions() | engine.pop("versions"),
-            "engine": engine,
-            "contexts": len(drawn),
-            "prompts": len({prompt.key for prompts in built for prompt in prompts}),
-            "tokens": sum(len(prompt.ids) for prompts in built for prompt in prompts),
-            "most_shots": int(curves["shots"].max()),
-        }
-        collection.write_curves(self.out, curves, about)
-        print(f"curves: {self.out} ({curves['source'].nunique()} sources, up to {about['most_shots']} shots)")
-        return curves
-
-    def _load(self) -> Backend:
-        if self.backend == "openai":
-            if not self.base_url:
-                raise InputError(
-                    "the openai back end needs the server's address (--base-url http://HOST:PORT/v1)"
-                )
-            from ..llm.backends.openai import OpenAIBackend
-
-            return OpenAIBackend.load(
-                self.base_url,
-                self.model,
-                self.tokenizer,
-                window=self.context_window,
-                concurrency=self.concurrency,
-                retries=self.retries,
-                timeout=self.timeout,
-                key_variable=self.key_variable,
-            )
-        if self.base_url:
-            raise InputError(f"--base-url is for --backend openai, not {self.backend}")
-        if self.backend == "flax":
-            from ..llm.backends.flax import FlaxBackend
-
-            loaded: Any = FlaxBackend.load(self.model, batch_tokens=self.batch_tokens)
-        elif self.backend == "hf":
-            from ..llm.backends.hf import HFBackend
-
-            loaded = HFBackend.load(
-                self.model, self.device, self.dtype, tokenizer=self.tokenizer, batch_tokens=self.batch_tokens
-            )
-        else:
-            raise InputError(f"unknown back end {self.backend!r}: known are hf, openai and flax")
-        if self.backend == "flax" and self.tokenizer:
-            from ..llm.backends import load_tokenizer
-
-            loaded.tokenizer = load_tokenizer(self.tokenizer)
-        return loaded
-
-    def _identity(self) -> dict[str, Any]:
-        """What decides the numbers: two runs with equal identities may share finished prompts."""
-        chosen = {name: getattr(self, name) for name in DECISIVE}
-        files = [x for x in (self.task, self.data, self.answers) if x and Path(x).is_file()]
-        digests = {Path(x).name: hashlib.sha256(Path(x).read_bytes()).hexdigest()[:16] for x in files}
-        return chosen | {"files": digests}
-
-    def _label(self, curves: pd.DataFrame) -> pd.DataFrame:
-        curves["source"] = curves["source"].where(curves["source"] != "", "all")
-        name = os.path.basename(self.model.rstrip("/")) if Path(self.model).is_dir() else self.model
-        curves.insert(0, "model", name)
-        curves.insert(1, "task", Path(self.task).stem if Path(self.task).is_file() else self.task)
-        if self.benign_shots:
-            curves.insert(3, "benign_shots", self.benign_shots)
-        if self.flip:
-            curves.insert(3, "flip", self.flip)
+        settings = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        model, task, out = (settings.pop(name) for name in ("model", "task", "out"))
+        journal = out.with_suffix(".prompts.jsonl")
+        curves, about = collection.collect(model, task, journal=journal, **settings)
+        collection.write_curves(out, curves, about)
+        print(f"curves: {out} ({curves['source'].nunique()} sources, up to {about['most_shots']} shots)")
         return curves

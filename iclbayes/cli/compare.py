@@ -6,7 +6,7 @@ from typing import Annotated
 
 from tyro.conf import UseAppendAction
 
-from ..console import print_comparison, progress
+from ..console import progress
 from .options import (
     NUMBER,
     Data,
@@ -57,7 +57,7 @@ class Compare:
                 curves, self.law or SIX, self.fraction or (1.0,), on_done=advance, **self.fitting.named()
             )
         write_table(table, self.out)
-        print_comparison(table, self.style)
+        print(f"\n{comparison.summary_text(table, self.style)}")
         if self.table:
             print(f"\nEvery curve\n\n{comparison.to_text(table, self.style)}")
         print(f"\ntable: {self.out}")

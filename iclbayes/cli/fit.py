@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..console import progress, warn
-from ..errors import InputError
+from ..console import progress, warn, warnings_as_lines
+from ..errors import CurvesWarning, InputError
 from .options import (
     Columns,
     Count,
@@ -112,7 +112,7 @@ class Fit:
                 "--value is not available for files read in chunks; keep one value column in the file"
             )
         before = 0
-        with progress("fitting", "fit") as advance:
+        with warnings_as_lines(CurvesWarning), progress("fitting", "fit") as advance:
 
             def on_progress(done: Progress) -> None:
                 nonlocal before

@@ -2,6 +2,7 @@
 
 import dataclasses
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -9,6 +10,7 @@ import pandas as pd
 import tyro
 
 from ..errors import InputError
+from ..files import check_place
 from ..llm import collection
 
 
@@ -31,14 +33,25 @@ class ImportLmEval:
         Raises:
           InputError: there is no readable result, or not the metric or samples asked for.
         """
-        from ..llm.lm_eval import read_results
+        from ..llm import read_lm_eval
 
-        if self.out.suffix != ".csv":
-            raise InputError(f"{self.out}: curves are written as CSV; let --out end with .csv")
-        curves, about = read_results(self.folder, self.metric, self.value)
-        collection.write_curves(self.out, curves, about | {"versions": collection.versions()})
-        for warning in about["skipped"]:
-            print(f"iclbayes: skipped {warning}", file=sys.stderr)
-        by = about["curves_by"]
-        print(f"curves: {self.out} ({len(curves.drop_duplicates(by))} curves, one for each {', '.join(by)})")
-        return curves
+        return write_import(self.out, lambda: read_lm_eval(self.folder, self.metric, self.value))
+
+
+def write_import(out: Path, read: Callable[[], tuple[pd.DataFrame, dict]]) -> pd.DataFrame:
+    """Writes imported curves and what was read beside them, says what was left out, and returns the curves.
+
+    Raises:
+      InputError: `out` is no CSV file, or as `read` raises.
+    """
+    if out.suffix != ".csv":
+        raise InputError(f"{out}: curves are written as CSV; let --out end with .csv")
+    check_place(out)
+    curves, about = read()
+    collection.write_curves(out, curves, about | {"versions": collection.versions()})
+    for note in about["skipped"]:
+        print(f"iclbayes: skipped {note}", file=sys.stderr)
+    by = about["curves_by"]
+    count = len(curves.drop_duplicates(by))
+    print(f"curves: {out} ({count} {'curve' if count == 1 else 'curves'}, one for each {', '.join(by)})")
+    return curves

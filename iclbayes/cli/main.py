@@ -3,10 +3,16 @@
 import importlib
 import sys
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from ..console import entry, guarded
 from ..errors import InputError
+
+
+class Options(Protocol):
+    """A command's dataclass of options."""
+
+    def run(self) -> object: ...
 
 
 class Command(NamedTuple):
@@ -29,6 +35,8 @@ COMMANDS = {
     "import-lm-eval": Command(
         "import_lm_eval", "ImportLmEval", "curves from results of lm-evaluation-harness"
     ),
+    "import-inspect": Command("import_inspect", "ImportInspect", "curves from logs of inspect_ai"),
+    "example": Command("example", "Example", "write small example files to try all this with"),
 }
 
 
@@ -43,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         print(f"iclbayes {__version__}")
         return 0
-    parsed: list = []
+    parsed: list[Options] = []
 
     def read() -> None:
         parsed.append(command_of(arguments))
@@ -70,7 +78,7 @@ def overview() -> str:
     )
 
 
-def command_of(arguments: Sequence[str]):
+def command_of(arguments: Sequence[str]) -> Options:
     """The options of the command that `arguments` name, an instance of its dataclass.
 
     Raises:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import OmitArgPrefixes, Positional, UseAppendAction, arg
 
-from ..console import warn
-from ..errors import InputError
+from ..console import warnings_as_lines
+from ..errors import CurvesWarning, InputError
 from ..files import atomic_path, check_place
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class CurvesIn:
     """which column holds the measured values."""
 
     def read(self) -> "Curves":
-        """Reads the curves and says what they are; warns of a column `source` that is averaged away.
+        """Reads the curves and says what they are, and of what reading warns.
 
         Raises:
           InputError: what `iclbayes.read_curves` says of the file.
@@ -78,13 +78,11 @@ class CurvesIn:
         from .. import reading
 
         frame = reading.read_table(self.curves)
-        curves = reading.curves_from_frame(
-            frame, group_by=self.group_by, source=self.source, value=self.value, name=str(self.curves)
-        )
+        with warnings_as_lines(CurvesWarning):
+            curves = reading.curves_from_frame(
+                frame, group_by=self.group_by, source=self.source, value=self.value, name=str(self.curves)
+            )
         print(f"{self.curves}: {curves!r} from {len(frame)} rows")
-        unused = self.source is None and "source" in frame and "source" not in self.group_by
-        if unused and frame["source"].nunique() > 1:
-            warn("the column 'source' is averaged over; give --source source")
         return curves
 
 

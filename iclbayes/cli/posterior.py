@@ -1,8 +1,10 @@
 """`iclbayes posterior`: curves in, posteriors, bands and forecasts out."""
 
+import contextlib
 import dataclasses
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..console import progress, warnings_as_lines
 from ..errors import InputError
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ..curves import Curves
+
+HORIZON = 4.0  # the figure goes this many times as far as the longest curve
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +38,7 @@ class PosteriorCommand:
     forecast: File = None
     """where the forecast goes (CSV)."""
     plot: File = None
-    """where a figure of the bands goes, .png, .pdf or .svg."""
+    """where a figure of the bands goes, .png, .pdf or .svg; it looks ahead to four times the longest curve."""
     out: File = None
     """where the draws go (netCDF, for ArviZ); with several laws one file each, the law's name added."""
     likelihood: LikelihoodName = "auto"
@@ -64,9 +68,7 @@ class PosteriorCommand:
 
         from .. import plots
         from ..laws import get
-        from ..posterior.arviz import write_netcdf
-        from ..posterior.sample import PosteriorWarning, posterior
-        from ..posterior.stacking import STACK, forecast_weights, stacked_forecast
+        from ..posterior import STACK, PosteriorWarning, stack, write_netcdf
 
         if self.level is not None and not 0 < self.level < 1:
             raise InputError(f"--level {self.level} is not a probability between 0 and 1")
@@ -82,7 +84,7 @@ class PosteriorCommand:
         for path in filter(None, wanted):
             check_place(path)
         curves = self.data.read()
-        options = {
+        options: dict[str, Any] = {
             "likelihood": self.likelihood,
             "discrepancy": "walk" if self.discrepancy else None,
             "hierarchy": self.hierarchy,
@@ -92,22 +94,20 @@ class PosteriorCommand:
             "n_warmup": self.warmup,
             "n_draws": self.draws,
         }
-        posteriors = []
-        for law in laws:
-            with warnings_as_lines(PosteriorWarning, law), progress(law, "posterior") as advance:
-                posteriors.append(posterior(curves, law, fraction=self.fraction, on_done=advance, **options))
+
+        @contextlib.contextmanager
+        def watch(step: str) -> Iterator[Callable[[int], None]]:
+            with warnings_as_lines(PosteriorWarning, step), progress(step, "posterior") as advance:
+                yield advance
+
+        stacked = stack(curves, laws, fraction=self.fraction, watch=watch, **options)
+        posteriors = stacked.posteriors
         shots = _grid(curves)
         tables = [one.forecast(shots) for one in posteriors]
         if len(posteriors) > 1:
-            with warnings_as_lines(PosteriorWarning, "stacking"):
-                weights = forecast_weights(
-                    curves, laws, fraction=self.fraction, **(options | {"method": "psis"})
-                )
-            print(
-                "stacking weights:",
-                ", ".join(f"{o.law.name} {w:.2f}" for o, w in zip(posteriors, weights, strict=True)),
-            )
-            tables.append(stacked_forecast(posteriors, weights, shots))
+            shares = zip(posteriors, stacked.weights, strict=True)
+            print("stacking weights:", ", ".join(f"{one.law.name} {w:.2f}" for one, w in shares))
+            tables.append(stacked.forecast(shots))
         table = pd.concat(tables, ignore_index=True)
         for one in posteriors:
             if self.out:
@@ -121,8 +121,9 @@ class PosteriorCommand:
                 pd.concat([one.reach_table(self.level) for one in posteriors], ignore_index=True), reach
             )
         if self.plot:
-            last = table[table["law"] == table["law"].iloc[-1]]
-            plots.save(plots.plot_bands(posteriors[0], last), self.plot)
+            best = stacked if len(posteriors) > 1 else posteriors[0]
+            ahead = best.forecast(_grid(curves, HORIZON))
+            plots.save(plots.plot_bands(posteriors[0], ahead), self.plot)
         return table
 
     def _draws_path(self, law: str, n_laws: int) -> Path:
@@ -130,10 +131,10 @@ class PosteriorCommand:
         return self.out if n_laws == 1 else self.out.with_stem(f"{self.out.stem}_{law}")
 
 
-def _grid(curves: "Curves") -> "np.ndarray":
-    """Shots of the forecast: those of the curves where they are few, else 60 even in ln(1 + n)."""
+def _grid(curves: "Curves", horizon: float = 1.0) -> "np.ndarray":
+    """Shots up to `horizon` × the longest curve: 60 even in ln(1 + n), and those of the curves where they are few."""
     import numpy as np
 
     own = np.unique(curves.shots)
-    even = np.unique(np.round(np.expm1(np.linspace(0.0, np.log1p(own.max()), 60))))
+    even = np.unique(np.round(np.expm1(np.linspace(0.0, np.log1p(horizon * own.max()), 60))))
     return np.union1d(own, even) if len(own) <= 60 else even

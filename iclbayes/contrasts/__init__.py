@@ -10,14 +10,16 @@ Shifts are on unconstrained scales, ln for the efficiency K and the spread s, lo
 factor of 1.35 of K or of odds wherever it happens.
 """
 
-from .draws import Draws as Draws
 from .draws import NormalDraws as NormalDraws
-from .draws import parameter_table as parameter_table
-from .draws import posterior_table as posterior_table
-from .draws import reach_table as reach_table
+from .draws import ParameterDraws as ParameterDraws
+from .draws import horizon_of as horizon_of
 from .draws import source_params as source_params
 from .pairs import concatenate as concatenate
 from .pairs import paired_groups as paired_groups
 from .sharing import sharing_tests as sharing_tests
 from .shifts import contrast as contrast
 from .shifts import holm as holm
+from .tables import parameter_table as parameter_table
+from .tables import posterior_table as posterior_table
+from .tables import reach_quantiles as reach_quantiles
+from .tables import reach_table as reach_table

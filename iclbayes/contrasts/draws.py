@@ -1,4 +1,4 @@
-"""Draws of a Bayesian law's parameters around point fits, and tables of what any draws say of every curve."""
+"""Draws of a Bayesian law's parameters: what they have to provide, and those around point fits."""
 
 import dataclasses
 from collections.abc import Callable
@@ -8,35 +8,51 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pandas as pd
 from jax import Array
 
-from ..curves import Curves, curve_columns
+from ..curves import Curves
 from ..errors import InputError
 from ..fits import Fits
 from ..laws import Law, task_weights
 from ..runtime import precision, programs
 
 PARAMETERS = ("prior", "efficiency", "spread", "gamma", "beta")
-QUANTILES = {"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}
+# A curve that would take a hundred times the shots that anybody has looked at is said never to arrive: a law's form alone speaks
+# that far out. Not less, since people do ask about ten times the shots that they have.
+BEYOND = 100.0
 _LIMIT = 50.0  # raw parameters beyond this are 0, 1 or infinity to double precision anyway
 
 
-class Draws(Protocol):
+class ParameterDraws(Protocol):
     """What the functions below need; `NormalDraws` and `iclbayes.posterior.Posterior` have it. C chains of D draws, S = C D."""
 
-    law: Law
-    curves: Curves
+    @property
+    def law(self) -> Law:
+        """What was inferred."""
+        ...
+
+    @property
+    def curves(self) -> Curves:
+        """From which curves: G groups with up to J sources."""
+        ...
 
     @property
     def params(self) -> dict[str, np.ndarray]:
         """[C, D, G, …] draws of the constrained parameters."""
+        ...
 
     def task_weights(self, shots) -> np.ndarray:
         """[S, G, J, M, n] draws of w_jm(n)."""
+        ...
 
-    def shots_to_reach(self, level: float) -> np.ndarray:
-        """[S, G, J] draws of the shots to a level; inf for never."""
+    def shots_to_reach(self, level: float, *, horizon: float | None = None) -> np.ndarray:
+        """[S, G, J] draws of the shots to a level; inf where it is not reached within `horizon_of` shots."""
+        ...
+
+
+def horizon_of(curves: Curves, horizon: float | None = None) -> float:
+    """Shots beyond which a level counts as never reached: `horizon`, or else 100 × the curves' largest number, at least 100."""
+    return BEYOND * max(1.0, float(curves.max_shots().max())) if horizon is None else horizon
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +86,7 @@ class NormalDraws:
             with precision(self.fits.dtype):
                 centre = np.asarray(block.problem.ravel(result.raw))
             covariance = np.asarray(result.covariance)
-            known = np.isfinite(covariance).all((1, 2))
+            known = np.all(np.isfinite(covariance), axis=(1, 2))
             values, vectors = np.linalg.eigh(np.where(known[:, None, None], covariance, 0.0))
             root = vectors * np.sqrt(np.maximum(values, 0.0))[:, None]
             normal = rng.standard_normal((len(centre), self.n_draws, centre.shape[1]))
@@ -118,9 +134,10 @@ class NormalDraws:
         """[S, G, J, M, n] draws of w_jm(n)."""
         return self._map(task_weights, np.asarray(shots, float))
 
-    def shots_to_reach(self, level: float) -> np.ndarray:
-        """[S, G, J] draws of the shots at which a curve is at `level`; 0 from the start, inf for never."""
+    def shots_to_reach(self, level: float, *, horizon: float | None = None) -> np.ndarray:
+        """[S, G, J] draws of the shots at which a curve is at `level`: 0 from the start, inf if not within `horizon_of`."""
         reach = self._map(_reach, np.asarray(level))
+        reach = np.where(reach > horizon_of(self.curves, horizon), np.inf, reach)
         return np.where(np.isnan(self.params["efficiency"][0])[..., None], np.nan, reach)
 
 
@@ -133,7 +150,7 @@ def _reach(law: Law, params: dict[str, Array], level: Array) -> Array:
     return law.shots_to_reach(params, level)
 
 
-def source_params(one: Draws) -> dict[str, np.ndarray]:
+def source_params(one: ParameterDraws) -> dict[str, np.ndarray]:
     """Draws [S, G] of what a group has once, [S, G, J] of what each source has, by name.
 
     Raises:
@@ -153,57 +170,3 @@ def source_params(one: Draws) -> dict[str, np.ndarray]:
             value = value.reshape(-1, *value.shape[2:])
             found[name] = value[..., :n_sources] if value.ndim > 2 else value
     return found
-
-
-def parameter_table(one: Draws) -> pd.DataFrame:
-    """A row per curve and parameter (efficiency and spread once per group, source ""): median, lo90, hi90."""
-    keys, rank = curve_columns(one.curves), one.curves.rank()
-    tables = []
-    for name, value in source_params(one).items():
-        if value.ndim == 2:
-            frame, draws = one.curves.keys.assign(source=""), value
-        else:
-            frame, draws = keys, value[:, one.curves.group, rank]
-        low, middle, high = np.quantile(draws, [0.05, 0.5, 0.95], axis=0)
-        tables.append(frame.assign(parameter=name, median=middle, lo90=low, hi90=high))
-    return pd.concat(tables, ignore_index=True)
-
-
-def posterior_table(one: Draws, shots) -> pd.DataFrame:
-    """Weight of each curve's own task after n shots from it, w_jj(n).
-
-    Returns:
-      Group columns, source, shots, median, lo50, hi50, lo90, hi90; a row per curve and number of shots.
-    """
-    shots = np.asarray(shots, float)
-    curves, rank = one.curves, one.curves.rank()
-    own = one.task_weights(shots)[:, curves.group, rank, rank]  # [S, curves, n]
-    keys = curve_columns(curves)
-    frame = keys.iloc[np.repeat(np.arange(len(keys)), len(shots))].reset_index(drop=True)
-    frame = frame.assign(shots=np.tile(shots, len(keys)))
-    names = {"median": 0.5, "lo50": 0.25, "hi50": 0.75, "lo90": 0.05, "hi90": 0.95}
-    for name, value in zip(names, np.quantile(own, list(names.values()), axis=0), strict=True):
-        frame[name] = value.reshape(-1)
-    return frame
-
-
-def reach_table(one: Draws, level: float, *, horizon: float | None = None) -> pd.DataFrame:
-    """Shots at which each curve is at `level`.
-
-    Args:
-      one: draws.
-      level: a probability.
-      horizon: more shots than this count as never; default: 100 × the curves' largest number, at least 100.
-
-    Returns:
-      Group columns, source, level, q05 … q95 (inf for never), p_never; a row per curve. NaN where a fit has no covariance.
-    """
-    horizon = 100 * max(1.0, float(one.curves.shots.max())) if horizon is None else horizon
-    draws = one.shots_to_reach(level)[:, one.curves.group, one.curves.rank()]
-    draws = np.where(draws > horizon, np.inf, draws)
-    frame = curve_columns(one.curves).assign(level=level)
-    known = ~np.isnan(draws).any(0)
-    safe = np.where(known, draws, 0.0)
-    for name, q in QUANTILES.items():
-        frame[name] = np.where(known, np.quantile(safe, q, axis=0, method="inverted_cdf"), np.nan)
-    return frame.assign(p_never=np.where(known, np.isinf(safe).mean(0), np.nan))

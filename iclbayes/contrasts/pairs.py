@@ -21,9 +21,10 @@ def paired_groups(
     keys = curves.keys
     if column not in keys:
         raise InputError(
-            f"pairs are values of {column!r}, which is not among the group columns ({', '.join(keys)})"
+            f"pairs are values of {column!r}, which is not among the group columns ({', '.join(map(str, keys))})"
         )
-    rest = [name for name in keys if name != column]
+    rest = [str(name) for name in keys if name != column]
+    condition = list(keys.drop(columns=column).itertuples(index=False, name=None))
     found = []
     for before, after in pairs:
         for name in (before, after):
@@ -33,11 +34,11 @@ def paired_groups(
         if before == after:
             raise InputError(f"{column} {before!r} is paired with itself; name two")
         label = keys[column].astype(str)
-        places = {tuple(keys.loc[i, rest]): i for i in np.flatnonzero(label == before)}
+        places = {condition[i]: i for i in np.flatnonzero(label == before).tolist()}
         matched = [
-            (places[tuple(keys.loc[i, rest])], int(i), (before, after))
-            for i in np.flatnonzero(label == after)
-            if tuple(keys.loc[i, rest]) in places
+            (places[condition[i]], i, (before, after))
+            for i in np.flatnonzero(label == after).tolist()
+            if condition[i] in places
         ]
         if not matched:
             raise InputError(f"{before!r} and {after!r} have no {' and '.join(rest) or 'curves'} in common")

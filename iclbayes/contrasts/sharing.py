@@ -29,9 +29,10 @@ class _BetaAlone(Law):
 
     base: Law = bayesian_scoring
 
-    param_names = property(lambda self: self.base.param_names)
-    per_source = property(lambda self: self.base.per_source)
-    ridge = property(lambda self: self.base.ridge)
+    # Of a class in `Law`, of the law `base` here.
+    param_names = property(lambda self: self.base.param_names)  # pyright: ignore[reportAssignmentType]
+    per_source = property(lambda self: self.base.per_source)  # pyright: ignore[reportAssignmentType]
+    ridge = property(lambda self: self.base.ridge)  # pyright: ignore[reportAssignmentType]
     needs: ClassVar[dict] = {}
 
     @property

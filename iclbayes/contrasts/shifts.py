@@ -5,12 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from .draws import Draws, source_params
+from .draws import ParameterDraws, source_params
 from .pairs import common_sources, paired_groups
 
 
 def contrast(
-    one: Draws,
+    one: ParameterDraws,
     pairs: Sequence[tuple[str, str]],
     *,
     column: str = "model",
@@ -41,7 +41,7 @@ def contrast(
     curves = one.curves
     params = source_params(one)
     labels = [list(curves.source[curves.group == g]) for g in range(curves.n_groups)]
-    rest = [name for name in curves.keys if name != column]
+    rest = [name for name in map(str, curves.keys) if name != column]
     tables = []
     for number, (a, b, (before, after)) in enumerate(paired_groups(curves, pairs, column)):
         common = [(s, labels[a].index(s), labels[b].index(s)) for s in common_sources(curves, a, b)]
@@ -57,7 +57,7 @@ def contrast(
                 p = np.nan if np.isnan(shift).any() else min(1.0, 2 * (tail + 1) / (len(shift) + 1))
                 rows.append(
                     {
-                        **{n: curves.keys.loc[b, n] for n in rest},
+                        **{n: curves.keys[n].iloc[b] for n in rest},
                         "before": before, "after": after, "parameter": name, "source": source,
                         "value_before": np.median(x), "value_after": np.median(y),
                         "shift": middle, "shift_sd": shift.std(), "lo90": low, "hi90": high, "p_value": p,

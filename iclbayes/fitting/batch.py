@@ -1,5 +1,7 @@
 """Multi-start fits of a batch of groups: guesses, the loop, the choice among starts, and what the result says."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -60,7 +62,7 @@ def fit_batch(
     status = jnp.where(total > 0, status, Status.NO_DATA)
 
     grad, gram = found.grad, found.gram
-    if gram is None:
+    if grad is None or gram is None:
         last = jax.tree.map(lambda a: jnp.moveaxis(a, 0, -1), data)
         grad, gram = (jnp.moveaxis(a, -1, 0) for a in evaluate(problem, theta.T, last)[1:])
     grad = jnp.where(failed[:, None], jnp.inf, grad)
@@ -173,10 +175,16 @@ def fit_group(
     return jax.tree.map(lambda a: a[0], result)
 
 
-def fit_curve(law: Law, shots: Array, prob: Array, weight: Array | None = None, **options) -> FitResult:
+def fit_curve(law: Law, shots: Array, prob: Array, weight: Array | None = None, **options: Any) -> FitResult:
     """Fits one law to one curve: a pure function, to be used under `jax.jit` and `jax.vmap`.
 
         result = jax.vmap(functools.partial(iclbayes.fit_curve, iclbayes.laws.power))(shots, prob, weight)
+
+    >>> from iclbayes.laws import power
+    >>> shots = jnp.arange(16.0)
+    >>> result = jax.jit(lambda prob: fit_curve(power, shots, prob))(jnp.exp(-((shots + 1) ** -0.5) - 0.1))
+    >>> {name: round(float(value), 2) for name, value in sorted(result.params.items())}
+    {'C': 1.0, 'E': 0.1, 'alpha': 0.5}
 
     Args:
       law: any law; a Bayesian one gets a background task, without which its prior would be 1.

@@ -170,4 +170,5 @@ def levenberg_marquardt(
         )
         return unravel(target - theta), new_state
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    # optax annotates the fields of the class without extra arguments.
+    return optax.GradientTransformationExtraArgs(init, update)  # pyright: ignore[reportArgumentType]

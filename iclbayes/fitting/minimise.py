@@ -87,10 +87,9 @@ def minimise(
     ftol = ftol if ftol is not None else (1e-9 if dtype == jnp.float64 else 1e-6)
     gtol = gtol if gtol is not None else (1e-8 if dtype == jnp.float64 else 1e-5)
     n_runs = theta.shape[0]
-    if pool is None:
-        numbers = max(1, data.y[0].size) + theta.shape[1] ** 2
-        pool = 2 ** max(3, min(8, round(math.log2(POOL_NUMBERS / numbers))))
-    pool = min(pool, n_runs)
+    numbers = max(1, data.y[0].size) + theta.shape[1] ** 2
+    fits_in_cache = 2 ** max(3, min(8, round(math.log2(POOL_NUMBERS / numbers))))
+    pool = min(fits_in_cache if pool is None else pool, n_runs)
 
     def update(grad, state, theta, value, gram, own):
         value_fn = lambda t: evaluate_value(problem, t, own)  # noqa: E731
@@ -110,7 +109,7 @@ def minimise(
             updates, state = jax.vmap(update, in_axes=-1, out_axes=-1)(
                 grad, run.state, run.theta, value, gram, points
             )
-        moved = optax.apply_updates(run.theta, updates)
+        moved = jnp.asarray(optax.apply_updates(run.theta, updates))
         lost = ~jnp.all(jnp.isfinite(moved), axis=0)
         steps = run.steps + ~run.done
         mark, mark_value = run.mark, run.mark_value

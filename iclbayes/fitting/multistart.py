@@ -78,7 +78,7 @@ def _on_binned_points_first(problem, optimizer, data, shots, theta0, max_steps) 
         first, then, compete = ROUGH_OPTIMIZER, FINAL_OPTIMIZER, n_starts
     owner = jnp.repeat(jnp.arange(batch), n_starts)
     n_local = jax.eval_shape(problem.local, theta0[0, 0]).shape[0]
-    binned = in_blocks(lambda a: bin_points(*a, n_bins(n_local)), (data, shots))
+    binned = in_blocks(lambda a: bin_points(a[0], a[1], n_bins(n_local)), (data, shots))
     rough = minimise(problem, first, binned, owner, _flat(theta0), max_steps=max_steps, compete=compete)
     starts = jnp.where(jnp.isfinite(rough.value)[:, None], rough.theta, _flat(theta0))
     # Their losses on all points, since with few bins filled many ends look alike on the binned ones.

@@ -194,7 +194,7 @@ def read_corpus(folder: str | os.PathLike) -> Corpus:
     if not (folder / "dataset_info.json").is_file() or not (folder / "state.json").is_file():
         raise InputError(f"{no_corpus}: it holds no data set; give a folder that write_corpus made")
     try:
-        dataset = datasets.load_from_disk(str(folder))
+        dataset = datasets.Dataset.load_from_disk(str(folder))
     except Exception as error:  # whatever `datasets`, Arrow or JSON find wrong with the files
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{folder}: the data set cannot be read: {reason}; write it again") from None

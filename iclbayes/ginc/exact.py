@@ -303,7 +303,8 @@ def _exact_prompt(world, prompts, logits, symbols):
     log_weights = jnp.where(there, log_weights, -jnp.inf)
 
     def forward(carry, token):
-        return _forward(tables, *carry, token), None
+        log_weights, survivors = carry
+        return _forward(tables, log_weights, survivors, token), None
 
     (log_weights, survivors), _ = jax.lax.scan(forward, (log_weights, survivors), examples[1 : k - 1])
     return _predict(tables, log_weights, survivors, prompts.answers, symbols)

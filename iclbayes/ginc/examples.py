@@ -8,6 +8,7 @@ infers z, s and k together.
 
 import functools
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -146,7 +147,7 @@ def _hypotheses(world: World, ks):
     return tuple(part.reshape(-1) for part in grid)
 
 
-def _filter(world: World, tokens, logits, ks, predict: bool):
+def _filter(world: World, tokens, logits, ks, predict: bool) -> tuple[jax.Array, Any]:
     """Runs along rows [B, L]: ln P of each token [L, B]; with `predict` also P of every symbol in its place [L, B, V]."""
     config, tables = world.config, state_tables(world, 0)
     hmm, start_slot, k = _hypotheses(world, ks)

@@ -11,6 +11,7 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from ..errors import InputError
 from .world import World
@@ -25,9 +26,7 @@ def mixture_logits(world: World, weights) -> jax.Array:
     n_hmms = world.config.hmms
     if weights is None:
         return jnp.full(n_hmms, -jnp.log(n_hmms), world.start.dtype)
-    if not isinstance(weights, jax.core.Tracer) and not (
-        np.all(np.asarray(weights) >= 0) and np.sum(weights) > 0
-    ):
+    if not isinstance(weights, Tracer) and not (np.all(np.asarray(weights) >= 0) and np.sum(weights) > 0):
         raise InputError(f"mixture: weights are {weights}; give numbers of at least 0, not all of them 0")
     weights = jnp.asarray(weights, world.start.dtype)
     if weights.shape != (n_hmms,):
@@ -41,9 +40,7 @@ def given_hmm(world, hmm, count: int):
     if hmm is None:
         return None
     n_hmms = world.config.hmms
-    if not isinstance(hmm, jax.core.Tracer) and not np.all(
-        (np.asarray(hmm) >= 0) & (np.asarray(hmm) < n_hmms)
-    ):
+    if not isinstance(hmm, Tracer) and not np.all((np.asarray(hmm) >= 0) & (np.asarray(hmm) < n_hmms)):
         raise InputError(f"sampling: hmm is {hmm}; the world has HMMs 0 to {n_hmms - 1}")
     hmm = jnp.asarray(hmm, jnp.int32)
     if hmm.shape not in ((), (count,)):

@@ -15,6 +15,8 @@ from .mixture import SamplingLaw as SamplingLaw
 from .mixture import mean_mixed as mean_mixed
 from .mixture import task_weights as task_weights
 from .scoring import ScoringLaw as ScoringLaw
+from .staged import BayesianStagedLaw as BayesianStagedLaw
+from .staged import StagedLaw as StagedLaw
 
 bayesian_original = OriginalLaw()
 bayesian_sampling = SamplingLaw()
@@ -24,15 +26,18 @@ bayesian_heterogeneous_exact = HeterogeneousExactLaw()
 power = PowerLaw()
 bounded_power = BoundedPowerLaw()
 logistic = LogisticLaw()
+staged = StagedLaw()
+bayesian_staged = BayesianStagedLaw()
 
 BAYESIAN = (bayesian_original, bayesian_sampling, bayesian_scoring)
 BASELINES = (power, bounded_power, logistic)
 SIX = BAYESIAN + BASELINES  # the laws of the paper
 HETEROGENEOUS = (bayesian_heterogeneous, bayesian_heterogeneous_exact)
+STAGED = (staged, bayesian_staged)  # recognition, then learning; fitted curve by curve
 _LOG = tuple(
     dataclasses.replace(law, name=law.name + "_log", log_shots=True) for law in (*BAYESIAN, *HETEROGENEOUS)
 )
-LAWS: dict[str, Law] = {law.name: law for law in (*SIX, *HETEROGENEOUS, *_LOG)}
+LAWS: dict[str, Law] = {law.name: law for law in (*SIX, *HETEROGENEOUS, *_LOG, *STAGED)}
 
 
 def get(law: "str | Law", *, shot_offset: float = 0.0) -> Law:

@@ -67,6 +67,14 @@ class Baseline(Law):
         jitter = jitter * jnp.where(jnp.arange(n_starts) < 3, 0.0, 0.8)[:, None].astype(half.dtype)
         return amplitude, floor, half[None] + jitter[0], jitter
 
+    def _guess(self, nll_first, nll_last, half, n_starts, key):
+        """Raw parameters of the starts from the first and last NLL [J] and the place [J] half of the way between them."""
+        raise NotImplementedError
+
+    def _inverse(self, params, amplitude):
+        """t = n + 1 at which the part above E has decayed by e^(−amplitude)."""
+        raise NotImplementedError
+
     def guess(self, x, y, w, n_starts, key, background):
         del background
         first, last, half = first_last_half(x, y, w)

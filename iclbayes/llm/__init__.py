@@ -11,6 +11,8 @@ from .contexts import make_contexts as make_contexts
 from .data import TASKS as TASKS
 from .data import Example as Example
 from .data import load_task as load_task
+from .inspect_logs import read_inspect as read_inspect
+from .lm_eval import read_results as read_lm_eval
 from .prompts import Prompt as Prompt
 from .prompts import build_prompts as build_prompts
 from .templates import choose_template as choose_template

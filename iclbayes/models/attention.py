@@ -93,7 +93,7 @@ def _blocked_backward(residuals, dout_BxLxHxDh):
         dk = dk + jnp.pad(jnp.einsum("bhij,bhid->bhjd", dscores, q[:, :, lo:hi]), rest)
         dv = dv + jnp.pad(jnp.einsum("bhij,bhid->bhjd", exp, dout_block), rest)
     dq = jnp.concatenate(dqs, axis=2) * q.shape[-1] ** -0.5
-    return tuple(x.astype(dtype).swapaxes(1, 2) for x in (dq, dk, dv))
+    return tuple(jnp.asarray(x).astype(dtype).swapaxes(1, 2) for x in (dq, dk, dv))
 
 
 blocked_attention.defvjp(_blocked_forward, _blocked_backward)

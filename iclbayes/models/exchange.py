@@ -118,9 +118,8 @@ def import_gpt2(folder: str | os.PathLike, dtype: str = "float32", attention: st
       attention: see `GPT2Config.attention`.
 
     Raises:
-      InputError: a file is missing or unreadable, the architecture differs from GPT-2's, or a tensor is
-      missing or has
-        the wrong shape.
+      InputError: a file is missing or unreadable, the architecture differs from GPT-2's, or a tensor is missing or has the
+        wrong shape.
     """
     folder = Path(folder)
     config = dataclasses.replace(_read_config(folder / "config.json"), dtype=dtype, attention=attention)

@@ -60,7 +60,7 @@ def plot_band(one: Fitted, forecast: pd.DataFrame, curve: int = 0, *, ax: Axes |
             color=style.color(0),
             alpha=alpha,
             linewidth=0,
-            label=f"{name} %",
+            label=f"{name} % band",
         )
     last = float(fitted.max(initial=0.0))
     style.split_line(

@@ -15,7 +15,7 @@ VERDICTS = {
     "up": ("moved", style.PALETTE[1], "o"),
     "down": ("moved", style.PALETTE[1], "o"),
     "same": ("same", style.PALETTE[0], "s"),
-    "unclear": ("unclear", style.PALETTE[7], "D"),
+    "unclear": ("unclear", style.GREY, "D"),
 }
 
 
@@ -31,7 +31,9 @@ def plot_contrast(table: pd.DataFrame, tolerance: float) -> Figure:
     """
     names = list(dict.fromkeys(table["parameter"]))
     others = [
-        c for c in table.columns[: list(table.columns).index("parameter")] if c not in ("before", "after")
+        c
+        for c in table.columns[: list(table.columns).index("parameter")]
+        if c not in ("before", "after", "source")
     ]
     labels = table.apply(
         lambda r: ", ".join(
@@ -47,7 +49,7 @@ def plot_contrast(table: pd.DataFrame, tolerance: float) -> Figure:
     for axis, name in zip(axes, names, strict=True):
         rows = table[table["parameter"] == name]
         axis.axvspan(-tolerance, tolerance, **style.SHADE)
-        axis.axvline(0, color=style.PALETTE[7], linewidth=1)
+        axis.axvline(0, color=style.GREY, linewidth=1)
         ends = rows.loc[rows["moved"] != "unclear", ["lo90", "hi90"]].to_numpy()
         limit = 3 * max(2 / 3, np.abs(ends).max(initial=0.0))
         if np.nanmax(np.abs(rows[["lo90", "hi90"]].to_numpy()), initial=0.0) > limit:

@@ -1,11 +1,13 @@
 """The one look of all figures: palette, shots axis, titles of panels, legends, and how a figure is saved.
 
-Colours are the Okabe–Ito palette, which colour-blind people can tell apart. Measured lines differ in dash too; where a law or a
-band goes beyond the shots that were fitted, its line is dashed and the shots that were fitted are shaded.
+Colours are the Okabe–Ito palette, which colour-blind people can tell apart, with a wine red in the place of its yellow, which is
+lost on white. Measured lines differ in dash too; where a law or a band goes beyond the shots that were fitted, its line is dashed
+and the shots that were fitted are shaded.
 """
 
 import os
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -17,10 +19,11 @@ from ..errors import InputError
 from ..files import atomic_path
 from ..laws import LAWS
 
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#882255")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (1, 1)), (0, (3, 2)))
 MARKERS = "osD^vPX*"
 INK = "#333333"  # points as measured
+GREY = "#777777"  # what is undecided, and lines to compare with
 SHADE = {"color": "#000000", "alpha": 0.06, "linewidth": 0, "zorder": 0}
 SUFFIXES = (".png", ".pdf", ".svg")
 TITLE, LABEL, SMALL = 9, 9, 8  # sizes of letters, in points
@@ -32,7 +35,7 @@ def color(i: int) -> str:
     return PALETTE[i % len(PALETTE)]
 
 
-def look(i: int) -> dict:
+def look(i: int) -> dict[str, Any]:
     """Colour and dash of the i-th measured line."""
     return {"color": color(i), "linestyle": DASHES[i % len(DASHES)]}
 
@@ -71,7 +74,7 @@ def curve_title(curves: Curves, curve: int) -> str:
 
 
 def panels(
-    n: int, *, columns: int = 4, width: float = 3.2, height: float = 2.6, **options
+    n: int, *, columns: int = 4, width: float = 3.2, height: float = 2.6, **options: Any
 ) -> tuple[Figure, list[Axes]]:
     """A figure with n panels in rows of at most `columns`; `options` go to `Figure.subplots`."""
     columns = min(n, columns)
@@ -96,7 +99,7 @@ def dress(axis: Axes) -> None:
     axis.tick_params(labelsize=SMALL)
 
 
-def one_panel(ax: Axes | None, **options) -> tuple[Figure, Axes]:
+def one_panel(ax: Axes | None, **options: Any) -> tuple[Figure, Axes]:
     """A panel to draw in: `ax` with its figure, or a new figure's."""
     if ax is None:
         figure, (axis,) = panels(1, **options)
@@ -107,21 +110,22 @@ def one_panel(ax: Axes | None, **options) -> tuple[Figure, Axes]:
     return figure, ax
 
 
-def shots_axis(axis: Axes, largest: float, label: str = "shots") -> None:
-    """Shots as x: 0, 1, 10, … on a scale that is linear to 1 and logarithmic beyond, with whole numbers on it."""
+def shots_axis(axis: Axes, largest: float, label: str = "shots", *, vertical: bool = False) -> None:
+    """Shots as x (as y if `vertical`): 0, 1, 10, … on a scale that is linear to 1 and logarithmic beyond, in whole numbers."""
     largest = max(float(largest), 1.0)
     decades = int(np.log10(largest) + 1e-9)
     if largest < 60:
         ticks = [t for t in (1, 2, 5, 10, 20, 50) if t <= largest]
     else:
         ticks = [10**e for e in range(0, decades + 1, 1 if decades < 6 else 2)]
-    axis.set_xscale("symlog", linthresh=1, linscale=0.4)
-    axis.xaxis.set_major_locator(FixedLocator([0, *ticks]))
-    axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
-    axis.xaxis.set_minor_locator(NullLocator())
-    axis.xaxis.set_minor_formatter(NullFormatter())
-    axis.set_xlim(-0.15, largest * 1.12)
-    axis.set_xlabel(label, fontsize=LABEL)
+    (axis.set_yscale if vertical else axis.set_xscale)("symlog", linthresh=1, linscale=0.4)
+    shots = axis.yaxis if vertical else axis.xaxis
+    shots.set_major_locator(FixedLocator([0, *ticks]))
+    shots.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
+    shots.set_minor_locator(NullLocator())
+    shots.set_minor_formatter(NullFormatter())
+    shots.set_label_text(label, fontsize=LABEL)
+    (axis.set_ylim if vertical else axis.set_xlim)(-0.15, largest * 1.12)
 
 
 def probability_axis(axis: Axes, label: str | None = None) -> None:
@@ -187,7 +191,7 @@ def fitted_range(axis: Axes, shots: np.ndarray, label: str = "fitted range") -> 
         axis.axvspan(float(shots.min()), float(shots.max()), label=label, **SHADE)
 
 
-def split_line(axis: Axes, x: np.ndarray, y: np.ndarray, last: float, **options) -> None:
+def split_line(axis: Axes, x: np.ndarray, y: np.ndarray, last: float, **options: Any) -> None:
     """A line that is drawn through up to x = `last` and dashed beyond; `label` names it once."""
     x, y = np.asarray(x, float), np.asarray(y, float)
     beyond = x > last
@@ -203,7 +207,7 @@ def split_line(axis: Axes, x: np.ndarray, y: np.ndarray, last: float, **options)
 
 
 def shared_legend(figure: Figure, axes: Sequence[Axes], columns: int = 4, title: str | None = None) -> None:
-    """One legend under all panels, each entry once; never over data."""
+    """One legend under all panels, each entry once; never over data, in fewer columns than asked where the figure is narrow."""
     found: dict = {}
     for axis in axes:
         for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
@@ -213,11 +217,21 @@ def shared_legend(figure: Figure, axes: Sequence[Axes], columns: int = 4, title:
             found.values(),
             found.keys(),
             loc="outside lower center",
-            ncols=columns,
+            ncols=fitting_columns(list(found), columns, 72 * figure.get_figwidth() / SMALL),
             title=title,
             fontsize=SMALL,
             frameon=False,
         )
+
+
+def fitting_columns(labels: Sequence[str], most: int, width: float) -> int:
+    """Columns, at most `most`, in which a legend's labels fit a width in heights of a letter; a legend is filled column by column."""
+    for columns in range(min(most, len(labels)), 1, -1):
+        rows = -(-len(labels) // columns)
+        longest = [max(map(len, labels[i : i + rows])) for i in range(0, len(labels), rows)]
+        if sum(0.6 * letters + 5 for letters in longest) <= width:  # 5: handle and the spaces around it
+            return columns
+    return 1
 
 
 def left_out(figure: Figure, shown: int, all_of_them: int, what: str = "curves") -> None:

@@ -1,45 +1,44 @@
-"""Questions put to a posterior: shots to a level, weights of tasks, contrasts of two groups. All are methods of `Posterior`."""
+"""Questions put to a posterior: shots to a level, weights of tasks, how two groups differ.
 
-from typing import TYPE_CHECKING
+Functions of `PosteriorDraws`; `Posterior` has them as methods.
+"""
+
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
+from jax import Array
+from numpy.typing import ArrayLike
 
-from ..curves import curve_columns
+from ..contrasts.draws import horizon_of
+from ..contrasts.tables import INTERVALS
 from ..errors import InputError
 from ..laws import task_weights as law_task_weights
-from .model.model import split_sites
-from .predictive import LEVELS
-
-if TYPE_CHECKING:
-    from .result import Posterior
+from . import predictive
+from .draws import PosteriorDraws
+from .model.latent import split_sites
+from .model.numpyro_model import Sites
+from .model.spec import Spec, UnitData
 
 
 def shots_to_reach(
-    posterior: "Posterior", level: float, *, horizon: float | None = None, grid: int = 300
+    posterior: PosteriorDraws, level: float, *, horizon: float | None = None, grid: int = 300
 ) -> np.ndarray:
-    """Draws of the smallest number of shots at which each curve's expected probability is at `level`: [S, G, J].
-
-    0 from the start, inf for never. Without discrepancy the law's own formula; with it, the first passage of law and walk
-    on a grid even in ln(1 + n), and "never" means not before `horizon` shots (default: 100 × the curves' largest number, at
-    least 100).
-
-    Raises:
-      InputError: level outside (0, 1).
-    """
+    """Draws [S, G, J] of the shots at which each curve is at `level`; see `Posterior.shots_to_reach`."""
     if not 0 < level < 1:
         raise InputError(f"level {level} is not a probability between 0 and 1")
+    horizon = horizon_of(posterior.curves, horizon)
     if posterior.blocks[0].spec.discrepancy is None:
         found = posterior.over_draws(
             f"reach {level}", lambda spec, sites, data: _reach(spec, sites, data, level)
         )
         value = posterior.assemble(found, not posterior.law.joint)
-        return value.reshape(-1, *value.shape[2:])
-    horizon = 100 * max(1.0, float(posterior.curves.max_shots().max())) if horizon is None else horizon
+        value = value.reshape(-1, *value.shape[2:])
+        return np.where(value > horizon, np.inf, value)
     z = np.linspace(0.0, np.log1p(horizon), grid)
-    p = posterior.draws(np.expm1(z), most=4000)
+    p = predictive.draws(posterior, np.expm1(z), most=4000)
     above = p >= level
     first = above.argmax(-1)
     before = np.take_along_axis(p, np.maximum(first - 1, 0)[..., None], -1)[..., 0]
@@ -51,22 +50,13 @@ def shots_to_reach(
     return np.where(np.isnan(p[..., 0]), np.nan, value)
 
 
-def reach_table(posterior: "Posterior", level: float, **options) -> pd.DataFrame:
-    """Quantiles of `shots_to_reach`, a row per curve: group columns, source, level, q05, q25, q50, q75, q95, p_never."""
-    draws = posterior.shots_to_reach(level, **options)[:, posterior.curves.group, posterior.curves.rank()]
-    frame = curve_columns(posterior.curves).assign(level=level)
-    for q in (5, 25, 50, 75, 95):
-        frame[f"q{q:02d}"] = np.quantile(draws, q / 100, axis=0, method="inverted_cdf")
-    return frame.assign(p_never=np.isinf(draws).mean(0), law=posterior.law.name)
-
-
-def task_weights(posterior: "Posterior", shots) -> np.ndarray:
-    """Draws of the weights w_jm(n) of a Bayesian law, [S, G, J, M, n]. Raises InputError for laws without tasks."""
+def task_weights(posterior: PosteriorDraws, shots: ArrayLike) -> np.ndarray:
+    """Draws [S, G, J, M, n] of the posterior over tasks w_jm(n); see `Posterior.task_weights`."""
     if "prior" not in posterior.law.param_names:
         raise InputError(f"the law {posterior.law.name} has no tasks, so no posterior over tasks")
     shots = np.asarray(shots, float)
 
-    def weights(spec, sites, data, at):
+    def weights(spec: Spec, sites: Sites, data: UnitData, at: Array) -> Array:
         raw, _ = split_sites(spec, sites, data)
         return jax.vmap(lambda r: law_task_weights(spec.law, spec.law.constrain(r), at))(raw)
 
@@ -75,37 +65,34 @@ def task_weights(posterior: "Posterior", shots) -> np.ndarray:
     return value.reshape(-1, *value.shape[2:])
 
 
-def contrast(posterior: "Posterior", a, b, *, shots=None, level: float | None = None) -> pd.DataFrame:
-    """How group `a` differs from group `b`: draws of a − b of every parameter, or of p at `shots`, or of shots to `level`.
-
-    Args:
-      a, b: index of a group, or a dict of group columns that names exactly one (base and chat, before and after).
-
-    Returns:
-      A row per quantity and source: quantity, source, (shots,) mean, median, lo50, hi50, lo90, hi90, p_positive (of a − b
-      > 0). For `level` the difference is of ln(1 + n), with never counted as infinitely many.
-
-    Raises:
-      InputError: a group that is not there or not the only one.
-    """
-    a, b = _group(posterior, a), _group(posterior, b)
+def difference(
+    posterior: PosteriorDraws,
+    a: int | dict[str, Any],
+    b: int | dict[str, Any],
+    *,
+    shots: ArrayLike | None = None,
+    level: float | None = None,
+) -> pd.DataFrame:
+    """Draws of group a − group b as a table; see `Posterior.difference`."""
+    a, b = posterior.group_index(a), posterior.group_index(b)
     rows = []
 
-    def add(quantity, source, x, y, **more):
+    def add(quantity: str, source: Any, x: np.ndarray, y: np.ndarray, **more: Any) -> None:
         with np.errstate(invalid="ignore"):
-            difference = x - y
-        difference = np.where(np.isnan(difference), 0.0, difference)  # never against never: no difference
-        rows.append(dict(quantity=quantity, source=source, **more, **_stats(difference)))
+            change = x - y
+        change = np.where(np.isnan(change), 0.0, change)  # never against never: no difference
+        rows.append(dict(quantity=quantity, source=source, **more, **_stats(change)))
 
     labels = posterior.curves.source[posterior.curves.group == a]
     if level is not None:
-        reach = np.log1p(posterior.shots_to_reach(level))
+        reach = np.log1p(shots_to_reach(posterior, level))
         for j, label in enumerate(labels):
             add("ln(1 + shots to reach)", label, reach[:, a, j], reach[:, b, j], level=level)
     elif shots is not None:
-        p = posterior.draws(shots, most=4000)
+        shots = np.asarray(shots, float)
+        p = predictive.draws(posterior, shots, most=4000)
         for j, label in enumerate(labels):
-            for i, n in enumerate(np.asarray(shots, float)):
+            for i, n in enumerate(shots):
                 add("probability", label, p[:, a, j, i], p[:, b, j, i], shots=n)
     else:
         for name, value in posterior.params.items():
@@ -118,36 +105,18 @@ def contrast(posterior: "Posterior", a, b, *, shots=None, level: float | None = 
     return pd.DataFrame(rows)
 
 
-def _group(posterior: "Posterior", which) -> int:
-    if not isinstance(which, dict):
-        if not 0 <= int(which) < posterior.curves.n_groups:
-            raise InputError(f"group {which} is not one of 0 to {posterior.curves.n_groups - 1}")
-        return int(which)
-    keys = posterior.curves.keys
-    absent = [c for c in which if c not in keys]
-    if absent:
-        raise InputError(
-            f"no group column {absent[0]!r}; the columns are {', '.join(map(str, keys.columns))}"
-        )
-    match = np.flatnonzero(np.logical_and.reduce([keys[c] == v for c, v in which.items()]))
-    if len(match) != 1:
-        raise InputError(f"{len(match)} groups are {which}; name exactly one")
-    return int(match[0])
-
-
 def _stats(x: np.ndarray) -> dict[str, float]:
-    out = {"mean": x.mean(), "median": np.quantile(x, 0.5, method="inverted_cdf")}
-    out |= {name: np.quantile(x, q, method="inverted_cdf") for name, q in LEVELS.items()}
-    return out | {"p_positive": (x > 0).mean()}
+    levels = {"median": 0.5} | INTERVALS
+    found = {name: float(np.quantile(x, q, method="inverted_cdf")) for name, q in levels.items()}
+    return {"mean": float(x.mean())} | found | {"p_positive": float((x > 0).mean())}
 
 
-def _reach(spec, sites, data, level):
+def _reach(spec: Spec, sites: Sites, data: UnitData, level: float) -> Array:
     raw, _ = split_sites(spec, sites, data)
     n_curves = data.shots.shape[1]
 
-    def one(raw):
-        return jnp.broadcast_to(
-            spec.law.shots_to_reach(spec.law.constrain(raw), jnp.asarray(level)), (n_curves,)
-        )
+    def one(raw: Sites) -> Array:
+        found = spec.law.shots_to_reach(spec.law.constrain(raw), jnp.asarray(level))
+        return jnp.broadcast_to(found, (n_curves,))
 
     return jax.vmap(one)(raw)

@@ -1,138 +1,219 @@
 """`Posterior`: draws of every group, and what can be asked of them."""
 
 import dataclasses
-from collections.abc import Callable
+from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
+from ..contrasts.tables import reach_table
 from ..curves import Curves
-from ..laws import Law
-from . import batching
-from . import predictive as along
-from . import quantities as answers
-from .draws import UnitDraws
-from .model.model import split_sites, unravel
+from ..deprecation import deprecated
+from . import arviz, predictive, quantities, summaries
+from .draws import PosteriorDraws
 
 
-@dataclasses.dataclass(frozen=True)
-class Posterior:
-    """Posteriors of one law for all groups of a `Curves`: G groups with up to J sources; C chains of D draws each.
+@dataclasses.dataclass(frozen=True, repr=False)
+class Posterior(PosteriorDraws):
+    """Posteriors of one law for all groups of a `Curves`: G groups with up to J sources; C chains of D draws, S = C D in all.
 
     Attributes:
       law, curves: what was inferred, from which curves.
       used: [N] mask of the points that were used.
-      blocks: draws by shape.
+      blocks: the draws of the units of each bucket.
       seed: random numbers of the answers start from here, so that an answer does not change when asked again.
+      params: draws of the constrained parameters by name, [C, D, G, …].
     """
-
-    law: Law
-    curves: Curves
-    used: np.ndarray
-    blocks: tuple[UnitDraws, ...]
-    seed: int = 0
 
     def __repr__(self) -> str:
         table = self.diagnostics()
-        c, d = self.blocks[0].theta.shape[1:3]
+        c, d = self.n_draws
         good = int(table["ok"].sum())
         return f"Posterior({self.law.name}: {good} of {len(table)} posteriors with good diagnostics, {c} × {d} draws)"
 
-    def assemble(self, pieces: list[np.ndarray], curvewise: bool) -> np.ndarray:
-        """Pieces [U, C, D, G, …] of the blocks → [C, D, groups, …], NaN where a group has fewer sources."""
-        tail = tuple(np.max([p.shape[4:] for p in pieces], axis=0)) if pieces[0].ndim > 4 else ()
-        tail = tuple(int(t) for t in tail)
-        chains, draws = pieces[0].shape[1:3]
-        if curvewise:  # a curve per unit: its axis takes the place of the source axis of length 1
-            n_sources = int(self.curves.rank().max()) + 1
-            out = np.full((chains, draws, self.curves.n_groups, n_sources, *tail[1:]), np.nan)
-        else:
-            out = np.full((chains, draws, self.curves.n_groups, *tail), np.nan)
-        for block, piece in zip(self.blocks, pieces, strict=True):
-            for u in range(len(piece)):
-                for g, group in enumerate(block.layout.groups[u]):
-                    value = piece[u, :, :, g]
-                    if curvewise:
-                        rank = self.curves.rank()[block.layout.curves[u, g, 0]]
-                        out[:, :, group, rank] = value[:, :, 0] if value.ndim > 2 else value
-                    else:
-                        out[(slice(None), slice(None), group, *(slice(s) for s in value.shape[2:]))] = value
-        return out
+    # --- along curves ------------------------------------------------------------------------------------------------
 
-    def over_draws(self, name: str, function: Callable, *arrays) -> list:
-        """function(spec, sites of one draw, data, *unit arrays) for every draw of every unit; leaves [U, C, D, …]."""
-        out = []
-        for b, block in enumerate(self.blocks):
-            spec = block.spec
+    def draws(
+        self,
+        shots: ArrayLike | Curves,
+        *,
+        observation: bool = False,
+        n_test: float | None = None,
+        most: int = 1000,
+        seed: int | None = None,
+    ) -> np.ndarray:
+        """Draws of the expected probability, or of the next observation, with the discrepancy where there is one.
 
-            def per_unit(theta, data, *rest, spec=spec):
-                def one(vector):
-                    return function(spec, unravel(spec, vector, data.shots.shape[0]), data, *rest)
+        Args:
+          shots: [n], the same for every curve; or a `Curves` with the same curves, whose own shots (and n_test, stderr) count.
+          observation: draw observations (as probabilities), their noise included.
+          n_test: test examples behind an observation; default: the curve's own (median), or those of the given `Curves`.
+          most: draws at most (evenly thinned).
+          seed: of the walk and the noise; default: the posterior's.
 
-                return jax.vmap(jax.vmap(one))(theta)
+        Returns:
+          [S, G, J, n] (NaN where a group has fewer sources), or [S, N] along the points of the given `Curves`.
 
-            inputs = (block.theta, block.layout.data, *(a[b] for a in arrays))
-            out.append(
-                batching.over_units(
-                    (name, spec), per_unit, inputs, min(16, batching.chunk_size(len(block.theta)))
-                )
-            )
-        return out
+        Raises:
+          InputError: other curves than those of this posterior; shots that are not one axis of numbers ≥ 0.
+        """
+        return predictive.draws(self, shots, observation=observation, n_test=n_test, most=most, seed=seed)
 
-    @property
-    def params(self) -> dict[str, np.ndarray]:
-        """Draws of the constrained parameters by name: [C, D, G, …] for joint laws, [C, D, G, J] for the others; also those
-        of the noise and of the discrepancy (`dispersion`, `overdispersion`, `example_scatter`, `noise`, `discrepancy`)."""
-        found = self.over_draws("params", _constrained)
-        return {name: self.assemble([f[name] for f in found], not self.law.joint) for name in found[0]}
+    def forecast(
+        self, shots: ArrayLike | Curves | None = None, *, n_test: float | None = None, most: int = 1000
+    ) -> pd.DataFrame:
+        """Predictive distribution of the next observation (its noise included), a row per group, source and shots.
+
+        Args:
+          shots: [n] or a `Curves`; default: 60 points from 0 to the curves' largest number of shots, even in ln(1 + n).
+          n_test: test examples behind the observation; default: the curve's own.
+          most: draws at most.
+
+        Returns:
+          Group columns, source, shots, mean, median, lo50, hi50, lo90, hi90 (probabilities), law.
+
+        Raises:
+          InputError: as `draws`.
+        """
+        return predictive.forecast(self, shots, n_test=n_test, most=most)
+
+    def log_score(self, curves: Curves, *, most: int = 1000, seed: int | None = None) -> np.ndarray:
+        """ln of the predictive density (mass, for counts) of every point of some curves, mean over draws of the density.
+
+        Args:
+          curves: with the same curves as this posterior, N points, observed or not seen before.
+          most: draws at most.
+          seed: of the walk outside the fitted shots; default: the posterior's.
+
+        Returns:
+          [N], nats.
+
+        Raises:
+          InputError: other curves than those of this posterior.
+        """
+        return predictive.log_score(self, curves, most=most, seed=seed)
+
+    def log_likelihood(self) -> np.ndarray:
+        """ln of the density (mass, for counts) of each point at each draw, [C, D, N]; also of the points that were not used."""
+        return predictive.log_likelihood(self)
+
+    # --- quantities --------------------------------------------------------------------------------------------------
+
+    def shots_to_reach(self, level: float, *, horizon: float | None = None, grid: int = 300) -> np.ndarray:
+        """Draws of the smallest number of shots at which each curve's expected probability is at `level`.
+
+        Without discrepancy the law's own formula; with it, the first passage of law and walk on a grid even in ln(1 + n).
+
+        Args:
+          level: a probability in (0, 1).
+          horizon: more shots than this count as never; default: 100 × the curves' largest number, at least 100.
+          grid: points of the grid from 0 to `horizon`.
+
+        Returns:
+          [S, G, J]: 0 from the start, inf for not within `horizon` shots; NaN where a group has fewer sources.
+
+        Raises:
+          InputError: level outside (0, 1).
+        """
+        return quantities.shots_to_reach(self, level, horizon=horizon, grid=grid)
+
+    def reach_table(self, level: float, *, horizon: float | None = None) -> pd.DataFrame:
+        """Quantiles of `shots_to_reach`, a row per curve.
+
+        Args:
+          level, horizon: as there.
+
+        Returns:
+          Group columns, source, level, q05, q25, q50, q75, q95 (shots; inf for never), p_never (share of the draws that are not
+          at the level within `horizon` shots), law.
+
+        Raises:
+          InputError: level outside (0, 1).
+        """
+        return reach_table(self, level, horizon=horizon)
+
+    def task_weights(self, shots: ArrayLike) -> np.ndarray:
+        """Draws of the posterior over tasks after n shots from source j, w_jm(n) ∝ ρ_m P[j, m]^(K n), of a Bayesian law.
+
+        Args:
+          shots: [n].
+
+        Returns:
+          [S, G, J, M, n], summing to 1 over the M tasks: those of the group's sources, then the background's where there is one.
+
+        Raises:
+          InputError: a law without tasks.
+        """
+        return quantities.task_weights(self, shots)
+
+    def difference(
+        self,
+        a: int | dict[str, Any],
+        b: int | dict[str, Any],
+        *,
+        shots: ArrayLike | None = None,
+        level: float | None = None,
+    ) -> pd.DataFrame:
+        """How far group `a` is from group `b`: draws of a − b of every parameter, or of p at `shots`, or of the shots to `level`.
+
+        Which parameters moved between models, on scales without ends and corrected for their number, is another question:
+        `iclbayes.contrasts.contrast`.
+
+        Args:
+          a, b: index of a group, or a dict of group columns that names exactly one (base and chat, before and after).
+          shots: [n] at which to compare expected probabilities.
+          level: compare the shots at which curves are at this probability.
+
+        Returns:
+          A row per quantity and source: quantity, source, (shots,) mean, median, lo50, hi50, lo90, hi90, p_positive (of a − b
+          > 0). For `level` the difference is of ln(1 + n), with never counted as infinitely many.
+
+        Raises:
+          InputError: a group that is not there or not the only one; level outside (0, 1).
+        """
+        return quantities.difference(self, a, b, shots=shots, level=level)
+
+    @deprecated("Posterior.difference")
+    def contrast(self, *args: Any, **options: Any) -> pd.DataFrame:
+        """The former name of `difference`."""
+        return self.difference(*args, **options)
+
+    # --- the posterior as a whole --------------------------------------------------------------------------------------
 
     def summary(self) -> pd.DataFrame:
-        """A row per group and entry of a parameter (`index`: number of the source or task, or none): mean, sd, median, lo90, hi90
-        of the draws."""
-        rows = []
-        for name, value in self.params.items():
-            flat = value.reshape(-1, *value.shape[2:])
-            for at in np.ndindex(*value.shape[2:]):
-                draws = flat[(slice(None), *at)]
-                if np.isnan(draws).all():
-                    continue
-                key = self.curves.keys.iloc[at[0]].to_dict()
-                low, middle, high = np.quantile(draws, [0.05, 0.5, 0.95])
-                stats = {"mean": draws.mean(), "sd": draws.std(), "median": middle, "lo90": low, "hi90": high}
-                rows.append({**key, "parameter": name, "index": ",".join(map(str, at[1:])), **stats})
-        return pd.DataFrame(rows)
+        """Moments and quantiles of every parameter.
+
+        Returns:
+          A row per group and entry of a parameter (`index`: number of the source or task, or none): group columns, parameter,
+          index, mean, sd, median, lo90, hi90 of the draws.
+        """
+        return summaries.summary(self)
 
     def diagnostics(self) -> pd.DataFrame:
-        """A row per posterior: group columns (and source for laws fitted curve by curve), then `Block.checks`."""
-        tables = []
-        for block in self.blocks:
-            first = block.layout.groups[:, 0]
-            keys = self.curves.keys.iloc[first].reset_index(drop=True)
-            if block.spec.hierarchy:
-                keys = keys.iloc[:, :0]
-            elif not self.law.joint and "source" not in keys:
-                keys["source"] = self.curves.source[block.layout.curves[:, 0, 0]]
-            tables.append(
-                pd.concat([keys, block.checks()], axis=1).assign(_order=block.layout.curves[:, 0, 0])
-            )
-        return pd.concat(tables).sort_values("_order").drop(columns="_order").reset_index(drop=True)
+        """Whether the draws can be trusted.
 
-    draws = along.draws
-    log_score = along.log_score
-    log_likelihood = along.log_likelihood
-    forecast = along.forecast
-    shots_to_reach = answers.shots_to_reach
-    reach_table = answers.reach_table
-    task_weights = answers.task_weights
-    contrast = answers.contrast
+        Returns:
+          A row per posterior, in the order of the curves: group columns (and source for laws fitted curve by curve), method,
+          k_hat (importance sampling; NaN without), r_hat, ess_bulk, ess_tail, e_bfmi (chains, the worst of all parameters; NaN
+          without), divergences, n_points, n_params, ok, problem (what is not, in words).
+        """
+        return summaries.diagnostics(self)
 
+    def to_arviz(self, log_likelihood: bool = True) -> Any:
+        """The draws for ArviZ: `az.plot_trace`, `az.summary`, `az.loo`, `az.compare` …
 
-def _constrained(spec, sites, data):
-    raw, extra = split_sites(spec, sites, data)
-    values = dict(jax.vmap(spec.law.constrain)(raw))
-    named = {k.removeprefix("raw_"): jnp.exp(v) for k, v in extra.items() if k.startswith("raw_")}
-    if not spec.law.joint:
-        named = {k: v[:, None] for k, v in named.items()}
-    return values | named
+        Args:
+          log_likelihood: with the density of every used point at every draw, which `az.loo` needs.
+
+        Returns:
+          `arviz.InferenceData` with ArviZ 0, `xarray.DataTree` with ArviZ 1. Its groups:
+            posterior: the parameters; dims chain, draw, group, then source and task where a parameter has them. Groups are in the
+              order of the curves' table, labelled by their columns ("model=a, task=b"). Sources have their labels if the groups
+              have the same ones, else numbers, with `source_label` [group, source] beside them. Tasks are labelled by their
+              sources, the task of no source "background". NaN where a group has fewer.
+            sample_stats: diverging, n_steps (leapfrog steps), and energy and k_hat where there are any; by group, for laws fitted
+              curve by curve also by source, for a hierarchy neither.
+            observed_data, log_likelihood: the used points, dim point, with point_group, point_source, point_shots.
+        """
+        return arviz.to_arviz(self, log_likelihood)

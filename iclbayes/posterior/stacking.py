@@ -5,23 +5,141 @@ Stacking (Yao, Vehtari, Simpson, Gelman 2018, arXiv 1704.02030) takes the weight
 leave-future-out, which fits the first part of the fitted shots and scores the rest, as a forecast is scored.
 """
 
+import contextlib
+import dataclasses
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
+from ..contrasts.tables import reach_quantiles
 from ..curves import Curves, curve_columns
 from ..errors import InputError
-from ..laws import get
+from ..laws import Law, get
 from .predictive import frame_of
 from .result import Posterior
-from .sample import PosteriorWarning, posterior
+from .sampler import PosteriorWarning, sample
 from .sampling import psis
 
 # What is averaged where no law is named: a mixture of speeds, one speed of learning, and a curve in log shots. None is the best
 # for every curve (`experiments/forecast_coverage.py`).
 STACK = ("bayesian_heterogeneous", "bayesian_scoring", "logistic")
+# The posteriors that weights come from: as many again as are asked for, of half the points, and only their densities count, so
+# importance sampling where it can be trusted.
+WEIGHED_BY: Mapping[str, Any] = {"method": "psis", "max_k_hat": psis.GOOD}
+
+
+@dataclasses.dataclass(frozen=True)
+class Stack:
+    """Posteriors of several laws for the same curves, and the mixture of their predictions.
+
+    Attributes:
+      posteriors: one for each of K laws.
+      weights: [K] shares of the laws in the mixture, adding up to 1.
+      most: draws of the mixture.
+    """
+
+    posteriors: tuple[Posterior, ...]
+    weights: np.ndarray
+    most: int = 2000
+
+    def draws(self, shots: ArrayLike | Curves, *, most: int | None = None, **options: Any) -> np.ndarray:
+        """Draws of the expected probability, or of the next observation, from the mixture of laws.
+
+        Args:
+          shots: as `Posterior.draws` takes them.
+          most: draws; default: those of the stack.
+          options: of `Posterior.draws` (observation, n_test, seed).
+
+        Returns:
+          [S, G, J, n] or [S, N], as there.
+        """
+        n = most or self.most
+        return self._mixed(
+            [lambda one=one: one.draws(shots, most=n, **options) for one in self.posteriors], n
+        )
+
+    def forecast(self, shots: ArrayLike | Curves) -> pd.DataFrame:
+        """As `Posterior.forecast`, for the law-averaged prediction; its column `law` says "stacked"."""
+        values = self.draws(shots, observation=True)
+        return frame_of(self.posteriors[0].curves, shots, values).assign(law="stacked")
+
+    def shots_to_reach(self, level: float, *, horizon: float | None = None) -> np.ndarray:
+        """Draws [S, G, J] of the shots at which each curve is at `level`, from the mixture; see `Posterior.shots_to_reach`."""
+        return self._mixed(
+            [lambda one=one: one.shots_to_reach(level, horizon=horizon) for one in self.posteriors], self.most
+        )
+
+    def reach_table(self, level: float, *, horizon: float | None = None) -> pd.DataFrame:
+        """As `Posterior.reach_table`, for the mixture; its column `law` says "stacked"."""
+        shots = self.shots_to_reach(level, horizon=horizon)
+        return reach_quantiles(self.posteriors[0].curves, shots, level).assign(law="stacked")
+
+    def _mixed(self, parts: Sequence[Callable[[], np.ndarray]], most: int) -> np.ndarray:
+        """Draws of every law in proportion to its weight, evenly thinned; laws of no draw are not asked."""
+        counts = np.floor(np.asarray(self.weights) * most + 0.5).astype(int)
+        found = []
+        for part, n in zip(parts, counts, strict=True):
+            if n > 0:
+                values = part()
+                found.append(values[np.linspace(0, len(values) - 1, n).astype(int)])
+        return np.concatenate(found)
+
+
+@contextlib.contextmanager
+def silently(step: str) -> Iterator[Callable[[int], None]]:
+    """The default of `stack`'s `watch`: tells nothing."""
+    del step
+    yield lambda n: None
+
+
+def stack(
+    curves: Curves,
+    laws: Sequence[str | Law] = STACK,
+    *,
+    fraction: float | None = None,
+    keep: float = 0.5,
+    weighed_by: Mapping[str, Any] = WEIGHED_BY,
+    watch: Callable[[str], contextlib.AbstractContextManager[Callable[[int], None]]] = silently,
+    **options: Any,
+) -> Stack:
+    """Samples every law and weighs them by how well each forecasts the last part of the fitted shots from the first.
+
+    Args:
+      curves: as `sample` takes them.
+      laws: names or laws; a single one has weight 1.
+      fraction: fit only shots ≤ fraction × the curve's largest number, as in `sample`.
+      keep: of each curve's fitted points, the share that is fitted for the weights; the rest is scored.
+      weighed_by: options of the posteriors that the weights come from, over `options`.
+      watch: called with the name of each law before it is sampled, and with "stacking" before the weights; returns a context
+        manager around that step, whose value is called with numbers of finished units (a progress bar, a place for warnings).
+      options: of `sample`, for all laws.
+
+    Returns:
+      `Stack`.
+
+    Raises:
+      InputError: no law; what `sample` and `leave_future_out` refuse.
+
+    Warns:
+      PosteriorWarning: as `sample` and `forecast_weights`.
+    """
+    if not laws:
+        raise InputError("stack: no law is given; name at least one")
+    posteriors = []
+    for law in laws:
+        with watch(get(law).name) as on_done:
+            posteriors.append(sample(curves, law, fraction=fraction, on_done=on_done, **options))
+    weights = np.ones(1)
+    if len(posteriors) > 1:
+        with watch("stacking"):
+            weights = forecast_weights(
+                curves, laws, fraction=fraction, keep=keep, **(options | dict(weighed_by))
+            )
+    return Stack(tuple(posteriors), weights)
 
 
 def loo(one: Posterior) -> pd.DataFrame:
@@ -34,15 +152,20 @@ def loo(one: Posterior) -> pd.DataFrame:
 
 
 def leave_future_out(
-    curves: Curves, laws: Sequence, *, fraction: float | None = None, keep: float = 0.5, **options
+    curves: Curves,
+    laws: Sequence[str | Law],
+    *,
+    fraction: float | None = None,
+    keep: float = 0.5,
+    **options: Any,
 ) -> pd.DataFrame:
     """Log scores of the last part of the fitted shots, by posteriors of the part before.
 
     Args:
-      fraction: as in `posterior`; only shots within it are fitted or scored.
+      fraction: as in `sample`; only shots within it are fitted or scored.
       keep: of each curve's fitted points, the share (at least 1 point) that is fitted; the rest is scored. Curves of a single
         point are not scored.
-      options: of `posterior`.
+      options: of `sample`.
 
     Returns:
       Group columns, source, shots, and a column of elpd per law.
@@ -57,7 +180,7 @@ def leave_future_out(
     if taken:
         raise InputError(f"column {taken[0]!r} is the name of a law: rename it before grouping by it")
     for law in laws:
-        fitted = posterior(curves.with_weight(early.astype(float)), law, **options)
+        fitted = sample(curves.with_weight(early.astype(float)), law, **options)
         table[fitted.law.name] = fitted.log_score(curves)[held]
     return table
 
@@ -75,7 +198,12 @@ def _early_and_late(curves: Curves, fraction: float | None, keep: float) -> tupl
 
 
 def forecast_weights(
-    curves: Curves, laws: Sequence, *, fraction: float | None = None, keep: float = 0.5, **options
+    curves: Curves,
+    laws: Sequence[str | Law],
+    *,
+    fraction: float | None = None,
+    keep: float = 0.5,
+    **options: Any,
 ) -> np.ndarray:
     """Stacking weights [K] of laws by `leave_future_out`; equal ones, with a warning, where no curve has a point to leave out."""
     if len(_early_and_late(curves, fraction, keep)[1]) == 0:
@@ -104,27 +232,6 @@ def stacking_weights(elpd: np.ndarray, prior: float = 1.0, steps: int = 500) -> 
         weights = share.sum(0) + prior
         weights = weights / weights.sum()
     return weights
-
-
-def stacked_draws(
-    posteriors: Sequence[Posterior], weights: np.ndarray, shots, *, most: int = 2000, **options
-) -> np.ndarray:
-    """Draws of the next observation (or of the mean) from the mixture of laws, as `Posterior.draws` returns them."""
-    counts = np.floor(np.asarray(weights) * most + 0.5).astype(int)
-    parts = []
-    for one, n in zip(posteriors, counts, strict=True):
-        if n > 0:
-            values = one.draws(shots, most=most, **options)
-            parts.append(values[np.linspace(0, len(values) - 1, n).astype(int)])
-    return np.concatenate(parts)
-
-
-def stacked_forecast(
-    posteriors: Sequence[Posterior], weights: np.ndarray, shots, *, most: int = 2000
-) -> pd.DataFrame:
-    """As `Posterior.forecast`, for the law-averaged prediction; its column `law` says "stacked"."""
-    values = stacked_draws(posteriors, weights, shots, most=most, observation=True)
-    return frame_of(posteriors[0].curves, shots, values).assign(law="stacked")
 
 
 def _points(curves: Curves, points: np.ndarray) -> pd.DataFrame:

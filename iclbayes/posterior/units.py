@@ -1,23 +1,28 @@
-"""From `Curves` to the padded arrays of the model: units of inference, by shape.
+"""From `Curves` to the padded arrays of the model: units of inference, and running a function over them.
 
 A unit is what has a posterior of its own: a group for a law fitted jointly, a curve for the others, all of them together for a
-hierarchy.
+hierarchy. A bucket is the units of one shape; a chunk, as many of them as a program takes at once.
 """
 
 import dataclasses
+from collections.abc import Callable, Hashable
+from typing import Any
 
+import jax
 import numpy as np
 
 from ..curves import Curves
 from ..errors import InputError
 from ..laws import Law
+from ..padding import bucket_length, pad_index
+from ..runtime import map_chunks, programs
 from .model.likelihoods import Likelihood
-from .model.model import UnitData
+from .model.spec import UnitData
 
 
 @dataclasses.dataclass(frozen=True)
 class Units:
-    """Units of equal shape: U units of G groups of J curves.
+    """A bucket: U units of G groups of J curves, padded to n points.
 
     Attributes:
       groups: [U, G] index of each group.
@@ -59,13 +64,15 @@ def units_of(curves: Curves, law: Law, likelihood: Likelihood, used: np.ndarray,
             else:
                 n = b.curves.size
                 rows = b.curves.reshape(n, 1, 1), np.repeat(b.groups, b.curves.shape[1])[:, None]
-            merged.setdefault((rows[0].shape[2], padded(b.shots.shape[2])), []).append(rows)
+            merged.setdefault(
+                (rows[0].shape[2], int(bucket_length(b.shots.shape[2], coarse=True))), []
+            ).append(rows)
         for parts in merged.values():
             index, groups = (np.concatenate([p[i] for p in parts]) for i in (0, 1))
             order = np.argsort(index[:, 0, 0])
             found.append(_one(kept, likelihood, (index[order], groups[order])))
     original = np.flatnonzero(used)
-    return [dataclasses.replace(layout, points=original[layout.points]) for layout in found]
+    return [dataclasses.replace(units, points=original[units.points]) for units in found]
 
 
 def _joint_rows(kept, buckets, law):
@@ -86,16 +93,11 @@ def _keep(curves: Curves, used: np.ndarray) -> Curves:
 
 def _one(kept: Curves, likelihood: Likelihood, rows) -> Units:
     index, groups = rows
-    sizes = np.diff(kept.start)[index]
-    length = padded(sizes.max())
-    offset = np.arange(length)
-    real = offset < sizes[..., None]
-    at = np.where(real, kept.start[:-1][index][..., None] + offset, 0)
-    at = np.where(real, at, np.minimum(kept.start[:-1][index], len(kept.shots) - 1)[..., None])
+    at, real = pad_index(kept.start, index, int(bucket_length(np.diff(kept.start)[index].max(), coarse=True)))
     shots, prob = kept.shots[at], kept.prob[at]
     n_test = np.nan_to_num(kept.n_test[at], nan=1.0)
     obs = np.nan_to_num(kept.n_correct[at]) if likelihood.counts else prob
-    some = sizes > 0
+    some = real.any(-1)
     first = np.where(some, np.min(np.where(real, shots, np.inf), -1), 0.0)
     last = np.where(some, np.max(np.where(real, shots, -np.inf), -1), 0.0)
     stderr = kept.stderr[at]
@@ -110,9 +112,36 @@ def median(x: np.ndarray) -> np.ndarray:
     return np.where(some, np.nanmedian(np.where(some, x, 0.0), -1, keepdims=True), np.nan)
 
 
-def padded(n: int) -> int:
-    """8, 24, 96, 384, …: the length to which curves of n points are padded. Few shapes, because each is compiled anew."""
-    length = 8 if n <= 8 else 24
-    while length < n:
-        length *= 4
-    return length
+def over_units(
+    name: Hashable,
+    function: Callable[..., Any],
+    arrays: tuple[Any, ...],
+    chunk: int,
+    on_done: Callable[[int], None] = lambda n: None,
+    mapped: bool = True,
+) -> Any:
+    """A function of one unit, compiled and mapped over the units, chunk by chunk.
+
+    Args:
+      name: hashable; stands for the function and what it closes over. Same name and shapes: same program.
+      function: takes one unit's arrays; traced in float64.
+      arrays: tuple of pytrees of NumPy arrays, leading axis [U].
+      chunk: units side by side in a program; padded by repeating the last unit.
+      on_done: called with the number of units after each chunk.
+      mapped: False for a function that takes arrays of many units, with the leading axis, itself.
+
+    Returns:
+      The function's pytree with leading axis [U], NumPy.
+    """
+    program = jax.vmap(function) if mapped else function
+    return map_chunks(lambda some: programs.run(name, program, *some), arrays, chunk, on_done=on_done)
+
+
+def chunk_size(n_units: int, most: int = 64) -> int:
+    """Units side by side in a program: 4, 16 or 64, the largest of which two fill up; few sizes, since each is compiled.
+
+    Args:
+      n_units: how many there are.
+      most: 16 where what a unit needs is times as much as its draws are many, so that 64 would take gigabytes.
+    """
+    return min(most, 64 if n_units >= 128 else 16 if n_units >= 8 else 4)

@@ -24,7 +24,7 @@ from scipy.optimize import least_squares
 
 from ..curves import Curves
 from ..laws.scoring import ScoringLaw
-from ..posterior import PosteriorWarning, posterior
+from ..posterior import PosteriorWarning, sample
 from ..posterior.model.priors import normal
 
 
@@ -137,9 +137,9 @@ def posterior_draws(
     Args:
       pairs: the curves.
       shift_prior: how far fine-tuning may move each parameter.
-      method: of `iclbayes.posterior`: "psis", "laplace" or "nuts".
+      method: of `iclbayes.posterior.sample`: "psis", "laplace" or "nuts".
       draws, seed: number of draws and their seed.
-      **options: of `iclbayes.posterior`.
+      **options: of `iclbayes.posterior.sample`.
 
     Returns:
       (q + d [curves, draws, 4]; k̂ [curves] of importance sampling, NaN without).
@@ -154,7 +154,7 @@ def posterior_draws(
     priors = shift_prior.priors() | options.pop("priors", {})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PosteriorWarning)  # k̂ is returned
-        found = posterior(
+        found = sample(
             _as_curves(pairs),
             BeforeAfter(),
             likelihood="normal",

@@ -83,7 +83,7 @@ def compare_sharing(
     if unknown:
         raise InputError(f"unknown hypothesis {unknown[0]!r}; choose from {', '.join(HYPOTHESES)}")
     names = ["all_free", *(name for name in hypotheses if name != "all_free")]
-    _, family = curves.regroup(FAMILY)
+    _, family, _ = curves.regroup(FAMILY)
     point_family = family[curves.group[curves.point_curve()]]
     n_families = family.max() + 1
     amounts = np.bincount(family)

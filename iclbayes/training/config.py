@@ -1,12 +1,12 @@
 """How to train: hyperparameters, the learning-rate schedule and the optimizer that follow from them."""
 
 import dataclasses
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
+from jax.typing import ArrayLike
 
 from ..errors import InputError
 
@@ -76,7 +76,7 @@ class Schedule(NamedTuple):
     warmup: jax.Array
     steps: jax.Array
 
-    def rate(self, step: jax.Array) -> jax.Array:
+    def rate(self, step: ArrayLike) -> jax.Array:
         """Learning rate of update s = 0 … T − 1: peak · min((s + 1) / (w + 1), (T − s) / (T − w)).
 
         It rises linearly, is the peak at s = w, then falls linearly to peak / (T − w) in the last update; no update has the
@@ -98,9 +98,7 @@ def learning_rate_at(config: TrainConfig, step: jax.Array) -> jax.Array:
     return schedule(config).rate(step)
 
 
-def make_optimizer(
-    config: TrainConfig, rate: Callable[[jax.Array], jax.Array] | None = None
-) -> optax.GradientTransformation:
+def make_optimizer(config: TrainConfig, rate: optax.Schedule | None = None) -> optax.GradientTransformation:
     """Clipping by the global norm, then AdamW (Loshchilov & Hutter 2019).
 
     Weights decay in arrays of two or more dimensions only.

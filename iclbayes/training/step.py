@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -74,9 +74,9 @@ class Trainer:
         self.graph = _graph(model_config)
         constants = ("beta1", "beta2", "epsilon", "weight_decay", "clip_norm")
         self.program = Program(self.graph, TrainConfig(**{name: getattr(config, name) for name in constants}))
-        self._arguments = (
-            schedule(config),
-            *(f if isinstance(f, Partial) else Partial(f) for f in (batch_fn, loss_fn)),
+        self._schedule = schedule(config)
+        self._batch_fn, self._loss_fn = (
+            f if isinstance(f, Partial) else Partial(f) for f in (batch_fn, loss_fn)
         )
 
     def model(self, params: nnx.State) -> GPT2:
@@ -86,11 +86,11 @@ class Trainer:
     def init(self, params: nnx.State) -> TrainState:
         """The state before the first update. The parameters are copied, since `run` gives up its input."""
         key = jax.random.fold_in(jax.random.key(self.config.seed), 1)
-        return _start(self.program, params, key, *self._arguments[1:])
+        return _start(self.program, params, key, self._batch_fn, self._loss_fn)
 
     def tokens_per_step(self) -> int:
         """Integers in the arrays of two or more dimensions of a batch: the tokens of one update."""
-        batch = jax.eval_shape(self._arguments[1], jax.random.key(0), jnp.int32(0))
+        batch = jax.eval_shape(self._batch_fn, jax.random.key(0), jnp.int32(0))
         leaves = [x for x in jax.tree.leaves(batch) if x.ndim >= 2]
         return sum(x.size for x in leaves if jnp.issubdtype(x.dtype, jnp.integer))
 
@@ -100,7 +100,7 @@ class Trainer:
 
     def run(self, state: TrainState, steps: int) -> TrainState:
         """The state `steps` updates later. `state` itself is donated: its arrays are gone afterwards."""
-        return _advance(self.program, state, jnp.int32(steps), *self._arguments)
+        return _advance(self.program, state, jnp.int32(steps), self._schedule, self._batch_fn, self._loss_fn)
 
 
 @functools.cache
@@ -136,7 +136,7 @@ def _advance(program: Program, state: TrainState, steps, rates: Schedule, batch_
         updates, moments = optimizer.update(grads, state.optimizer, state.params)
         new = {"loss": loss, "grad_norm": optax.global_norm(grads), "count": 1.0, **metrics}
         return TrainState(
-            params=optax.apply_updates(state.params, updates),
+            params=cast(nnx.State, optax.apply_updates(state.params, updates)),
             optimizer=moments,
             step=state.step + 1,
             key=state.key,

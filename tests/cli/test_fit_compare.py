@@ -43,6 +43,18 @@ def test_command_line_fit_and_compare(tmp_path, capsys):
     assert "Mean NRMSE over 8 curves" in printed and "Paired t-tests" in printed and "| power" in printed
 
 
+@pytest.mark.parametrize("more", [[], ["--chunk-rows", "32"]], ids=["whole", "chunks"])
+def test_command_line_says_once_that_sources_are_averaged(tmp_path, capsys, more):
+    path = tmp_path / "curves.csv"
+    table().to_csv(path, index=False)
+    arguments = ["fit", str(path), "--law", "power", "--group-by", "model", "--out", str(tmp_path / "f.csv")]
+    assert main([*arguments, *more]) == 0
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
+    assert line.startswith("iclbayes: warning: ") and "'source' is averaged over" in line
+    assert main([*arguments, "--source", "source"]) == 0
+    assert "warning" not in capsys.readouterr().err
+
+
 def test_command_line_says_where_the_steps_of_a_quadrature_show(tmp_path, capsys):
     """A curve made of the 15 speeds of a tiny prior and a wide spread, and one that the nodes integrate well."""
     law, shots = iclbayes.laws.bayesian_heterogeneous, np.unique(np.geomspace(1, 3000, 60).round())

@@ -98,3 +98,16 @@ def test_fit_imports_neither_numpyro_nor_arviz(tmp_path):
     modules = imported(call, *arguments)
     assert "jax" in modules and not modules & {"numpyro", "arviz", "matplotlib", "torch", "transformers"}
     assert (tmp_path / "fits.csv").exists()
+
+
+def test_example_writes_files_that_the_other_commands_read(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["example", "new"]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert [line.split()[1] for line in told] == [
+        *("new/unsafe_answers.csv", "new/unsafe_answers.json", "new/synthetic.csv", "new/lm_eval")
+    ]
+    assert main(["import-lm-eval", "new/lm_eval", "--out", "curves.csv"]) == 0
+    assert iclbayes.read_curves("curves.csv", group_by=["model", "task"]).n_curves == 2
+    (tmp_path / "file").write_text("")
+    assert main(["example", "file/inside"]) == 2

@@ -6,7 +6,6 @@ import pytest
 
 from iclbayes import posterior
 from iclbayes.cli.main import main
-from iclbayes.posterior import sample
 
 
 def power_counts(path, shots, n_test):
@@ -54,7 +53,7 @@ def test_command_writes_what_it_promises(tmp_path, monkeypatch, capsys):
 )
 def test_outputs_are_checked_before_anything_is_sampled(tmp_path, change, message, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sample, "posterior", lambda *a, **named: pytest.fail("sampled"))
+    monkeypatch.setattr(posterior, "stack", lambda *a, **named: pytest.fail("sampled"))
     for name in ("folder.csv", "taken_power.nc", "reached/shots_to_reach.csv"):
         (tmp_path / name).mkdir(parents=True)
     pd.DataFrame({"shots": [0, 1], "prob": [0.1, 0.4]}).to_csv("curves.csv", index=False)

@@ -38,6 +38,22 @@ PARAMS = {
         "t_0": np.array([6.0]),
         "E": np.array([0.2]),
     },
+    "staged": {
+        "t_format": np.array([2.0]),
+        "kappa_format": np.array([1.5]),
+        "L": np.array([0.9]),
+        "t_task": np.array([60.0]),
+        "kappa_task": np.array([1.2]),
+        "E": np.array([0.2]),
+    },
+    "bayesian_staged": {
+        "efficiency": np.array([1.2]),
+        "t_format": np.array([2.0]),
+        "t_task": np.array([60.0]),
+        "p_task": np.array([0.8]),
+        "p_format": np.array([0.4]),
+        "p_none": np.array([0.05]),
+    },
 }
 PARAMS |= {name + "_log": PARAMS[name] for name in list(PARAMS) if name.startswith("bayesian")}
 
@@ -71,6 +87,18 @@ def by_hand(law, n):
             nll = p["C"] * t ** -p["alpha"] + p["E"]
         elif law.name == "bounded_power":
             nll = p["C"] * (1 + t / p["t_c"]) ** -p["alpha"] + p["E"]
+        elif law.name == "staged":
+            nll = np.log(1 + (t / p["t_format"]) ** -p["kappa_format"]) + p["E"]
+            nll = nll + p["L"] / (1 + (t / p["t_task"]) ** p["kappa_task"])
+        elif law.name == "bayesian_staged":  # theorem 1 in log shots, the prior from where the odds are even
+            k, levels = p["efficiency"], np.stack([p["p_none"], p["p_format"], p["p_task"]])
+            odds = [
+                (p[f"t_{s}"] ** (-k * np.log(levels[m + 1] / levels[m])))
+                for m, s in enumerate(("format", "task"))
+            ]
+            prior = np.stack([np.ones(1), odds[0], odds[0] * odds[1]])
+            weight = prior * (t ** (k * np.log(levels / levels[0])))
+            return (weight * levels).sum(0) / weight.sum(0)
         else:
             nll = p["L"] / (1 + (t / p["t_0"]) ** p["kappa"]) + p["E"]
         return np.exp(-nll)

@@ -1,4 +1,4 @@
-"""Posteriors of groups with several sources: known truth, weights of the tasks, hierarchy; several laws in one command."""
+"""Posteriors of groups with several sources: known truth, weights of the tasks, hierarchy."""
 
 import numpy as np
 import pandas as pd
@@ -46,7 +46,7 @@ def simulate(efficiencies, sources="ab", shots=SHOTS, seed=0):
 
 @pytest.fixture(scope="module")
 def two_sources():
-    return posterior.posterior(simulate([0.15]), "bayesian_scoring", **OPTIONS)
+    return posterior.sample(simulate([0.15]), "bayesian_scoring", **OPTIONS)
 
 
 def test_sources_of_a_group_share_its_prior_and_efficiency_and_the_truth_is_recovered(two_sources):
@@ -64,8 +64,8 @@ def test_sources_of_a_group_share_its_prior_and_efficiency_and_the_truth_is_reco
 @FEW
 def test_the_other_source_tells_of_a_curve_seen_at_few_shots():
     seen = np.r_[np.ones(8), np.ones(2), np.zeros(6)]  # source b at 0 and 1 shots alone
-    joint = posterior.posterior(simulate([0.15]).with_weight(seen), "bayesian_scoring", **OPTIONS)
-    alone = posterior.posterior(
+    joint = posterior.sample(simulate([0.15]).with_weight(seen), "bayesian_scoring", **OPTIONS)
+    alone = posterior.sample(
         simulate([0.15], sources="b").with_weight(seen[8:]), "bayesian_scoring", **OPTIONS
     )
     width = [np.log(one.params["efficiency"]).std() for one in (joint, alone)]
@@ -93,8 +93,8 @@ def test_groups_of_a_joint_law_lend_each_other_strength():
     curves = curves.with_weight(
         ((group < 4) | (curves.shots < 2)).astype(float)
     )  # the last at 0 and 1 shots alone
-    alone = posterior.posterior(curves, "bayesian_scoring", **OPTIONS)
-    together = posterior.posterior(curves, "bayesian_scoring", hierarchy=("efficiency", "prior"), **OPTIONS)
+    alone = posterior.sample(curves, "bayesian_scoring", **OPTIONS)
+    together = posterior.sample(curves, "bayesian_scoring", hierarchy=("efficiency", "prior"), **OPTIONS)
     assert len(together.diagnostics()) == 1 and len(alone.diagnostics()) == 5
     assert together.params["efficiency"].shape == (4, 250, 5) == alone.params["efficiency"].shape
     width = [np.log(one.params["efficiency"][..., 4]).std() for one in (together, alone)]

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import InputError
-from .discover import number
+from ..imports.lenient import number
 
 Right = frozenset[int]
 INSTEAD = "import accuracies (--value accuracy)"

@@ -4,14 +4,10 @@ Settings that only decide how fast or where a run went are left out (`HARMLESS`)
 model counts, known to us or not. Seeds are apart: runs that differ in them alone are replicates.
 """
 
-import hashlib
-import json
-import re
-from collections.abc import Iterable
 from typing import Any
 
-from ..notes import plain
-from .discover import section, whole
+from ..imports.lenient import plain, section, whole
+from ..imports.settings import NONE, UNKNOWN, digest, no_address, text
 
 HARMLESS = frozenset(
     [
@@ -40,8 +36,6 @@ PROMPT = (
     *("dataset_path", "dataset_name", "test_split", "validation_split", "fewshot_split", "description"),
     *("doc_to_text", "doc_to_target", "doc_to_choice", "fewshot_delimiter", "target_delimiter", "gen_prefix"),
 )
-NONE = "none"
-UNKNOWN = "unknown"
 # Settings of the run that an argument of its model may share the name of.
 AFTER_ARGUMENTS = (
     "chat_template",
@@ -125,7 +119,7 @@ def identity(content: dict, task: str) -> dict[str, str]:
     told |= {
         "task_version": text(section(content, "versions").get(task, UNKNOWN)),
         "generation_kwargs": text(own["generation_kwargs"]) if "generation_kwargs" in own else UNKNOWN,
-        "prompt": _digest({key: _no_address(own[key]) for key in PROMPT if own.get(key)}) if own else UNKNOWN,
+        "prompt": digest({key: no_address(own[key]) for key in PROMPT if own.get(key)}) if own else UNKNOWN,
     }
     return told
 
@@ -137,60 +131,6 @@ def seeds(content: dict) -> dict[str, int]:
         "seed": whole(model_arguments(content).get("seed"))
     }
     return {name: SEEDS.get(name, 0) if seed is None else seed for name, seed in told.items()}
-
-
-def varying(
-    told: list[dict[str, str]], models: list[str], tasks: list[str]
-) -> tuple[list[str], list[dict[str, str]]]:
-    """The settings that differ between points, and each point's values of them.
-
-    What a point does not tell is taken from the other points of its model and task where these agree.
-    Settings of tasks must differ within one.
-    """
-    names = list(dict.fromkeys(name for point in told for name in point))
-    filled = [{name: point.get(name, NONE) for name in names} for point in told]
-    for name in names:
-        known: dict[tuple, set[str]] = {}
-        for point, model, task in zip(filled, models, tasks):
-            known.setdefault((model, task), set()).add(point[name])
-        for point, model, task in zip(filled, models, tasks):
-            others = known[model, task] - {UNKNOWN}
-            if point[name] == UNKNOWN and len(others) == 1:
-                [point[name]] = others
-    kept = []
-    for name in names:
-        values = [point[name] for point in filled]
-        within = list(zip(models, tasks))
-        if name in TOLD:
-            within = [(*key, point[TOLD[name]]) for key, point in zip(within, filled)]
-        differs = _most_values(zip(within, values)) > 1
-        if name in OF_TASKS:
-            differs |= (
-                _most_values((task, value) for task, value in zip(tasks, values) if value != UNKNOWN) > 1
-            )
-        elif name not in TOLD:
-            differs |= len(set(values) - {UNKNOWN}) > 1
-        if differs:
-            kept.append(name)
-    return kept, [{name: point[name] for name in kept} for point in filled]
-
-
-def _most_values(pairs: Iterable[tuple[Any, str]]) -> int:
-    """The largest number of distinct values that one key has."""
-    found: dict[Any, set[str]] = {}
-    for key, value in pairs:
-        found.setdefault(key, set()).add(value)
-    return max(map(len, found.values()), default=0)
-
-
-def text(value: Any) -> str:
-    """A setting as text: `none` if it is not used, long ones cut short with a digest that tells them apart."""
-    if isinstance(value, (dict, list)):
-        value = json.dumps(value, sort_keys=True, default=str) if value else ""
-    value = plain(_no_address(value))
-    if value in ("", "None", "False", "false", "null", "{}", "[]"):
-        return NONE
-    return value if len(value) <= 80 else f"{value[:60]}… {_digest(value)}"
 
 
 def _first(*values: Any, default: str) -> str:
@@ -216,7 +156,7 @@ def _chat_template(content: dict) -> str:
     """Digest of the template's text, or what stands for it."""
     template = content.get("chat_template_sha") or content.get("chat_template")
     found = text(template)
-    return found[:12] if content.get("chat_template_sha") else (found if len(found) <= 20 else _digest(found))
+    return found[:12] if content.get("chat_template_sha") else (found if len(found) <= 20 else digest(found))
 
 
 def _generation(given: Any) -> str:
@@ -225,11 +165,3 @@ def _generation(given: Any) -> str:
     return text(
         {key: value.lower() if value in ("True", "False") else value for key, value in values.items()}
     )
-
-
-def _no_address(value: Any) -> Any:
-    return re.sub(r" at 0x[0-9a-f]+", "", value) if isinstance(value, str) else value
-
-
-def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:8]

@@ -8,14 +8,14 @@ import numpy as np
 import pandas as pd
 
 from ...errors import InputError
-from ..notes import Notes
+from ..imports.lenient import number
+from ..imports.notes import Notes
 from .choices import Sample, parse, right_probabilities
-from .discover import number
 from .samples import read_samples
-from .values import Point
+from .values import TaskPoint
 
 
-def probabilities(points: list[Point], folder: Path, notes: Notes) -> tuple[list[int], pd.DataFrame]:
+def probabilities(points: list[TaskPoint], folder: Path, notes: Notes) -> tuple[list[int], pd.DataFrame]:
     """Places of the points whose samples tell it, and the mean probabilities of their right choices."""
     missing = "runs without samples"
     read: dict[str, list[tuple[int, list[dict], list[Sample]]]] = {}
@@ -59,7 +59,7 @@ def probabilities(points: list[Point], folder: Path, notes: Notes) -> tuple[list
     return sorted(rows), numbers
 
 
-def _checked_samples(point: Point) -> tuple[list[dict], list[Sample]]:
+def _checked_samples(point: TaskPoint) -> tuple[list[dict], list[Sample]]:
     """The samples of a point; InputError if they are not those that its results are of."""
     base, _, kind = point.metric.partition(",")
     assert point.samples is not None
@@ -84,7 +84,7 @@ def _judgements(samples: Sequence[dict], base: str) -> list[float] | None:
     return None if None in found else [x for x in found if x is not None]
 
 
-def _row(point: Point, samples: list[dict], prob: np.ndarray) -> tuple:
+def _row(point: TaskPoint, samples: list[dict], prob: np.ndarray) -> tuple:
     judged = _judgements(samples, point.metric.partition(",")[0])
     counted = judged is not None and set(judged) <= {0.0, 1.0}
     stderr = prob.std(ddof=1) / math.sqrt(len(prob)) if np.ptp(prob) > 0 else math.nan

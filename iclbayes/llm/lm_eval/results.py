@@ -8,31 +8,18 @@ versions 0.4.x, the one file a run of 0.3.0, and leaderboards' (`harness|arc:cha
 import os
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from ...errors import InputError
-from ..notes import Notes, plain
+from ..imports.equal_runs import counting
+from ..imports.frame import accuracies, labelled
+from ..imports.lenient import plain
+from ..imports.notes import Notes
+from ..imports.settings import varying
 from .discover import find_runs
-from .equal_runs import counting
-from .identity import varying
+from .identity import OF_TASKS, TOLD
 from .probabilities import probabilities
-from .values import Found, Point, choose, tasks_of
-
-COLUMNS = (
-    "model",
-    "task",
-    "metric",
-    "shots",
-    "n_correct",
-    "n_test",
-    "accuracy",
-    "prob",
-    "stderr",
-    "weight",
-    "source",
-    "nll",
-)
+from .values import Found, choose, tasks_of
 
 
 def read_results(
@@ -76,31 +63,23 @@ def read_results(
     points = list(choose(found, metric, notes))
     if not points:
         raise InputError(_why_none(folder, found, metric, notes))
-    names, columns = varying(
-        [p.identity for p in points], [p.model for p in points], [p.task for p in points]
-    )
-    kept = counting(points, columns, notes)
-    points = [points[i] for i in kept]
-    columns = [columns[i] for i in kept]
-    seeds = [name for name in points[0].seeds if len({p.seeds[name] for p in points}) > 1]
+    settings = varying(points, OF_TASKS, TOLD)
+    kept = counting(points, settings, notes)
+    points, settings = [points[i] for i in kept], [settings[i] for i in kept]
     if value == "accuracy":
-        numbers = _accuracies(points)
+        numbers = accuracies(points)
     else:
         chosen, numbers = probabilities(points, folder, notes)
-        points, columns = [points[i] for i in chosen], [columns[i] for i in chosen]
-    labels = {name: [getattr(p, name) for p in points] for name in ("model", "task")}
-    labels |= {_renamed(name): [told[name] for told in columns] for name in names}
+        points, settings = [points[i] for i in chosen], [settings[i] for i in chosen]
+    frame, curves_by = labelled(points, settings, numbers)
     about = {
         "harness": sorted({plain(run.content.get("lm_eval_version", "unknown"))[:40] for run in runs}),
         "folder": plain(folder.name),
         "runs": len(runs),
-        "curves_by": list(labels),
+        "curves_by": curves_by,
         "skipped": notes.lines(),
     }
-    labels |= {name: [getattr(p, name) for p in points] for name in ("metric", "shots")}
-    labels |= {name: [p.seeds[name] for p in points] for name in seeds}
-    frame = pd.concat([pd.DataFrame(labels), numbers], axis=1)
-    return frame.sort_values(list(labels), kind="stable", key=_natural, ignore_index=True), about
+    return frame, about
 
 
 def _why_none(folder: Path, found: list[Found], metric: str | None, notes: Notes) -> str:
@@ -114,31 +93,3 @@ def _why_none(folder: Path, found: list[Found], metric: str | None, notes: Notes
     if reasons:
         return f"{folder}: no task can be read; {reasons[0]}"
     return f"{folder}: no task has a metric that is a number"
-
-
-def _natural(column: pd.Series) -> pd.Series:
-    """Text in the order of the numbers in it: step93 before step1000."""
-    if pd.api.types.is_numeric_dtype(column):
-        return column
-    return column.str.replace(r"\d+", lambda digits: digits.group().zfill(20), regex=True)
-
-
-def _renamed(name: str) -> str:
-    """A setting's column, where its name already means something in a file of curves."""
-    return f"{name}_setting" if name in COLUMNS else name
-
-
-def _accuracies(points: list[Point]) -> pd.DataFrame:
-    value, n_test = np.array([p.value for p in points]), np.array([p.n_test for p in points])
-    stderr = [p.stderr for p in points]
-    counts = np.round(value * n_test)
-    if not np.isnan(n_test).any() and np.allclose(counts, value * n_test, rtol=0, atol=1e-6):
-        return pd.DataFrame(
-            {
-                "n_correct": counts.astype(np.int64),
-                "n_test": n_test.astype(np.int64),
-                "accuracy": value,
-                "stderr": stderr,
-            }
-        )
-    return pd.DataFrame({"prob": value, "stderr": stderr})

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import InputError
-from ..notes import Notes, plain
-from .discover import Run, number, section, whole
+from ..imports.lenient import number, plain, section, whole
+from ..imports.notes import Notes
+from ..imports.points import Point
+from .discover import Run
 from .identity import identity, model_name, seeds
 from .samples import read_samples, samples_beside
 
@@ -27,26 +29,11 @@ UNNAMED = "unnamed"
 
 
 @dataclasses.dataclass(frozen=True)
-class Point:
-    """One task of one run: a point of a curve. `stderr` and `n_test` are NaN where the run does not say."""
+class TaskPoint(Point):
+    """A point with its samples file, if there is one, and what stands between context and choice in it."""
 
-    model: str
-    task: str
-    metric: str
-    shots: int
-    value: float
-    stderr: float
-    n_test: float
-    limited: bool
     samples: Path | None
-    identity: dict[str, str]
-    seeds: dict[str, int]
-    written: float
-    path: Path
     delimiter: str
-
-    def __str__(self) -> str:
-        return f"{self.task} after {self.shots} shots ({self.model})"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +71,7 @@ def tasks_of(run: Run) -> Iterator[Found]:
             yield Found(run, key, plain(key) or UNNAMED, _shots(content, key), _metrics(found))
 
 
-def choose(found: list[Found], metric: str | None, notes: Notes) -> Iterator[Point]:
+def choose(found: list[Found], metric: str | None, notes: Notes) -> Iterator[TaskPoint]:
     """The points: of every task the metric asked for, or its first that is a share in all runs.
 
     A task without one, or that does not say its shots, is left out by name.
@@ -129,14 +116,14 @@ def choose(found: list[Found], metric: str | None, notes: Notes) -> Iterator[Poi
         yield _point(one, name, one.shots)
 
 
-def _point(one: Found, name: str, shots: int) -> Point:
+def _point(one: Found, name: str, shots: int) -> TaskPoint:
     run, content = one.run, one.run.content
     base, _, kind = name.partition(",")
     values, config = content["results"][one.key], section(content, "config")
     stderr = number(values.get(f"{base}_stderr,{kind}" if kind else f"{base}_stderr"))
     samples = samples_beside(run.path, run.stamp, one.key, config.get("model_args"))
     limit = config.get("limit")
-    return Point(
+    return TaskPoint(
         model=model_name(content),
         task=one.task,
         metric=plain(name),
@@ -144,6 +131,7 @@ def _point(one: Found, name: str, shots: int) -> Point:
         value=one.numbers[name],
         stderr=stderr if stderr is not None and stderr >= 0 else math.nan,
         n_test=_count(content, one.key, values, samples, kind),
+        counted=True,
         limited=limit is not None and number(limit) != 0,
         samples=samples,
         identity=identity(content, one.key),

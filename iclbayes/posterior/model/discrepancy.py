@@ -30,6 +30,7 @@ import jax
 import jax.numpy as jnp
 import numpyro.distributions as dist
 from jax import Array
+from jax.typing import DTypeLike
 
 from ...errors import InputError
 from .priors import normal
@@ -135,7 +136,7 @@ class RandomWalk:
         for i in reversed(columns):
             rest = sum(low[k, i] * out[k] for k in range(i + 1, self.n_steps))
             out[i] = (half[i] + z[..., i] - rest) / low[i, i]
-        log_volume = -sum(jnp.log(low[i, i]) for i in columns)
+        log_volume = -jnp.sum(jnp.stack([jnp.log(low[i, i]) for i in columns]), 0)
         return jnp.stack([out[i] for i in columns], -1), log_volume
 
     def outside(self, key: Array, sigma: Array, first: Array, last: Array, shots: Array) -> Array:
@@ -161,7 +162,7 @@ def levy(key: Array, t: Array, stability: float = 2.0) -> Array:
     return jnp.take_along_axis(path, jnp.argsort(order, axis=-1), -1)
 
 
-def stable(key: Array, stability: float, shape=(), dtype=float) -> Array:
+def stable(key: Array, stability: float, shape: tuple[int, ...] = (), dtype: DTypeLike = float) -> Array:
     """Draws of the symmetric stable distribution with characteristic function exp(−|k|^α / 2).
 
     Chambers, Mallows and Stuck 1976: 2^(−1/α) sin(αV) / cos(V)^(1/α) · (cos((1 − α) V) / E)^((1 − α)/α), with V uniform on

@@ -15,9 +15,16 @@ Priors live on the raw (unconstrained) parameters, so that a law's own transform
     kappa                  ln κ                       Normal(0, 0.5)                1 (0.44 to 2.3)
     t_0, t_c (shots)       ln                         Normal(3, 2)                  20 (0.7 to 540)
     E (nats)               ln E                       Normal(−2, 1)                 0.14 (0.03 to 0.7)
+    t_format (shots + 1)   ln                         Normal(0.5, 1)                1.6 (0.3 to 8.5)
+    t_task (shots + 1)     ln                         Normal(3, 2)                  20 (0.7 to 540)
+    kappa_format           ln                         Normal(0, 0.7)                1 (0.32 to 3.2)
+    kappa_task             ln                         Normal(0, 0.5)                1 (0.44 to 2.3)
+    p_task                 logit                      Normal(1, 1.5)                0.73 (0.19 to 0.97)
+    p_format/p_task        logit                      Normal(0.5, 1.5)              0.62 (0.12 to 0.95)
+    p_none/p_format        logit                      Normal(−1, 2)                 0.27 (0.01 to 0.91)
 
 A key of `priors` is a parameter's name (the distribution is then on its natural scale: LogNormal for K, Beta for γ, Dirichlet for
-ρ; that of `beta` is on the ratio β/γ, because β ≤ γ) or `raw_NAME` (a distribution on the real line).
+ρ; those of `beta`, `p_format`, `p_none` are on the ratios above, because β ≤ γ) or `raw_NAME` (a distribution on the real line).
 `dispersion`, `overdispersion`, `example_scatter`, `noise` (of the likelihood) and `discrepancy` are named in the same way; their
 raw value is the logarithm.
 """
@@ -33,7 +40,6 @@ from numpyro.distributions.transforms import ExpTransform, SigmoidTransform, Tra
 
 from ...errors import InputError
 from ...laws import Law
-from ...laws.scoring import simplex_from_logits
 
 # name: (transform from raw to natural, centre and scale of the normal prior of raw)
 _TABLE: dict[str, tuple[str, float, float]] = {
@@ -50,6 +56,13 @@ _TABLE: dict[str, tuple[str, float, float]] = {
     "t_0": ("exp", 3.0, 2.0),
     "t_c": ("exp", 3.0, 2.0),
     "E": ("exp", -2.0, 1.0),
+    "t_format": ("exp", 0.5, 1.0),
+    "t_task": ("exp", 3.0, 2.0),
+    "kappa_format": ("exp", 0.0, 0.7),
+    "kappa_task": ("exp", 0.0, 0.5),
+    "p_task": ("sigmoid", 1.0, 1.5),
+    "p_format": ("sigmoid", 0.5, 1.5),
+    "p_none": ("sigmoid", -1.0, 2.0),
 }
 _LOG_SHOTS = {"efficiency": ("exp", -0.5, 1.0)}
 _UNKNOWN = ("identity", 0.0, 2.0)  # a parameter of a law that is not ours
@@ -58,8 +71,8 @@ _UNKNOWN = ("identity", 0.0, 2.0)  # a parameter of a law that is not ours
 class LogRatio(Transform):
     """Simplex [M] → log ratios to the last entry [M − 1]; ln |∂ρ/∂raw| = Σ ln ρ_m."""
 
-    domain = constraints.simplex
-    codomain = constraints.real_vector
+    domain = constraints.simplex  # pyright: ignore[reportAssignmentType]
+    codomain = constraints.real_vector  # pyright: ignore[reportAssignmentType]
 
     def __call__(self, x):
         return jnp.log(x[..., :-1]) - jnp.log(x[..., -1:])
@@ -85,12 +98,6 @@ _INVERSES = {
     "sigmoid": lambda: SigmoidTransform().inv,
     "simplex": LogRatio,
 }
-_NATURAL = {
-    "exp": jnp.exp,
-    "sigmoid": jax.nn.sigmoid,
-    "simplex": simplex_from_logits,
-    "identity": lambda x: x,
-}
 Priors = tuple[tuple[str, dist.Distribution], ...]
 
 
@@ -110,7 +117,7 @@ def normal(centre: float, scale: float) -> dist.Distribution:
 
 
 def _entry(law: Law, name: str) -> tuple[str, float, float]:
-    if law.log_shots and name in _LOG_SHOTS:
+    if (law.log_shots or not law.joint) and name in _LOG_SHOTS:
         return _LOG_SHOTS[name]
     return _TABLE.get(name, _UNKNOWN)
 
@@ -162,8 +169,3 @@ def _to_raw(key: str, value: dist.Distribution, kind: str) -> dist.Distribution:
             f"priors: {key!r} needs a distribution on {words}; for the unconstrained value use raw_{key}"
         )
     return dist.TransformedDistribution(value, _INVERSES[kind]())
-
-
-def natural(law: Law, name: str, raw):
-    """A raw value on the scale on which priors are given (for `beta` the ratio β/γ)."""
-    return _NATURAL[_entry(law, name)[0]](raw)

@@ -8,14 +8,16 @@ times as long as it is wide. `bend` straightens it: each axis is shifted by a qu
 widest. An axis is shifted by wider axes alone, so the volume factor is constant and densities need no correction.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-WIDEST = 3  # K: axes that bend others
-REACH = 4.0  # standard deviations beyond which the bend goes on less and less quadratically
+WIDEST = 3  # K: axes that bend others; amplitude, position and floor of a curve are three
+# Standard deviations beyond which the bend goes on less and less quadratically: it was learnt from draws, of which hardly any lie
+# farther out, and a square that went on there would fold the space.
+REACH = 4.0
 
 
 class Coordinates(NamedTuple):
@@ -26,7 +28,7 @@ class Coordinates(NamedTuple):
     bend: np.ndarray
 
 
-def _features(z, xp=np):
+def _features(z: Any, xp: Any = np) -> Any:
     """[..., k (k + 1) / 2] with k = min(K, axes of z): those of the first axes come first."""
     wide = z[..., :WIDEST]
     s = wide / xp.sqrt(1 + (wide / REACH) ** 2)
@@ -86,9 +88,9 @@ def fit(draws: np.ndarray, worth: np.ndarray, covariance: np.ndarray) -> Coordin
 def to_theta(at: Coordinates, z: Array) -> Array:
     """θ [U, ..., P] of z [U, ..., P]; traceable."""
     shape = z.shape
-    z = z.reshape(shape[0], -1, shape[-1])
+    z = jnp.reshape(z, (shape[0], -1, shape[-1]))
     bent = z + jnp.einsum("upq,ucq->ucp", at.bend, _features(z, jnp))
-    return (at.centre[:, None] + jnp.einsum("upq,ucq->ucp", at.factor, bent)).reshape(shape)
+    return jnp.reshape(at.centre[:, None] + jnp.einsum("upq,ucq->ucp", at.factor, bent), shape)
 
 
 def from_theta(at: Coordinates, theta: np.ndarray) -> np.ndarray:

@@ -49,7 +49,7 @@ def _look(slopes: Slopes, theta: np.ndarray, unit: np.ndarray) -> tuple[np.ndarr
     found = slopes(theta[:, None] + around, unit)
     g, plus, minus = found[:, 0], found[:, 1 : size + 1], found[:, size + 1 :]
     h = (plus - minus) / (2 * DIFFERENCE)
-    ok = np.isfinite(found).all((1, 2))
+    ok = np.all(np.isfinite(found), axis=(1, 2))
     h = np.where(ok[:, None, None], 0.5 * (h + h.transpose(0, 2, 1)), np.eye(size))
     values, vectors = np.linalg.eigh(h)
     factor = vectors / np.sqrt(np.maximum(np.abs(values), FLOOR))[:, None]

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-DIVERGENCE = 1000.0  # an energy error above this ends the trajectory
+DIVERGENCE = 1000.0  # an energy error above this ends the trajectory; the limit of Stan and numpyro
 
 
 class Adaptation(NamedTuple):
@@ -203,13 +203,13 @@ def run(
         taken = first | (jnp.log(chance) < weight - total)
         subtree = _where(taken, leaf_draw, lane.subtree)._replace(weight=total)
         subtree_r = jnp.where(first[..., None], r, lane.subtree_r + r)
-        # Its U-turns: see `_marks`.
-        low, high = _marks(lane.leaf)
+        # Its U-turns: see `checkpoints`.
+        low, high = checkpoints(lane.leaf)
         write = ((lane.leaf % 2 == 0) & (lane.leaf >= 0))[..., None] & (levels == high[..., None])
         marks_r = jnp.where(write[..., None], r[..., None, :], lane.marks_r)
         marks_sum = jnp.where(write[..., None], subtree_r[..., None, :], lane.marks_sum)
         span = subtree_r[..., None, :] - lane.marks_sum + lane.marks_r
-        inner = _turning(lane.marks_r, r[..., None, :], span)
+        inner = turning(lane.marks_r, r[..., None, :], span)
         checked = (levels >= low[..., None]) & (levels <= high[..., None])
         turned = jnp.any(inner & checked & (lane.leaf % 2 == 1)[..., None], -1)
         leaf = lane.leaf + 1
@@ -225,7 +225,7 @@ def run(
         new_left = _where(full & ~right, at, lane.left)
         tree_r = lane.tree_r + jnp.where(full[..., None], subtree_r, 0.0)
         depth = lane.depth + full
-        outer = full & _turning(new_left.r, new_right.r, tree_r)
+        outer = full & turning(new_left.r, new_right.r, tree_r)
         done = turned | diverging | outer | (depth == max_depth)
         accept = lane.accept + jnp.minimum(1.0, jnp.exp(-jnp.maximum(error, 0.0)))
         steps = lane.steps + 1
@@ -266,14 +266,14 @@ def run(
     )
 
 
-def _marks(leaf: Array) -> tuple[Array, Array]:
+def checkpoints(leaf: Array) -> tuple[Array, Array]:
     """Lowest and highest checkpoint against which a leaf of odd number is tested; the highest is where an even one is kept."""
     high = jnp.bitwise_count(leaf >> 1).astype(int)
     trailing = jnp.bitwise_count((~leaf & (leaf + 1)) - 1).astype(int)
     return high - trailing + 1, high
 
 
-def _turning(left: Array, right: Array, total: Array) -> Array:
+def turning(left: Array, right: Array, total: Array) -> Array:
     """Whether a trajectory of these end momenta and sum of momenta has turned back on itself."""
     middle = total - 0.5 * (left + right)
     return (jnp.sum(left * middle, -1) <= 0) | (jnp.sum(right * middle, -1) <= 0)

@@ -7,7 +7,9 @@ the fit is that of Zhang and Stephens 2009 with the weak prior of the former pap
 
 import numpy as np
 
-GOOD = 0.7  # k̂ above this: do not trust the weights
+# k̂ above this: do not trust the weights. From there on the error of an estimate falls so slowly with the number of draws that no
+# feasible number is enough (Vehtari et al. 2024, section 3.2.4), which is the limit of ArviZ too.
+GOOD = 0.7
 
 
 def smooth(log_ratios: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

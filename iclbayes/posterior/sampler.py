@@ -1,24 +1,27 @@
-"""`posterior`: one law, every group of curves, full uncertainty."""
+"""`sample`: one law, every group of curves, full uncertainty."""
 
 import dataclasses
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpyro.distributions as dist
+import pandas as pd
 
-from .. import fits as fitting
 from ..curves import Curves
+from ..deprecation import deprecated
 from ..errors import InputError
-from ..fits import Fits
+from ..fits import Fits, fit
 from ..laws import Law, get
 from .model.discrepancy import RandomWalk
+from .model.latent import normal_prior
 from .model.likelihoods import Likelihood, choose
-from .model.model import Spec, make_spec
+from .model.spec import Spec, make_spec
 from .result import Posterior
 from .sampling.options import SamplerOptions
 from .sampling.schedule import infer
+from .seeds import stream
 from .units import Units, units_of
 
 METHODS = ("nuts", "psis", "laplace")
@@ -33,7 +36,7 @@ class PosteriorWarning(UserWarning):
     """Something about a posterior that its reader must know."""
 
 
-def posterior(
+def sample(
     curves: Curves,
     law: str | Law = "bayesian_heterogeneous",
     *,
@@ -48,7 +51,7 @@ def posterior(
     sampling: SamplerOptions | None = None,
     fits: Fits | None = None,
     on_done: Callable[[int], None] = lambda n: None,
-    **options,
+    **options: Any,
 ) -> Posterior:
     """The posterior of a law's parameters for every group of curves at once.
 
@@ -57,8 +60,8 @@ def posterior(
       law: a name (see `iclbayes.laws.LAWS`) or a law. Laws that are not joint get a posterior per curve.
       fraction: use only shots ≤ fraction × the curve's largest number of shots, and forecast the rest.
       likelihood: "auto", "binomial", "beta_binomial", "quasi_binomial", "normal", "logit_normal" or "beta", see
-        `posterior.likelihoods`.
-      priors: distributions that replace the defaults, by parameter name, see `posterior.priors`.
+        `posterior.model.likelihoods`.
+      priors: distributions that replace the defaults, by parameter name, see `posterior.model.priors`.
       discrepancy: "walk" (the default), a `RandomWalk`, or None to take the law as exactly true.
       hierarchy: names of the law's parameters that groups draw from a common distribution, which is inferred too.
       method: "nuts"; "psis", importance-resampled Laplace, with NUTS for the units whose k̂ is above 0.7; or "laplace".
@@ -112,25 +115,35 @@ def posterior(
     chosen = choose(likelihood, curves, used)
     fits = fits or _fit(curves.with_weight(used.astype(float)), law, background)
     blocks = []
-    for number, layout in enumerate(units_of(curves, law, chosen, used, bool(hierarchy))):
-        n_curves = layout.curves.shape[2]
+    for number, units in enumerate(units_of(curves, law, chosen, used, bool(hierarchy))):
+        n_curves = units.curves.shape[2]
         extra_task = law.joint and ((n_curves == 1) if background is None else background)
         spec = make_spec(law, chosen, n_curves, bool(extra_task), discrepancy, priors, hierarchy)
-        raw = _start_raw(fits, spec, layout)
-        blocks.append(infer(spec, layout, raw, method, sampling, seed + 1000 * number, on_done))
+        raw = _start_raw(fits, spec, units)
+        blocks.append(infer(spec, units, raw, method, sampling, stream(seed, "sampling", number), on_done))
     result = Posterior(law=law, curves=curves, used=used, blocks=tuple(blocks), seed=seed)
     _warn(result)
     return result
 
 
-def _fit(curves, law, background) -> Fits:
+@deprecated("iclbayes.posterior.sample")
+def posterior(curves: Curves, law: str | Law = "bayesian_heterogeneous", **options: Any) -> Posterior:
+    """The former name of `sample`."""
+    return sample(curves, law, **options)
+
+
+def _fit(curves: Curves, law: Law, background: bool | None) -> Fits:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return fitting.fit(curves, law, background=background)
+        return fit(curves, law, background=background)
 
 
-def _start_raw(fits: Fits, spec: Spec, layout: Units) -> dict[str, np.ndarray]:
-    """Raw parameters [U, G, …] of the point fits, kept within 2.5 scales of the prior's centre."""
+def _start_raw(fits: Fits, spec: Spec, units: Units) -> dict[str, np.ndarray]:
+    """Raw parameters [U, G, …] of the point fits, kept within 2.5 scales of the prior's centre.
+
+    A point fit that the data do not hold runs off to infinity, where Newton's method would crawl; the prior holds the mode within
+    about that distance (all but 1 % of its mass).
+    """
     table = {}
     for block in fits.blocks:
         raw = block.result.raw
@@ -139,10 +152,11 @@ def _start_raw(fits: Fits, spec: Spec, layout: Units) -> dict[str, np.ndarray]:
     out = {}
     priors = dict(spec.priors)
     for name, shape in spec.shapes.items():
-        value = np.array([[table[int(c[0])][name].reshape(shape) for c in unit] for unit in layout.curves])
-        prior = priors[name]
-        if isinstance(prior, dist.Normal):
-            value = np.clip(value, prior.loc - 2.5 * prior.scale, prior.loc + 2.5 * prior.scale)
+        value = np.array([[table[int(c[0])][name].reshape(shape) for c in unit] for unit in units.curves])
+        known = normal_prior(priors[name])
+        if known:
+            centre, scale = known
+            value = np.clip(value, centre - 2.5 * scale, centre + 2.5 * scale)
         out[name] = value
     return out
 
@@ -167,7 +181,7 @@ def _warn(result: Posterior) -> None:
         )
 
 
-def _names(rows, table, most: int = 20, reason: bool = False) -> str:
+def _names(rows: pd.DataFrame, table: pd.DataFrame, most: int = 20, reason: bool = False) -> str:
     known = list(table.columns[: list(table.columns).index("method")])
     names = []
     for _, row in rows.head(most).iterrows():

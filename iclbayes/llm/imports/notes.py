@@ -1,11 +1,8 @@
 """What an import left out, and why: one line for each, or for each kind where there are many."""
 
+from .lenient import plain
+
 LISTED = 5  # notes of one kind that are written one by one
-
-
-def plain(value: object) -> str:
-    """Text of one line that can be written as UTF-8."""
-    return " ".join(str(value).encode("utf-8", "replace").decode("utf-8").split())
 
 
 class Notes:

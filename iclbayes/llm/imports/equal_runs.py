@@ -1,12 +1,13 @@
 """Of runs that are equal in all settings, which one counts: that with more samples, then the newer."""
 
 import math
+from collections.abc import Sequence
 
-from ..notes import Notes
-from .values import Point
+from .notes import Notes
+from .points import Point
 
 
-def counting(points: list[Point], columns: list[dict[str, str]], notes: Notes) -> list[int]:
+def counting(points: Sequence[Point], columns: Sequence[dict[str, str]], notes: Notes) -> list[int]:
     """Places of the points that count: of equal ones, that with more samples, then the newer."""
     best: dict[tuple, int] = {}
     for i, point in enumerate(points):

@@ -1,0 +1,37 @@
+"""`iclbayes import-inspect`: logs of inspect_ai in, a file of curves out."""
+
+import dataclasses
+from pathlib import Path
+
+import pandas as pd
+import tyro
+
+from .import_lm_eval import write_import
+
+
+@dataclasses.dataclass(frozen=True)
+class ImportInspect:
+    """Turn logs of inspect_ai (a sweep over an argument that says how many shots) into a curves file."""
+
+    logs: tyro.conf.Positional[tuple[Path, ...]]
+    """Files (.eval, .json) or folders of logs, at any depth."""
+    out: Path = Path("curves.csv")
+    """Where the curves go (CSV)."""
+    shots_from: str | None = None
+    """Argument of the task, or key of metadata, that says how many shots; by default num_fewshot, fewshot, shots, …"""
+    metric: str | None = None
+    """Metric of the scorer; by default accuracy, else mean, else the first that is a share."""
+    scorer: str | None = None
+    """Which scorer; by default the first of each task."""
+
+    def run(self) -> pd.DataFrame:
+        """Imports and writes the curves; returns them.
+
+        Raises:
+          InputError: inspect_ai is not installed, or there is no finished log that says how many shots it had.
+        """
+        from ..llm import read_inspect
+
+        return write_import(
+            self.out, lambda: read_inspect(self.logs, self.shots_from, metric=self.metric, scorer=self.scorer)
+        )

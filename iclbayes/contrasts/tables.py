@@ -1,0 +1,69 @@
+"""Tables of what draws say of every curve: its parameters, the weight of its task, the shots at which it is at a level."""
+
+import numpy as np
+import pandas as pd
+
+from ..curves import Curves, curve_columns
+from .draws import ParameterDraws, source_params
+
+REACH = {"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}
+INTERVALS = {"lo50": 0.25, "hi50": 0.75, "lo90": 0.05, "hi90": 0.95}
+
+
+def parameter_table(one: ParameterDraws) -> pd.DataFrame:
+    """A row per curve and parameter (efficiency and spread once per group, source ""): median, lo90, hi90."""
+    keys, rank = curve_columns(one.curves), one.curves.rank()
+    tables = []
+    for name, value in source_params(one).items():
+        if value.ndim == 2:
+            frame, draws = one.curves.keys.assign(source=""), value
+        else:
+            frame, draws = keys, value[:, one.curves.group, rank]
+        low, middle, high = np.quantile(draws, [0.05, 0.5, 0.95], axis=0)
+        tables.append(frame.assign(parameter=name, median=middle, lo90=low, hi90=high))
+    return pd.concat(tables, ignore_index=True)
+
+
+def posterior_table(one: ParameterDraws, shots) -> pd.DataFrame:
+    """Weight of each curve's own task after n shots from it, w_jj(n).
+
+    Returns:
+      Group columns, source, shots, median, lo50, hi50, lo90, hi90; a row per curve and number of shots.
+    """
+    shots = np.asarray(shots, float)
+    curves, rank = one.curves, one.curves.rank()
+    own = one.task_weights(shots)[:, curves.group, rank, rank]  # [S, curves, n]
+    keys = curve_columns(curves)
+    frame = keys.iloc[np.repeat(np.arange(len(keys)), len(shots))].reset_index(drop=True)
+    frame = frame.assign(shots=np.tile(shots, len(keys)))
+    levels = {"median": 0.5} | INTERVALS
+    for name, value in zip(levels, np.quantile(own, list(levels.values()), axis=0), strict=True):
+        frame[name] = value.reshape(-1)
+    return frame
+
+
+def reach_table(one: ParameterDraws, level: float, *, horizon: float | None = None) -> pd.DataFrame:
+    """Quantiles over draws of the shots at which each curve is at `level`, and the chance that it never is.
+
+    Args:
+      one: draws of a posterior or around point fits.
+      level: a probability.
+      horizon: more shots than this count as never; default: `horizon_of` the curves.
+
+    Returns:
+      Group columns, source, level, q05, q25, q50, q75, q95 (shots; inf for never), p_never (share of the draws that are not at
+      the level within `horizon` shots), law; a row per curve. NaN where there are no draws (a fit without covariance).
+    """
+    shots = one.shots_to_reach(level, horizon=horizon)
+    return reach_quantiles(one.curves, shots, level).assign(law=one.law.name)
+
+
+def reach_quantiles(curves: Curves, shots: np.ndarray, level: float) -> pd.DataFrame:
+    """`reach_table` without its column `law`, from draws of the shots [S, G, J]."""
+    draws = shots[:, curves.group, curves.rank()]
+    known = ~np.isnan(draws).any(0)
+    safe = np.where(known, draws, 0.0)
+    frame = curve_columns(curves).assign(level=level)
+    for name, q in REACH.items():
+        frame[name] = np.where(known, np.quantile(safe, q, axis=0, method="inverted_cdf"), np.nan)
+    return frame.assign(p_never=np.where(known, np.isinf(safe).mean(0), np.nan))

@@ -1,0 +1,70 @@
+"""Results of fits, which lie in blocks of equal shape, in arrays by group or curve."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .curves import Curves
+from .fitting.problem import Problem
+from .fitting.result import FitResult
+
+
+@dataclasses.dataclass(frozen=True)
+class FitBlock:
+    """Fits of equal shape: B of them, each to C conditions of J curves.
+
+    Attributes:
+      problem: what was fitted.
+      groups: [B, C] group of each condition (for a baseline: of the curve).
+      curves: [B, C J] the curves fitted.
+      result: `FitResult` of NumPy arrays with leading axis [B].
+    """
+
+    problem: Problem
+    groups: np.ndarray
+    curves: np.ndarray
+    result: FitResult
+
+
+def per_group(
+    blocks: Sequence[FitBlock], curves: Curves, leaf: Callable[[FitBlock], ArrayLike], fill: float = np.nan
+) -> np.ndarray:
+    """A quantity of every block, stacked by group; what a shorter group does not have is `fill`.
+
+    Args:
+      blocks: of one law, all groups of `curves` in them.
+      leaf: takes a block and returns [B, C, …] (see `FitBlock`).
+
+    Returns:
+      [G, …]; for a law fitted curve by curve [G, J, …].
+    """
+    pieces = [(block, np.asarray(leaf(block))) for block in blocks]
+    tail = tuple(max(sizes) for sizes in zip(*(piece.shape[2:] for _, piece in pieces), strict=True))
+    if blocks[0].problem.law.joint:
+        out = np.full((curves.n_groups, *tail), fill, pieces[0][1].dtype)
+        for block, piece in pieces:
+            part = tuple(slice(s) for s in piece.shape[2:])
+            out[(block.groups, *part)] = piece
+        return out
+    rank = curves.rank()
+    out = np.full((curves.n_groups, rank.max() + 1, *tail), fill, pieces[0][1].dtype)
+    for block, piece in pieces:
+        out[block.groups[:, 0], rank[block.curves[:, 0]]] = piece[:, 0]
+    return out
+
+
+def by_condition(block: FitBlock, value: ArrayLike) -> np.ndarray:
+    """A quantity [B, …] that a fit has once, [B, C, …]."""
+    value = np.asarray(value)
+    return np.broadcast_to(value[:, None], (*block.groups.shape, *value.shape[1:]))
+
+
+def condition_axis(block: FitBlock, value: ArrayLike) -> np.ndarray:
+    """A parameter of the results, [B, …] or [B, C, …], as [B, C, …] whatever C is."""
+    value = np.asarray(value)
+    if block.problem.n_conditions == 1:
+        value = value[:, None]
+    # A curve-wise law is fitted as a group of one curve: drop that axis.
+    return value if block.problem.law.joint else value[..., 0]

@@ -1,0 +1,103 @@
+"""The space in which samplers move: the latent sites of the model as one vector, the potential over it, and where to start."""
+
+import functools
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpyro
+import numpyro.distributions as dist
+from jax import Array
+from numpyro.infer.util import log_density
+
+from .numpyro_model import Sites, model, walk_steps
+from .spec import Spec, UnitData
+
+
+@functools.cache
+def latent_shapes(spec: Spec, n_groups: int) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    """(name, shape) of the latent sites in the order of the latent vector."""
+
+    def draw():
+        blank = jnp.zeros((n_groups, spec.n_curves, 1))
+        data = UnitData(blank, blank, blank > 0, blank + 1, blank, blank[..., 0], blank[..., 0])
+        with numpyro.handlers.seed(rng_seed=0):
+            trace = numpyro.handlers.trace(model).get_trace(spec, data, data.obs)
+        sites = trace.values()
+        return {s["name"]: s["value"] for s in sites if s["type"] == "sample" and not s["is_observed"]}
+
+    return tuple((name, leaf.shape) for name, leaf in sorted(jax.eval_shape(draw).items()))
+
+
+def unravel(spec: Spec, theta: Array, n_groups: int) -> Sites:
+    """Vector [P] → latent sites."""
+    sites, at = {}, 0
+    for name, shape in latent_shapes(spec, n_groups):
+        size = math.prod(shape)
+        sites[name] = theta[at : at + size].reshape(shape)
+        at += size
+    return sites
+
+
+def ravel(spec: Spec, sites: Sites, n_groups: int) -> Array:
+    """Latent sites → vector [P]."""
+    return jnp.concatenate([jnp.ravel(sites[name]) for name, _ in latent_shapes(spec, n_groups)])
+
+
+def potential(spec: Spec, theta: Array, data: UnitData) -> Array:
+    """−ln of the joint density of the latent vector [P] and the observations."""
+    sites = unravel(spec, theta, data.shots.shape[0])
+    return -jnp.asarray(log_density(model, (spec, data, data.obs), {}, sites)[0])
+
+
+def split_sites(spec: Spec, sites: Sites, data: UnitData) -> tuple[Sites, Sites]:
+    """Latent sites → (raw parameters of the law, noise and discrepancy sites), leading axis [G], for the data conditioned on."""
+    n_groups = data.shots.shape[0]
+    raw, extra = {}, {}
+    for name, shape in spec.shapes.items():
+        if name in spec.hierarchy:
+            scale = jnp.exp(sites[f"log_scale_{name}"])
+            raw[name] = sites[f"location_{name}"][0] + scale * sites[f"deviation_{name}"]
+        elif f"raw_{name}" in sites:
+            raw[name] = sites[f"raw_{name}"]
+        else:
+            raw[name] = jnp.zeros((n_groups, *shape))
+    for name, value in sites.items():
+        if name == "steps" or (name.startswith("raw_") and name.removeprefix("raw_") not in spec.shapes):
+            extra[name] = value
+    if spec.discrepancy:
+        extra["steps"] = walk_steps(spec, raw, extra, data)[0]
+    return raw, extra
+
+
+def start_vector(spec: Spec, raw: Sites, data: UnitData) -> Array:
+    """Latent vector [P] at given raw parameters [G, …]; noise at its prior centre, no discrepancy, no deviation from the mean."""
+    sites = {}
+    n_groups = data.shots.shape[0]
+    for name, shape in latent_shapes(spec, n_groups):
+        kind, _, rest = name.partition("_")
+        if name.startswith("location_"):
+            sites[name] = jnp.mean(raw[rest], 0, keepdims=True)
+        elif name.startswith("log_scale_"):
+            sites[name] = jnp.full(shape, jnp.log(spec.hierarchy_scale))
+        elif name.startswith("deviation_"):
+            parameter = raw[rest]
+            sites[name] = jnp.clip((parameter - jnp.mean(parameter, 0)) / spec.hierarchy_scale, -2.0, 2.0)
+        elif kind == "raw" and rest in raw:
+            sites[name] = raw[rest]
+        elif kind == "raw":
+            sites[name] = jnp.broadcast_to(_centre(dict(spec.priors)[rest]), shape)
+        else:
+            sites[name] = jnp.zeros(shape)
+    return ravel(spec, sites, n_groups)
+
+
+def _centre(prior: dist.Distribution) -> Array:
+    known = normal_prior(prior)
+    return jnp.asarray(known[0] if known else jnp.mean(prior.sample(jax.random.key(0), (101,)), 0))
+
+
+def normal_prior(prior: dist.Distribution) -> tuple[Any, Any] | None:
+    """Centre and scale of a normal prior; None of any other."""
+    return (prior.loc, prior.scale) if isinstance(prior, dist.Normal) else None

@@ -1,0 +1,42 @@
+"""Modes, curvatures and importance draws of known densities."""
+
+import numpy as np
+
+from iclbayes.posterior.sampling import laplace, psis
+
+RNG = np.random.default_rng(0)
+
+
+def test_the_mode_of_a_known_density_and_its_curvature():
+    precision = np.array([[2.0, 0.6], [0.6, 1.0]])
+    centres = np.array([[1.0, -3.0], [0.0, 2.0]])  # of two units
+
+    for bend in (0.0, 0.4):
+
+        def values(theta, unit, bend=bend):
+            away = theta - centres[unit][:, None]
+            return 0.5 * np.einsum("bni,ij,bnj->bn", away, precision, away) + bend / 4 * (away**4).sum(-1)
+
+        def slopes(theta, unit, bend=bend):
+            away = theta - centres[unit][:, None]
+            return away @ precision + bend * away**3
+
+        starts = np.array([[[30.0, 8.0], [-4.0, 0.0]]] * 2)
+        mode = laplace.best_modes(values, slopes, starts, gtol=1e-6)
+        np.testing.assert_allclose(mode.theta, centres, atol=1e-5)
+        np.testing.assert_allclose(mode.factor[1] @ mode.factor[1].T, np.linalg.inv(precision), rtol=1e-4)
+        if bend == 0:
+            normal = laplace.normal_draws(RNG, mode, 40_000)
+            np.testing.assert_allclose(np.cov(normal[0].T), np.linalg.inv(precision), atol=0.03)
+    draws, ratios = laplace.importance_draws(RNG, values, mode, 8000)
+    weights, k = psis.smooth(ratios)
+    assert (k < 0.5).all()
+    # Moments of the bent density by brute force on a grid.
+    grid = (
+        np.stack(np.meshgrid(*[np.linspace(-5, 5, 401)] * 2, indexing="ij"), -1).reshape(1, -1, 2)
+        + centres[:1, None]
+    )
+    mass = np.exp(-values(grid, np.array([0])))[0]
+    second = (mass[:, None] * (grid[0] - centres[0]) ** 2).sum(0) / mass.sum()
+    found = np.einsum("n,np->p", np.exp(weights[0]), (draws[0] - centres[0]) ** 2)
+    np.testing.assert_allclose(found, second, rtol=0.05)
