@@ -1,6 +1,7 @@
 """Tables of a suppression experiment, from its curves."""
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,7 @@ def analyse(
     laws: Sequence[str] = (),
     fractions: Sequence[float] = (0.1, 0.5, 1.0),
     windows: Sequence[float] = (0.1, 0.2),
-    forecaster: str = "psis",
+    forecaster: Literal["psis", "laplace", "nuts", "point"] = "psis",
     on_done: Callable[[int], None] = lambda n: None,
 ) -> dict[str, pd.DataFrame]:
     """Everything that is computed from the curves of a suppression experiment.
