@@ -215,7 +215,8 @@ class Fits:
         """One row per curve: group columns, source, law, its parameters, and the fit's diagnostics.
 
         Parameters that belong to a source stand in that source's row; a background's prior is `prior_background`, a second
-        one's `prior_background_2`; the full matrix of the original law is `probs_0`, `probs_1`, … With `stderr`, each has a column `NAME_se`.
+        one's `prior_background_2`; the full matrix of the original law is `probs_0`, `probs_1`, … With `stderr`, each has a
+        column `NAME_se`.
         """
         curve_group = self.curves.group
         rank = self.curves.rank()

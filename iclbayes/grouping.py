@@ -61,8 +61,8 @@ def groups_to_fit(
       loss, ridge: see `Problem`.
       share: names of parameters that the groups differing only in the columns `across` have in common.
       across: columns of `curves.keys`.
-      background: number of tasks that own no curve, as in `background_tasks`. Conditions that share parameters have as many as the
-        one of them that has most.
+      background: number of tasks that own no curve, as in `background_tasks`. Conditions that share parameters have as
+        many as the one of them that has most.
 
     Raises:
       InputError: a law, parameter or column that cannot be shared; groups that share and have different sources.
