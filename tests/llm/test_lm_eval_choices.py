@@ -10,7 +10,7 @@ from lm_eval_files import anything, folder_of, run, shared
 from scipy.special import softmax
 
 from iclbayes import InputError
-from iclbayes.cli.collect import ImportLmEval
+from iclbayes.cli.import_lm_eval import ImportLmEval
 from iclbayes.llm.lm_eval import choice_probabilities, read_results
 
 STAMP = "2026-01-01T00-00-00.000001"

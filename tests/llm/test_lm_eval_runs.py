@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from lm_eval_files import anything, folder_of, run, shared
 
 from iclbayes import InputError, read_curves
-from iclbayes.cli.collect import ImportLmEval
+from iclbayes.cli.import_lm_eval import ImportLmEval
 from iclbayes.llm.lm_eval import read_results
 
 
