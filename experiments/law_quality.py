@@ -47,7 +47,7 @@ def kinds(path: str, more: list[str]) -> dict[str, iclbayes.Curves]:
     frame = pd.read_csv(path)
     beyond = frame["shots"] >= frame["model"].map(WINDOW).fillna(np.inf)
 
-    def read(frame: pd.DataFrame, *extra: str) -> iclbayes.Curves:
+    def read(frame, *extra):
         return iclbayes.curves_from_frame(frame, group_by=["model", "task", "selection", *extra])
 
     random, inside = frame["selection"].eq("random"), ~beyond
