@@ -249,7 +249,8 @@ print(f"largest difference to fit.predict: {np.abs(expected - fit.predict(shots)
             "md",
             "## What do *we* believe about ρ, K, γ and β?\n\nNow the same rule one level up. A single curve of simulated counts, of which only 0 to 32 shots are looked at; the parameters "
             "are unknown. Draw many from their prior distributions (the package's defaults), weigh each draw by the binomial probability of the "
-            "counts; then draw again near what is left, weighing by prior × probability of the counts ÷ density of the draw.",
+            "counts. Few would be worth anything at once; so believe the counts step by step, drawing each time near what was left, and weigh by "
+            "prior × probability of the counts ÷ density of the draw.",
         ),
         (
             "py",
@@ -271,25 +272,22 @@ def log_likelihood(draw):
     p = curve(draw, counts.shots[seen])
     return jax.scipy.stats.binom.logpmf(counts.n_correct[seen], counts.n_test[seen], p).sum()
 
-def normalised(log_weight):
+log_likelihoods = jax.jit(jax.vmap(log_likelihood))
+assumed = stats.multivariate_normal(centre, np.diag(scale**2))
+proposal = assumed
+for power in (0.01, 0.1, 1, 1):  # of the likelihood: from hardly to fully believing the counts
+    draws = proposal.rvs(100_000, random_state=rng)
+    with jax.enable_x64(True):
+        log_weight = power * np.asarray(log_likelihoods(draws)) + assumed.logpdf(draws) - proposal.logpdf(draws)
     weight = np.exp(log_weight - log_weight.max())
-    weight = weight / weight.sum()
-    print(f"effective draws: {1 / (weight**2).sum():.0f} of {len(weight):,}")
-    return weight
-
-with jax.enable_x64(True):
-    likelihoods = jax.jit(jax.vmap(log_likelihood))
-    first = centre + scale * rng.normal(size=(200_000, 4))
-    weight = normalised(np.asarray(likelihoods(first)))
-    near = stats.multivariate_t(weight @ first, 2 * np.cov(first.T, aweights=weight), df=5)
-    second = near.rvs(200_000, random_state=rng)
-    prior_density = stats.norm.logpdf(second, centre, scale).sum(1)
-    weight = normalised(np.asarray(likelihoods(second)) + prior_density - near.logpdf(second))
-kept = second[rng.choice(len(second), 4000, p=weight)]""",
+    weight /= weight.sum()
+    print(f"power {power}: {1 / (weight**2).sum():,.0f} effective draws of {len(weight):,}")
+    proposal = stats.multivariate_t(weight @ draws, 2 * np.cov(draws.T, aweights=weight), df=5)
+kept = draws[rng.choice(len(draws), 4000, p=weight)]""",
         ),
         (
             "md",
-            "Of the first draws hardly any is worth something: that is why there are samplers that go where the weight is. Do both agree? (`discrepancy=None`: the law is taken "
+            "With four parameters that is easy; with many there are samplers that walk to where the weight is. Do both agree? (`discrepancy=None`: the law is taken "
             "to be true, as above.)",
         ),
         (
