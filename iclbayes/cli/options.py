@@ -124,9 +124,10 @@ class FitOptions:
     loss: LossName = "squared"
     """what a fit minimises: error of the probability, of the NLL, of its logarithm, or the likelihood of counts."""
     background: Annotated[
-        bool | None, arg(metavar="{True,False}", help_behavior_hint="(default: only for groups of one curve)")
+        int | None,
+        arg(metavar="TASKS", help_behavior_hint="(default: 1 where the first values ask for it, else 0)"),
     ] = None
-    """give each group one more task, which owns no curve."""
+    """tasks of each group that own no curve: 0, 1, 2, … Groups of one curve have 1 by default."""
     shot_offset: float = 0.0
     """added to the shots of Bayesian laws; 1 meets the published code."""
     starts: int = 8

@@ -70,6 +70,6 @@ def rows_nll(world: World, tokens: jax.Array, rows: Rows, *, weights=None) -> Mi
     return nll_of_rows(world, tokens, log_probs)
 
 
-def rows_of(kind: str, blocks: int, lengths: Sequence[int]) -> Rows:
+def rows_of(kind: Literal["documents", "examples"], blocks: int, lengths: Sequence[int]) -> Rows:
     """Rows of a kind, given what either kind needs: `blocks` counts for documents, `lengths` for examples."""
     return Rows("documents", blocks) if kind == "documents" else Rows(kind, 1, tuple(lengths))

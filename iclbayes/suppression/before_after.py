@@ -13,7 +13,7 @@ from the pretrained model, with its own uncertainty.
 import dataclasses
 import warnings
 from collections.abc import Sequence
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -125,7 +125,7 @@ def posterior_draws(
     pairs: Sequence[CurvePair],
     *,
     shift_prior: ShiftPrior = SHIFT_PRIOR,
-    method: str = "psis",
+    method: Literal["psis", "laplace", "nuts"] = "psis",
     draws: int = 2000,
     seed: int = 0,
     **options,
@@ -189,11 +189,9 @@ def point_draws(
         shots, prob, stderr = pair.after
         error = np.hypot(np.nan_to_num(stderr, nan=shift_prior.discrepancy), shift_prior.discrepancy)
         # Points that are none have an infinite error, so that one program serves curves of all lengths.
-        fill = [
-            np.pad(x, (0, longest - len(x)), constant_values=v)
-            for x, v in ((shots, 0), (prob, 0), (error, np.inf))
-        ]
-        found.append(_draws_around(*fill, centre, sd, draws, np.random.default_rng(stream)))
+        rest = (0, longest - len(shots))
+        points = np.pad(shots, rest), np.pad(prob, rest), np.pad(error, rest, constant_values=np.inf)
+        found.append(_draws_around((*points, centre, sd), draws, np.random.default_rng(stream)))
     return np.stack(found)
 
 
@@ -208,16 +206,16 @@ _slopes = jax.jit(jax.jacfwd(_residuals))
 _many_residuals = jax.jit(jax.vmap(_residuals, in_axes=(0, *[None] * 5)))
 
 
-def _draws_around(shots, prob, error, centre, sd, draws, rng) -> np.ndarray:
-    known = shots, prob, error, centre, sd
-    freedom = 5
+def _draws_around(known, draws: int, rng: np.random.Generator) -> np.ndarray:
+    """Draws [draws, 4] for what `_residuals` takes beside q."""
+    centre, freedom = known[3], 5
     with jax.enable_x64(True):
         starts = [np.r_[centre[:3], centre[3] + step] for step in (0.0, -2.0, -4.0, -7.0, 2.0)]
         found = [
             least_squares(
                 lambda q: np.asarray(_residuals(q, *known)),
                 start,
-                lambda q: np.asarray(_slopes(q, *known)),
+                jac=lambda q: np.asarray(_slopes(q, *known)),  # pyright: ignore[reportArgumentType]
                 method="lm",
             )
             for start in starts

@@ -1,11 +1,12 @@
 """Tables of a suppression experiment, from its curves."""
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
-from .. import comparison as compare
+from ..comparison import compare
 from .reemergence import forecast, forecast_summary
 from .sharing import HYPOTHESES, amount_curves, attribution, compare_sharing, shifts
 
@@ -18,7 +19,7 @@ def analyse(
     laws: Sequence[str] = (),
     fractions: Sequence[float] = (0.1, 0.5, 1.0),
     windows: Sequence[float] = (0.1, 0.2),
-    forecaster: str = "psis",
+    forecaster: Literal["psis", "laplace", "nuts", "point"] = "psis",
     on_done: Callable[[int], None] = lambda n: None,
 ) -> dict[str, pd.DataFrame]:
     """Everything that is computed from the curves of a suppression experiment.
@@ -53,7 +54,7 @@ def analyse(
         "forecast_summary": summary[["method", *(c for c in summary.columns if c != "method")]],
     }
     if laws:
-        tables["laws"] = compare.compare(curves, laws, fractions, on_done=on_done)
+        tables["laws"] = compare(curves, laws, fractions, on_done=on_done)
     return tables
 
 
