@@ -34,7 +34,8 @@ from iclbayes.console import entry, progress, warnings_as_lines
 from iclbayes.curves import Curves
 from iclbayes.errors import InputError
 from iclbayes.files import write_csv, write_text
-from iclbayes.reading import curves_from_frame, read_table
+from iclbayes.reading import curves_from_frame
+from iclbayes.tables import read_table
 
 SIX = tuple(law.name for law in iclbayes.laws.SIX)
 CONDITIONS = ("flip", "benign_shots")  # columns of collected files whose values must not be averaged over

@@ -18,7 +18,8 @@ from iclbayes.files import atomic_path
 
 HERE = Path(__file__).resolve().parent
 
-SETUP = """import warnings
+SETUP = """%matplotlib inline
+import warnings
 
 import jax
 import matplotlib.pyplot as plt
@@ -31,7 +32,7 @@ from iclbayes.examples import example_truth
 from iclbayes.runtime import use_compilation_cache
 
 use_compilation_cache()
-plt.rcParams.update({"figure.dpi": 64, "savefig.dpi": 64})"""
+plt.rcParams.update({"figure.dpi": 72, "savefig.dpi": 72})"""
 
 NOTEBOOKS = {
     "first_fit": [
@@ -50,7 +51,7 @@ NOTEBOOKS = {
         (
             "py",
             """curves = iclbayes.example_curves("unsafe_answers")
-curves.to_frame().pivot_table(index="shots", columns=["model", "variant"], values="n_correct").astype(int)""",
+curves.to_frame().astype({"shots": int}).pivot_table(index="shots", columns=["model", "variant"], values="n_correct").astype(int)""",
         ),
         (
             "md",
@@ -89,8 +90,8 @@ pd.DataFrame(shown, index=table.index)""",
         ),
         (
             "md",
-            "γ, where a curve ends, is known well. K and β trade off, since only K ln(γ/β) decides how fast a single curve rises; where few answers show "
-            "the behaviour at first, β and K are hardly known at all. What tuning took from the large model is its prior; from the small one γ as well.\n\n"
+            "γ, where a curve ends, is known well. K and β trade off, since only K ln(γ/β) decides how fast a single curve rises: of the large base model "
+            "both are known to a factor of two. What tuning took from the large model is its prior; from the small one γ as well.\n\n"
             "## How many examples until one half?",
         ),
         (
@@ -106,7 +107,7 @@ pd.DataFrame(reach, index=table.index).astype(float).round(0)""",
         ),
         (
             "md",
-            "One number a law, `inf` for never; and the laws disagree, most about the curve that hardly gets there. A number without its uncertainty is "
+            "One number a law, `inf` for never. The better laws are within a shot or two of the truth, the power law is not, and nothing here says so. A number without its uncertainty is "
             "half an answer: that is the matter of `posterior_bands.ipynb`.",
         ),
     ],
@@ -190,7 +191,7 @@ pd.DataFrame({"50 % band": [inside50[late].mean()], "90 % band": [inside90[late]
             "## What does the model believe about its task?\n\nTask m has the prior ρ_m and gives an example from source j the probability P[j,m]: γ_j if it is its own, "
             "β_j if not. One shot is worth K updates. So after n examples from source j\n\n"
             "    w_jm(n) ∝ ρ_m · P[j,m]^(K n)\n\n"
-            "The parameters are those of a fit to a GPT-2 of a synthetic world with four tasks.",
+            "The parameters are those of a fit to a GPT-2 of a synthetic world with five tasks.",
         ),
         (
             "py",

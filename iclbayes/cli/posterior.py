@@ -101,7 +101,7 @@ class PosteriorCommand:
                 yield advance
 
         stacked = stack(curves, laws, fraction=self.fraction, watch=watch, **options)
-        posteriors = stacked.posteriors
+        posteriors, first = stacked.posteriors, stacked.posteriors[0]
         shots = _grid(curves)
         tables = [one.forecast(shots) for one in posteriors]
         if len(posteriors) > 1:
@@ -121,9 +121,9 @@ class PosteriorCommand:
                 pd.concat([one.reach_table(self.level) for one in posteriors], ignore_index=True), reach
             )
         if self.plot:
-            best = stacked if len(posteriors) > 1 else posteriors[0]
+            best = stacked if len(posteriors) > 1 else first
             ahead = best.forecast(_grid(curves, HORIZON))
-            plots.save(plots.plot_bands(posteriors[0], ahead), self.plot)
+            plots.save(plots.plot_bands(first, ahead), self.plot)
         return table
 
     def _draws_path(self, law: str, n_laws: int) -> Path:

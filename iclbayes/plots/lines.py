@@ -1,6 +1,7 @@
 """Measured curves."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -17,7 +18,7 @@ def plot_lines(
     stderr: str | None = "stderr",
     columns: int = 4,
     label: Callable[[object], str] = str,
-    panel_label: Callable[[object], str] | None = None,
+    panel_label: Callable[[Any], str] | None = None,
     ylabel: str = style.PROBABILITY,
 ) -> Figure:
     """Measured curves: a panel per value of `panel`, a line per value of `line`, bands of ± 2 standard errors.

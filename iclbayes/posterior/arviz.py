@@ -140,7 +140,7 @@ def _parameter_axes(law: Law) -> dict[str, list[str]]:
     if not law.joint:
         return {}
     lengths = {3: "source", 4: "task"}
-    raw = {name: jax.ShapeDtypeStruct(shape, float) for name, shape in law.raw_shapes(3, True).items()}
+    raw = {name: jax.ShapeDtypeStruct(shape, np.float32) for name, shape in law.raw_shapes(3, True).items()}
     shapes = jax.eval_shape(law.constrain, raw)
     return {
         name: [lengths.get(n, f"{name}_dim_{i}") for i, n in enumerate(value.shape)]

@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from .. import comparison as compare
+from ..comparison import compare
 from .reemergence import forecast, forecast_summary
 from .sharing import HYPOTHESES, amount_curves, attribution, compare_sharing, shifts
 
@@ -54,7 +54,7 @@ def analyse(
         "forecast_summary": summary[["method", *(c for c in summary.columns if c != "method")]],
     }
     if laws:
-        tables["laws"] = compare.compare(curves, laws, fractions, on_done=on_done)
+        tables["laws"] = compare(curves, laws, fractions, on_done=on_done)
     return tables
 
 

@@ -168,9 +168,9 @@ def attribution(fits: Fits, favoured: int = 0) -> pd.DataFrame:
     """How much of the change of each curve the prior, the efficiency and the knowledge (γ, β) account for.
 
     Take the fitted curve before, and replace some parts of its parameters by those after: the part of the change that this
-    explains is v = 1 − ‖p_mixed − p_after‖² / ‖p_before − p_after‖² over the curve's shots, shot n with weight 1 / (1 + n), so that
-    shares hardly depend on how long after its rise a curve was measured. A part's share is its Shapley value, the mean of what it
-    adds to v over all orders of replacing; the shares add up to 1, and may be negative.
+    explains is v = 1 − ‖p_mixed − p_after‖² / ‖p_before − p_after‖² over the curve's shots, shot n with weight 1 / (1 + n), so
+    that shares hardly depend on how long after its rise a curve was measured. A part's share is its Shapley value, the mean of
+    what it adds to v over all orders of replacing; the shares add up to 1, and may be negative.
 
     Args:
       fits: of `amount_curves`, all parameters free.

@@ -141,4 +141,5 @@ def _stages(n_warmup: int) -> list[int]:
 
 
 def rows(tree: Any, index: np.ndarray) -> Any:
+    """Some rows of every array of a pytree, in NumPy."""
     return jax.tree.map(lambda a: np.asarray(a)[index], tree)
