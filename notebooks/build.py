@@ -201,7 +201,7 @@ pd.DataFrame({"50 % band": [inside50[late].mean()], "90 % band": [inside90[late]
             """curves = iclbayes.example_curves("synthetic")
 keys = curves.keys
 group = curves.select((keys["learner"] == "gpt2") & (keys["layers"] == keys["layers"].max()) & (keys["k"] == 3))
-fit = iclbayes.fit(group, "bayesian_scoring")
+fit = iclbayes.fit(group, "bayesian_scoring", background=0)
 prior, efficiency, gamma, beta = (fit.params[name][0] for name in ("prior", "efficiency", "gamma", "beta"))
 P = np.where(np.eye(len(prior)), gamma[:, None], beta[:, None])
 
