@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from numpy.typing import ArrayLike
 
 from ..curves import Curves
 from ..errors import InputError
@@ -41,7 +42,7 @@ class ParameterDraws(Protocol):
         """[C, D, G, …] draws of the constrained parameters."""
         ...
 
-    def task_weights(self, shots) -> np.ndarray:
+    def task_weights(self, shots: ArrayLike) -> np.ndarray:
         """[S, G, J, M, n] draws of w_jm(n)."""
         ...
 
@@ -130,7 +131,7 @@ class NormalDraws:
         """[1, S, G, …] draws of the constrained parameters."""
         return {name: value[None] for name, value in self._map(_params).items()}
 
-    def task_weights(self, shots) -> np.ndarray:
+    def task_weights(self, shots: ArrayLike) -> np.ndarray:
         """[S, G, J, M, n] draws of w_jm(n)."""
         return self._map(task_weights, np.asarray(shots, float))
 

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -66,7 +66,7 @@ class _BetaAlone(Law):
 
 
 def sharing_tests(
-    curves: Curves, law: str | Law, pairs: Sequence[tuple[str, str]], *, column: str = "model", **options
+    curves: Curves, law: str | Law, pairs: Sequence[tuple[str, str]], *, column: str = "model", **options: Any
 ) -> pd.DataFrame:
     """For every pair and condition: how much worse is the law if before and after have one parameter in common?
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from ..curves import Curves, curve_columns
 from .draws import ParameterDraws, source_params
@@ -24,7 +25,7 @@ def parameter_table(one: ParameterDraws) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
-def posterior_table(one: ParameterDraws, shots) -> pd.DataFrame:
+def posterior_table(one: ParameterDraws, shots: ArrayLike) -> pd.DataFrame:
     """Weight of each curve's own task after n shots from it, w_jj(n).
 
     Returns:

@@ -81,7 +81,7 @@ class Likelihood:
         """Draws of the observation as a probability (counts over n_test), in NumPy; shapes as in `distribution`."""
         raise NotImplementedError
 
-    def log_prob(self, p, noise, n_test, stderr, y) -> Array:
+    def log_prob(self, p: Array, noise: dict[str, Array], n_test: Array, stderr: Array, y: Array) -> Array:
         """ln of the density or mass of the observation y."""
         return jnp.asarray(self.distribution(p, noise, n_test, stderr).log_prob(y))
 

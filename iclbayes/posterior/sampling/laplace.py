@@ -7,6 +7,7 @@ matrices between them are NumPy's, whose LAPACK needs no compilation and cannot 
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from scipy.special import logsumexp
@@ -96,7 +97,7 @@ def find_modes(
     return Mode(theta, value, factor, np.linalg.slogdet(factor)[1], norm, steps)
 
 
-def best_modes(values: Values, slopes: Slopes, starts: np.ndarray, **options) -> Mode:
+def best_modes(values: Values, slopes: Slopes, starts: np.ndarray, **options: Any) -> Mode:
     """The best of the modes found from starts [U, S, P], by the Laplace estimate of their mass."""
     n_units, n_starts, size = starts.shape
     unit = np.repeat(np.arange(n_units), n_starts)
