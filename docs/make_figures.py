@@ -26,6 +26,8 @@ ORIGINAL = {
     "efficiency": 0.05,
     "probs": [[0.9, 0.5, 0.02]],
 }  # the task known; its format known; nothing known
+STAGES = {"t_format": [2.0], "kappa_format": [3.0], "kappa_task": [1.5]}
+LEVELS = {"t_format": [2.0], "p_task": [0.85], "p_format": [0.4], "p_none": [0.02]}
 SPEEDS = OWN | {"prior": [0.002, 0.998], "efficiency": 0.05}
 
 # Law → shots, and for each line its label and parameters.
@@ -41,6 +43,14 @@ LAWS = {
     "bayesian_heterogeneous_exact": (WIDE, {f"s = {s:g}": SPEEDS | {"spread": s} for s in (0.3, 1.0, 3.0)}),
     "power": (EVEN, {f"α = {a:g}": NLL | {"alpha": [a]} for a in (0.3, 0.6, 1.2)}),
     "bounded_power": (EVEN, {f"t_c = {t}": NLL | {"alpha": [1.2], "t_c": [t]} for t in (3, 10, 30)}),
+    "staged": (
+        WIDE,
+        {f"t_task = {t}": {**STAGES, "L": [1.5], "E": [0.2], "t_task": [t]} for t in (30, 100, 300)},
+    ),
+    "bayesian_staged": (
+        WIDE,
+        {f"t_task = {t}": LEVELS | {"t_task": [t], "efficiency": [2.0]} for t in (30, 100, 300)},
+    ),
     "logistic": (EVEN, {f"κ = {k}": {"L": [2.0], "E": [0.1], "t_0": [20], "kappa": [k]} for k in (1, 2, 4)}),
 }
 

@@ -21,7 +21,7 @@ from iclbayes import laws
 from iclbayes.files import atomic_path
 from iclbayes.posterior import LIKELIHOODS, RandomWalk
 from iclbayes.posterior.calibration import p_value, scores
-from iclbayes.runtime import use_compilation_cache
+from iclbayes.runtime import programs, use_compilation_cache
 
 # The posterior of an amplitude and a floor that only their sum is known of is L-shaped: short chains miss one arm of it.
 LONG = {"n_chains": 4, "n_warmup": 300, "n_draws": 150, "retries": 1}
@@ -103,6 +103,7 @@ def main(argv=None) -> None:
             for name in right
         ]
         table = pd.concat([table, pd.DataFrame(rows)]) if len(table) else pd.DataFrame(rows)
+        programs.clear()
         jax.clear_caches()  # hundreds of compiled programs would use up the address ranges that a process may have
         with atomic_path(args.out) as temporary:
             table.to_csv(temporary, index=False, float_format="%.4g")

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from .errors import InputError
+from .tables import csv_options, kind_of, with_index
 
 
 def chunks(
@@ -81,12 +82,15 @@ def types_of_labels(path: Path, labels: list[str], size: int) -> dict[str, str |
     if path.suffix != ".csv":
         return types
     try:
-        header = pd.read_csv(path, nrows=0).columns
+        options = csv_options(path)
+        header = pd.read_csv(path, **options, nrows=0).columns
         seen = {name: set() for name in labels if name in header}
-        with pd.read_csv(path, chunksize=size, usecols=list(seen), float_precision="round_trip") as reader:
+        with pd.read_csv(path, **options, chunksize=size, usecols=list(seen), dtype=str) as reader:
             for frame in reader:
                 for name, kinds in seen.items():
-                    kinds.add(frame[name].dtype.name)
+                    kinds.add(kind_of(frame[name].dropna().unique()))
+                    if frame[name].isna().any():
+                        kinds.add("float64")
                 if all(_joined(kinds) == "str" for kinds in seen.values()):
                     break
     except (ValueError, OSError):
@@ -104,7 +108,7 @@ def _joined(kinds: set[str]) -> str:
 def _read(path: Path, size: int, types: dict[str, str | None]) -> Iterator[pd.DataFrame]:
     if path.suffix == ".csv":
         known = {name: kind for name, kind in types.items() if kind}
-        with pd.read_csv(path, chunksize=size, float_precision="round_trip", dtype=known) as reader:
+        with pd.read_csv(path, **csv_options(path), chunksize=size, dtype=known) as reader:
             yield from reader
         return
     import pyarrow.parquet as pq
@@ -113,7 +117,7 @@ def _read(path: Path, size: int, types: dict[str, str | None]) -> Iterator[pd.Da
         path, pre_buffer=False
     ) as file:  # buffered, what was read stays until the file is closed
         for batch in file.iter_batches(batch_size=min(size, 131_072)):
-            yield batch.to_pandas()
+            yield with_index(batch.to_pandas())
 
 
 def count_rows(path: Path) -> int | None:

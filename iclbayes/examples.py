@@ -1,7 +1,8 @@
 """Small example curves that ship with the package, so that everything can be tried without a model and offline.
 
-`unsafe_answers`: *simulated* counts. Of 1,000 answers after 0 to 256 examples, how many show a behaviour that an instruct model was
-tuned to avoid; two sizes of model, each as base and instruct. Drawn from the scoring law; the truth is in `unsafe_answers.json`.
+`unsafe_answers`: *simulated* counts. Of 1,000 answers after 0 to 256 examples, how many show a behaviour that an instruct model
+was tuned to avoid; two sizes of model, each as base and instruct. Drawn from the scoring law; the truth is in
+`unsafe_answers.json`.
 
 `lm_eval`: *simulated* accuracies on two tasks, which `write_examples` lays out as lm-evaluation-harness lays out its results.
 Drawn from the exact heterogeneous law; the truth is in `lm_eval.json`.

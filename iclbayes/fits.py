@@ -1,7 +1,7 @@
 """`fit`: one law to every group of curves at once; `Fits`: what came out."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -180,6 +180,27 @@ class Fits:
         fine = dataclasses.replace(self, law=self.law.finer, blocks=blocks).predict(shots)
         return np.abs(coarse - fine).max(axis=-1)
 
+    def zero_shot_misses(self, far: float = 0.1) -> pd.DataFrame:
+        """The curves whose fitted zero-shot point the fit misses: by more than `far` in probability, and more than by chance.
+
+        By chance means within three standard errors of the point or, where they are unknown, three root mean squared residuals
+        of the curve's other points. Too few tasks, or a law with one stage where the curve has two, are what it usually means.
+
+        Returns:
+          Group columns, source, observed, fitted.
+        """
+        curves = self.curves
+        residual = self.predict(curves) - curves.prob
+        curve = curves.point_curve()
+        used = curves.weight > 0
+        other = used & (curves.shots > 0)
+        square = np.bincount(curve, np.where(other, residual, 0.0) ** 2, curves.n_curves)
+        scatter = np.sqrt(square / np.maximum(np.bincount(curve, other, curves.n_curves), 1))[curve]
+        chance = 3 * np.where(curves.stderr > 0, curves.stderr, scatter)
+        at = np.flatnonzero(used & (curves.shots == 0) & (np.abs(residual) > np.maximum(far, chance)))
+        table = curve_columns(curves).iloc[curve[at]].reset_index(drop=True)
+        return table.assign(observed=curves.prob[at], fitted=curves.prob[at] + residual[at])
+
     def metrics(self, curves: Curves | None = None, where: np.ndarray | None = None) -> pd.DataFrame:
         """NRMSE and its kin per curve on `curves` (default: those fitted), on the points where the mask [N] is True.
 
@@ -193,8 +214,9 @@ class Fits:
     def to_frame(self, stderr: bool = False) -> pd.DataFrame:
         """One row per curve: group columns, source, law, its parameters, and the fit's diagnostics.
 
-        Parameters that belong to a source stand in that source's row; a background's prior is `prior_background`; the full
-        matrix of the original law is `probs_0`, `probs_1`, … With `stderr`, each has a column `NAME_se`.
+        Parameters that belong to a source stand in that source's row; a background's prior is `prior_background`, a second
+        one's `prior_background_2`; the full matrix of the original law is `probs_0`, `probs_1`, … With `stderr`, each has a
+        column `NAME_se`.
         """
         curve_group = self.curves.group
         rank = self.curves.rank()
@@ -214,14 +236,10 @@ class Fits:
                     frame[name + suffix] = value[curve_group]
                 elif value.ndim == 2:
                     frame[name + suffix] = value[curve_group, rank]
-                    sizes = np.bincount(curve_group)[
-                        curve_group
-                    ]  # a background stands behind the group's own tasks
-                    if name in ("prior", "beta") and (sizes < value.shape[1]).any():
-                        behind = value[curve_group, np.minimum(sizes, value.shape[1] - 1)]
-                        behind = np.where(sizes < value.shape[1], behind, np.nan)
-                        if np.isfinite(behind).any():
-                            frame[f"{name}_background{suffix}"] = behind
+                    if name in ("prior", "beta"):
+                        sizes = np.bincount(curve_group)[curve_group]
+                        for title, behind in _backgrounds(value[curve_group], sizes):
+                            frame[f"{name}_{title}{suffix}"] = behind
                 else:
                     for m in range(value.shape[2]):
                         frame[f"{name}_{m}{suffix}"] = value[curve_group, rank, m]
@@ -230,6 +248,16 @@ class Fits:
             frame[name] = value[curve_group] if self.law.joint else value[curve_group, rank]
         frame["status"] = [Status(s).name.lower() for s in frame["status"]]
         return frame
+
+
+def _backgrounds(value: np.ndarray, sizes: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    """Yields (title, values [curves]) of the tasks behind a group's own in value [curves, M]: background, background_2, …"""
+    for k in range(value.shape[1]):
+        at = sizes + k
+        behind = value[np.arange(len(value)), np.minimum(at, value.shape[1] - 1)]
+        behind = np.where(at < value.shape[1], behind, np.nan)
+        if np.isfinite(behind).any():
+            yield f"background_{k + 1}" if k else "background", behind
 
 
 def _count_positive(curves: Curves) -> np.ndarray:
@@ -242,7 +270,7 @@ def fit(
     *,
     fraction: float | None = None,
     loss: str | PointLoss = "squared",
-    background: bool | None = None,
+    background: int | None = None,
     shot_offset: float = 0.0,
     share: Sequence[str] = (),
     across: str | Sequence[str] = (),
@@ -265,7 +293,9 @@ def fit(
       fraction: fit only shots ≤ fraction × the curve's largest number of shots (the extrapolation protocol).
       loss: "squared" (probability, the default), "squared_nll", "squared_log_nll", "huber", "binomial" (weights then count
         trials: `n_test` multiplies them where it is known), or a function, see `iclbayes.fitting.losses`.
-      background: add a task that owns no curve and absorbs everything else; default: only for groups of a single curve.
+      background: number of tasks that own no curve and absorb everything else (True is 1). Default: one for groups of a single
+        curve, and for groups of several sources whose curves begin lower than a prior over the sources allows, see
+        `iclbayes.background.background_tasks`. In the scoring laws two are the same as one; with two the original law has stages.
       shot_offset: added to shots in Bayesian laws; 1 meets the published code.
       share: names of parameters that the groups differing only in the columns `across` have in common, for example
         `share=("gamma", "beta"), across="amount"`: one γ, β for all amounts, prior and efficiency free per amount.

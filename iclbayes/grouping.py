@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .background import background_tasks
 from .curves import Bucket, Curves
 from .errors import InputError
 from .fitting.losses import PointLoss, get_loss
@@ -49,7 +50,7 @@ def groups_to_fit(
     loss: PointLoss,
     share: tuple[str, ...] = (),
     across: tuple[str, ...] = (),
-    background: bool | None = None,
+    background: int | None = None,
     ridge: float = 0.0,
 ) -> Iterator[FitBatch]:
     """Which curves are fitted together, shape by shape.
@@ -60,16 +61,25 @@ def groups_to_fit(
       loss, ridge: see `Problem`.
       share: names of parameters that the groups differing only in the columns `across` have in common.
       across: columns of `curves.keys`.
-      background: add a task that owns no curve; default: only for groups of a single curve.
+      background: number of tasks that own no curve, as in `background_tasks`. Conditions that share parameters have as
+        many as the one of them that has most.
 
     Raises:
       InputError: a law, parameter or column that cannot be shared; groups that share and have different sources.
     """
 
-    def batch(bucket: Bucket, rows, groups, chosen, n_conditions=1) -> FitBatch:
+    tasks = background_tasks(curves, background) if law.joint else np.zeros(curves.n_groups, int)
+
+    def batches(bucket: Bucket, rows, groups, chosen, n_conditions=1) -> Iterator[FitBatch]:
+        most = tasks[groups].max(axis=1)
+        for number in np.unique(most):
+            some = most == number
+            where = rows[some] if law.joint else rows  # of a law that is not joint no group has such a task
+            yield batch(bucket, where, groups[some], chosen[some], int(number), n_conditions)
+
+    def batch(bucket: Bucket, rows, groups, chosen, number, n_conditions) -> FitBatch:
         n_curves = chosen.shape[1] // n_conditions
-        extra = law.joint and (n_curves == 1 if background is None else background)
-        problem = Problem(law, loss, n_curves, bool(extra), n_conditions, share, ridge)
+        problem = Problem(law, loss, n_curves, number, n_conditions, share, ridge)
         names = ("shots", "prob", "weight", "n_test")
         points = {name: getattr(bucket, name)[rows].reshape(*chosen.shape, -1) for name in names}
         trials = points.pop("n_test")
@@ -81,9 +91,9 @@ def groups_to_fit(
     if not share and not across:
         for b in curves.buckets():
             if law.joint:
-                yield batch(b, every, b.groups[:, None], b.curves)
+                yield from batches(b, np.arange(len(b.groups)), b.groups[:, None], b.curves)
             else:
-                yield batch(
+                yield from batches(
                     b, every, np.repeat(b.groups, b.curves.shape[1])[:, None], b.curves.reshape(-1, 1)
                 )
         return
@@ -105,7 +115,7 @@ def groups_to_fit(
                 raise InputError(
                     "conditions that share parameters must have the same sources in the same order"
                 )
-            yield batch(b, rows, members, chosen, int(c))
+            yield from batches(b, rows, members, chosen, int(c))
 
 
 def _check_sharing(curves: Curves, law: Law, share: tuple[str, ...], across: tuple[str, ...]) -> None:

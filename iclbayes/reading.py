@@ -1,6 +1,7 @@
 """Reading curve files: long-format CSV or Parquet, checked row by row."""
 
 import os
+import shlex
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ import pandas as pd
 
 from .curves import Curves
 from .errors import CurvesWarning, InputError
+from .tables import read_table
 
 VALUE_COLUMNS = ("prob", "n_correct", "accuracy", "nll")
 
@@ -20,6 +22,7 @@ def read_curves(
     group_by: str | Sequence[str] = (),
     source: str | None = None,
     value: str | None = None,
+    shots: str = "shots",
 ) -> Curves:
     """Reads ICL curves from a long-format file.
 
@@ -30,16 +33,18 @@ def read_curves(
     comes from `stderr`, else from how far they differ (unknown where they agree).
 
     Args:
-      path: a `.csv` (also `.csv.gz`) or `.parquet` file.
+      path: CSV with any delimiter (also `.csv.gz`), JSON lines, or Parquet; see `iclbayes.tables.read_table`.
       group_by: columns whose values define the groups; the curves of one group share a prior and an efficiency.
       source: column that names the source of each curve; without it every group has one curve.
       value: which of the value columns to use.
+      shots: column with the numbers of shots.
 
     Returns:
       `Curves`; each distinct point has weight 1, or the sum of the column `weight`.
 
     Warns:
-      CurvesWarning: a column `source` that was not named, so that the curves of several sources are averaged.
+      CurvesWarning: rows that differ in columns of text that were not named (a column `source` among them) are averaged; or
+        numbers that were written differently became one label.
 
     Raises:
       InputError: naming the file, the column and the first bad row (the header is row 1).
@@ -55,28 +60,10 @@ def read_curves(
     array([0.2, 0.6, 0.4, 0.9])
     """
     path = Path(path)
-    return curves_from_frame(read_table(path), group_by=group_by, source=source, value=value, name=str(path))
-
-
-def read_table(path: Path) -> pd.DataFrame:
-    """The file as a data frame. Raises InputError if it cannot be read or has no rows."""
-    if not path.exists():
-        raise InputError(f"{path}: no such file; give the path of a CSV or Parquet file of curves")
-    try:
-        frame = (
-            pd.read_parquet(path)
-            if path.suffix == ".parquet"
-            # Read piece by piece, a column's type could change on the way.
-            else pd.read_csv(path, float_precision="round_trip", low_memory=False)
-        )
-    except pd.errors.EmptyDataError:
-        raise InputError(f"{path}: the file is empty; it needs a header and at least one row") from None
-    except Exception as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(f"{path}: cannot be read as {path.suffix or 'CSV'}: {reason}") from None
-    if frame.empty:
-        raise InputError(f"{path}: no rows after the header; it needs at least one")
-    return frame
+    frame = read_table(path, shots)
+    return curves_from_frame(
+        frame, group_by=group_by, source=source, value=value, shots=shots, name=str(path)
+    )
 
 
 def curves_from_frame(
@@ -85,6 +72,7 @@ def curves_from_frame(
     group_by: str | Sequence[str] = (),
     source: str | None = None,
     value: str | None = None,
+    shots: str = "shots",
     name: str = "data frame",
     first_row: int = 2,
 ) -> Curves:
@@ -96,7 +84,12 @@ def curves_from_frame(
     group_by = [group_by] if isinstance(group_by, str) else list(group_by)
     if len(frame) == 0:
         raise InputError(f"{name}: no rows; it needs at least one")
-    _require(frame, ["shots", *group_by, *([source] if source else [])], name)
+    if shots not in frame:
+        raise InputError(
+            f"{name}: no column {shots!r}; it has {', '.join(map(str, frame.columns))}; name the one with the"
+            " numbers of shots (--shots COLUMN)"
+        )
+    _require(frame, [*group_by, *([source] if source else [])], name)
     if source in group_by:
         raise InputError(f"{name}: column {source!r} is both the source and grouped by; name it once")
     if source and "source" in group_by:
@@ -107,14 +100,15 @@ def curves_from_frame(
         raise InputError(f"{name}: a column is named twice in group_by: {', '.join(group_by)}")
     labels = [*group_by, *([source] if source else [])]
     for column in labels:
+        if frame[column].dtype == object:
+            single = [not isinstance(cell, (list, tuple, dict, set, np.ndarray)) for cell in frame[column]]
+            _check(
+                frame, column, single, "is a list; groups and sources are told apart by numbers or text", name
+            )
         _check(frame, column, frame[column].notna().to_numpy(), "is empty; fill it in or drop the row", name)
 
-    _warn_of_source(frame, labels, name)
-
-    shots = _number(frame, "shots", name)
-    _check(
-        frame, "shots", (shots >= 0) & (shots == np.round(shots)), "is not a whole number of shots ≥ 0", name
-    )
+    x = _number(frame, shots, name)
+    _check(frame, shots, (x >= 0) & (x == np.round(x)), "is not a whole number of shots ≥ 0", name)
     prob, n_correct, n_test = _values(frame, value, name)
     stderr = np.full(len(frame), np.nan)
     if "stderr" in frame:
@@ -124,11 +118,12 @@ def curves_from_frame(
     if "weight" in frame:
         weight = _number(frame, "weight", name)
         _check(frame, "weight", weight >= 0, "is negative; a weight is ≥ 0", name)
+    _warn_of_labels(frame, shots, labels, name)
 
     group, keys = _codes(frame, group_by)
     label, labels = (_codes(frame, [source])) if source else (np.zeros(len(frame), int), None)
-    order = np.lexsort((shots, label, group))
-    g, s, x = group[order], label[order], shots[order]
+    order = np.lexsort((x, label, group))
+    g, s, x = group[order], label[order], x[order]
     new_curve = np.r_[True, (np.diff(g) != 0) | (np.diff(s) != 0)]
     new_point = new_curve | np.r_[True, np.diff(x) != 0]
     first = np.flatnonzero(new_point)
@@ -175,16 +170,39 @@ def curves_from_frame(
     )
 
 
-def _warn_of_source(frame: pd.DataFrame, labels: list[str], name: str) -> None:
-    """Warns of a column `source` that nobody named, where a group has several sources: they are averaged."""
-    if "source" not in frame or "source" in labels:
-        return
-    sources = (
-        frame.groupby(labels, observed=True)["source"].nunique() if labels else frame["source"].nunique()
-    )
-    if np.max(sources) > 1:
+def _warn_of_labels(frame: pd.DataFrame, shots: str, labels: list[str], name: str) -> None:
+    """Warns of columns of text that nobody named, over which rows are averaged, and of numbers that became one label.
+
+    Rows are averaged over such a column if it varies where labels and shots are equal, and over `source` also where sources
+    have no shots in common: they would be one curve.
+    """
+    for column, texts in frame.attrs.get("one_label", {}).items():
+        if column in labels:
+            text = f"{name}: column {column!r}: {texts} are one number, and so one label"
+            warnings.warn(text, CurvesWarning, stacklevel=4)
+    averaged = []
+    repeated = frame.duplicated([*labels, shots]).any()
+    for column in frame.columns.difference([shots, *labels], sort=False) if repeated else ["source"]:
+        if column not in frame or column in labels or not _is_text(frame[column]):
+            continue
+        within = labels if column == "source" else [*labels, shots]
+        cells = frame[column].map(str) if frame[column].dtype == object else frame[column]
+        by = [frame[c] for c in within]
+        if (cells.groupby(by, observed=True).nunique().max() if by else cells.nunique()) > 1:
+            averaged.append(str(column))
+    if "source" in averaged:
+        averaged.remove("source")
         text = f"{name}: the column 'source' is averaged over; name it with source='source' (--source source)"
         warnings.warn(text, CurvesWarning, stacklevel=4)
+    if averaged:
+        named = ", ".join(map(repr, averaged))
+        options = " ".join(f"--group-by {shlex.quote(column)}" for column in averaged)
+        text = f"{name}: rows that differ in {named} are averaged; name the columns that tell groups apart ({options})"
+        warnings.warn(text, CurvesWarning, stacklevel=4)
+
+
+def _is_text(column: pd.Series) -> bool:
+    return pd.api.types.is_bool_dtype(column) or not pd.api.types.is_numeric_dtype(column)
 
 
 def _codes(frame: pd.DataFrame, columns: list[str]) -> tuple[np.ndarray, pd.DataFrame]:
@@ -217,7 +235,8 @@ def _values(frame, value, name):
         return np.exp(-nll), unknown, unknown
     if chosen in ("prob", "accuracy"):
         prob = _number(frame, chosen, name)
-        _check(frame, chosen, (prob >= 0) & (prob <= 1), "is not between 0 and 1", name)
+        percent = "; as percent? then divide the column by 100" if _is_percent(prob) else ""
+        _check(frame, chosen, (prob >= 0) & (prob <= 1), f"is not between 0 and 1{percent}", name)
         if chosen == "prob" or "n_test" not in frame:
             return prob, unknown, unknown
         n_test = _number(frame, "n_test", name)
@@ -237,10 +256,22 @@ def _require(frame, columns, name):
             raise InputError(f"{name}: no column {column!r}; it has {', '.join(map(str, frame.columns))}")
 
 
+def _is_percent(values: np.ndarray) -> bool:
+    """Whether values that were to lie between 0 and 1 can be percent: up to 100, and not just a slip above 1."""
+    return bool(values.min() >= 0 and 1.5 < values.max() <= 100 and np.mean(values > 1) > 0.2)
+
+
 def _number(frame, column, name, missing=False):
     values = pd.to_numeric(frame[column], errors="coerce").to_numpy(np.float64, na_value=np.nan)
     empty = frame[column].isna().to_numpy()
-    _check(frame, column, ~np.isnan(values) | empty, "is not a number", name)
+    problem = "is not a number"
+    if np.isnan(values[~empty]).any():
+        text = frame[column].astype(str).str.strip()
+        if (text.str.endswith("%") | empty).all():
+            values = pd.to_numeric(text.str.rstrip("% "), errors="coerce").to_numpy(np.float64) / 100
+        elif text.str.fullmatch(r"\d*,\d+").any():
+            problem += "; write decimals with a point"
+    _check(frame, column, ~np.isnan(values) | empty, problem, name)
     if not missing:
         _check(frame, column, ~empty, "is missing (NaN); fill it in or drop the row", name)
         _check(frame, column, np.isfinite(values), "is not finite", name)

@@ -114,14 +114,14 @@ def test_a_column_called_source_is_either_grouped_by_or_the_source():
 def test_averaged_sources_are_told_of():
     """Where a group has several and nobody named the column, and only there."""
     mixed = pd.concat([frame(source="a", g=1), frame(source="b", g=1), frame(source="b", g=2)])
-    for options in ({}, {"group_by": ["g"]}):
+    for options in ({"group_by": ["model"]}, {"group_by": ["g", "model"]}):
         with pytest.warns(CurvesWarning, match="'source' is averaged over"):
             iclbayes.curves_from_frame(mixed, **options)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        iclbayes.curves_from_frame(mixed, group_by=["g"], source="source")
-        iclbayes.curves_from_frame(mixed, group_by=["source"])
-        iclbayes.curves_from_frame(mixed[mixed["g"] == 2])
+        iclbayes.curves_from_frame(mixed, group_by=["g", "model"], source="source")
+        iclbayes.curves_from_frame(mixed, group_by=["source", "g", "model"])
+        iclbayes.curves_from_frame(mixed[mixed["g"] == 2], group_by=["model"])
 
 
 def test_rows_that_agree_say_nothing_of_their_error():

@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator
 
 from iclbayes import plots
-from iclbayes.suppression.figures import RAMP, TICKS, draw_interval, interval
+from iclbayes.suppression.figures import RAMP, draw_interval, interval
 from iclbayes.suppression.sharing import final_steps
 
 LAW = "bayesian_scoring"
@@ -82,7 +83,7 @@ def priors(fits: pd.DataFrame, seed: int) -> Figure:
             draw_interval(
                 axis, x, interval(part, "prior", "logit"), color=color, marker="Dos^vP"[i % 6], label=label
             )
-        _logit(axis, TICKS)
+        _logit(axis, (0.001, 0.01, 0.05, 0.1, 0.2, 0.5, 0.8, 0.9, 0.95, 0.99, 0.999))
         axis.set_xticks(range(len(tasks)), [str(t) for t in tasks])
         axis.set_xlabel("task")
         axis.set_title(f"k = {k}", fontsize=9)
@@ -117,9 +118,8 @@ def _efficiency(axis: Axes, groups) -> None:
         draw_interval(axis, x, shown, color=color, marker="Dos^vP"[i % 6], label=label)
     axis.set_yscale("log")
     axis.minorticks_off()
-    low, high = axis.get_ylim()
-    ticks = [t for t in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100) if low <= t <= high]
-    axis.set_yticks(ticks, [f"{t:g}" for t in ticks])
+    axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
     axis.set_xticks(range(len(ks)), [str(k) for k in ks])
     axis.set_xlabel("example length k")
     axis.set_ylabel("ICL efficiency K")
@@ -138,7 +138,7 @@ def summary(
     _mean_curves(axes[0], frame, seed)
     _priors_beside(axes[1], fits, seed)
     _efficiency(axes[2], _scoring(fits, seed))
-    axes[2].set_title("longer examples and deeper models learn more a shot", fontsize=8)
+    axes[2].set_title("ICL efficiency K: more in longer examples", fontsize=8)
     if tuned:
         models = frame[frame["learner"] == "gpt2"]
         deepest = models[(models["layers"] == models["layers"].max()) & (models["seed"] == seed)]

@@ -92,6 +92,7 @@ class Fit:
                 found.append(fits.fit(curves, law, on_done=advance, **options))
             print(_summary(found[-1]))
             _warn_of_steps(found[-1])
+            _warn_of_zero_shots(found[-1])
         write_table(pd.concat([f.to_frame(stderr=self.stderr) for f in found], ignore_index=True), self.out)
         print(f"parameters: {self.out}")
         if self.plot is not None:
@@ -111,6 +112,8 @@ class Fit:
             raise InputError(
                 "--value is not available for files read in chunks; keep one value column in the file"
             )
+        if self.data.shots != "shots":
+            raise InputError("--shots is not available for files read in chunks; call that column shots")
         before = 0
         with warnings_as_lines(CurvesWarning), progress("fitting", "fit") as advance:
 
@@ -145,6 +148,18 @@ def _summary(fits: "Fits") -> str:
 
 def _ends(counts: dict[str, int]) -> str:
     return ", ".join(f"{n:,} {status.replace('_', ' ')}" for status, n in counts.items())
+
+
+def _warn_of_zero_shots(fits: "Fits") -> None:
+    """Says where a fit misses what was measured without examples."""
+    missed = fits.zero_shot_misses()
+    if len(missed):
+        worst = missed.loc[(missed["observed"] - missed["fitted"]).abs().idxmax()]
+        warn(
+            f"{fits.law.name} misses the zero-shot point of {len(missed)} of {fits.curves.n_curves} curves by far: fitted "
+            f"{worst['fitted']:.2f}, measured {worst['observed']:.2f} at worst; more tasks (--background) "
+            "or a law of two stages (staged) may say it"
+        )
 
 
 def _warn_of_steps(fits: "Fits") -> None:

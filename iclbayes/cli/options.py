@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import OmitArgPrefixes, Positional, UseAppendAction, arg
 
-from ..console import warnings_as_lines
+from ..console import warn, warnings_as_lines
 from ..errors import CurvesWarning, InputError
 from ..files import atomic_path, check_place
 
@@ -30,12 +30,16 @@ LawName = Literal[
     "bayesian_scoring_log",
     "bayesian_heterogeneous_log",
     "bayesian_heterogeneous_exact_log",
+    "staged",
+    "bayesian_staged",
 ]
 LossName = Literal["squared", "squared_nll", "squared_log_nll", "huber", "binomial"]
 ValueName = Literal["prob", "n_correct", "accuracy", "nll"]
 LikelihoodName = Literal[
     "auto", "binomial", "beta_binomial", "quasi_binomial", "normal", "logit_normal", "beta"
 ]
+SHOWN = 6  # curves that a warning names
+MANY = 10_000  # curves above which shapes are not looked at
 TableStyle = Literal["plain", "markdown", "latex"]
 
 # How options show in the help: what stands for the value, and no "(default: None)" behind those that may be left out.
@@ -59,7 +63,7 @@ class CurvesIn:
     """Which curves the file holds. Its columns are described in the README under "Curve files"."""
 
     curves: Annotated[Positional[Path], arg(metavar="CURVES")]
-    """CSV or Parquet file of curves: a row for each measured number of shots."""
+    """file of curves (CSV, JSON lines, Parquet): a row for each measured number of shots."""
     group_by: Columns = ()
     """column whose values tell the groups apart, such as model; give it again for several. Without it all rows are one group."""
     source: Column = None
@@ -68,6 +72,8 @@ class CurvesIn:
         ValueName | None, arg(help_behavior_hint="(default: the first of them that is there)")
     ] = None
     """which column holds the measured values."""
+    shots: Annotated[str, arg(metavar="COLUMN")] = "shots"
+    """column with the numbers of shots."""
 
     def read(self) -> "Curves":
         """Reads the curves and says what they are, and of what reading warns.
@@ -75,15 +81,42 @@ class CurvesIn:
         Raises:
           InputError: what `iclbayes.read_curves` says of the file.
         """
-        from .. import reading
+        from .. import reading, tables
 
-        frame = reading.read_table(self.curves)
+        frame = tables.read_table(self.curves, self.shots)
         with warnings_as_lines(CurvesWarning):
             curves = reading.curves_from_frame(
-                frame, group_by=self.group_by, source=self.source, value=self.value, name=str(self.curves)
+                frame,
+                group_by=self.group_by,
+                source=self.source,
+                value=self.value,
+                shots=self.shots,
+                name=str(self.curves),
             )
         print(f"{self.curves}: {curves!r} from {len(frame)} rows")
+        _warn_of_shapes(curves)
         return curves
+
+
+def _warn_of_shapes(curves: "Curves") -> None:
+    """One line on the curves that no law can describe; their fits end like any other."""
+    from ..shapes import not_described
+
+    if curves.n_curves > MANY:
+        return
+    table = not_described(curves)
+    if table.empty:
+        return
+    names = list(curves.keys.columns)
+    if "source" in table and (len(set(curves.source)) > 1 or not names):
+        names = [*dict.fromkeys([*names, "source"])] if curves.n_curves > 1 else names
+    labels = table[names].astype(str).agg(" ".join, axis=1) if names else ["the curve"] * len(table)
+    told = [f"{label} {shape}" for label, shape in zip(labels, table["shape"], strict=True)]
+    more = f", and {len(told) - SHOWN} more" if len(told) > SHOWN else ""
+    warn(
+        f"no law here describes {len(told)} of {curves.n_curves} curves, whose probability does not rise with shots or which"
+        f" have too few points; their parameters mean little: {'; '.join(told[:SHOWN])}{more}"
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,9 +126,10 @@ class FitOptions:
     loss: LossName = "squared"
     """what a fit minimises: error of the probability, of the NLL, of its logarithm, or the likelihood of counts."""
     background: Annotated[
-        bool | None, arg(metavar="{True,False}", help_behavior_hint="(default: only for groups of one curve)")
+        int | None,
+        arg(metavar="TASKS", help_behavior_hint="(default: 1 where the first values ask for it, else 0)"),
     ] = None
-    """give each group one more task, which owns no curve."""
+    """tasks of each group that own no curve: 0, 1, 2, … Groups of one curve have 1 by default."""
     shot_offset: float = 0.0
     """added to the shots of Bayesian laws; 1 meets the published code."""
     starts: int = 8

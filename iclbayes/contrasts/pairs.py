@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from ..curves import Curves
+from ..curves import POINT_FIELDS, Curves
 from ..errors import InputError
 
 
@@ -51,8 +51,7 @@ def paired_groups(
 def concatenate(parts: Sequence[Curves], keys: pd.DataFrame) -> Curves:
     """Curves one after the other, with `keys` for all their groups; groups with equal keys stay apart (see `regroup`)."""
     arrays = {
-        name: np.concatenate([getattr(part, name) for part in parts])
-        for name in ("source", "shots", "prob", "weight", "stderr", "n_correct", "n_test")
+        name: np.concatenate([getattr(part, name) for part in parts]) for name in ("source", *POINT_FIELDS)
     }
     sizes = np.concatenate([np.diff(part.start) for part in parts])
     before = np.cumsum([0] + [part.n_groups for part in parts])
@@ -65,13 +64,12 @@ def only(curves: Curves, group: int, sources: Sequence) -> Curves:
     one = curves.select(np.array([group]))
     at = [list(one.source).index(source) for source in sources]
     take = np.concatenate([np.arange(one.start[c], one.start[c + 1]) for c in at])
-    names = ("shots", "prob", "weight", "stderr", "n_correct", "n_test")
     return dataclasses.replace(
         one,
         group=np.zeros(len(at), int),
         source=one.source[at],
         start=np.r_[0, np.cumsum(np.diff(one.start)[at])],
-        **{name: getattr(one, name)[take] for name in names},
+        **one.points(take),
     )
 
 

@@ -114,7 +114,7 @@ def fit_group(
     prob: Array,
     weight: Array | None = None,
     *,
-    background: bool | None = None,
+    background: int | None = None,
     loss: str | PointLoss = "squared",
     optimizer: optax.GradientTransformation = DEFAULT_OPTIMIZER,
     n_starts: int = 8,
@@ -132,7 +132,7 @@ def fit_group(
     Args:
       law: a Bayesian law fits its J curves jointly; a baseline needs J = 1.
       shots, prob, weight: [J, n]; weight 0 leaves a point out (default: all 1).
-      background: add a task that owns no curve; default: only if J = 1.
+      background: number of tasks that own no curve; default: 1 if J = 1, else 0.
       loss: name or function, see `iclbayes.fitting.losses`.
       ridge: noise σ of the law's ridge (default: the law's own), see `Problem`.
       key: for the random starts; default `jax.random.key(0)`.
@@ -160,7 +160,7 @@ def fit_group(
     )
     background = (prob.shape[0] == 1) if background is None else background
     ridge = law.ridge if ridge is None else float(ridge)
-    problem = Problem(law, get_loss(loss), prob.shape[0], bool(background and law.joint), ridge=ridge)
+    problem = Problem(law, get_loss(loss), prob.shape[0], int(background) if law.joint else 0, ridge=ridge)
     key = jax.random.key(0) if key is None else key
     result = fit_batch(
         problem,

@@ -38,7 +38,7 @@ class Problem:
     Attributes:
       law, loss: see `iclbayes.laws` and `fitting.losses`.
       n_curves: curves J of one condition.
-      background: whether a task without a curve is added.
+      background: number of tasks without a curve.
       n_conditions: conditions C that share parameters; their curves are stacked, S = C J.
       shared: names of the parameters that the conditions share.
       ridge: noise σ in λ Σ ((raw − centre)/scale)², λ = σ²/N: what normal priors on the raw parameters (`law.ridge_at`) add
@@ -48,7 +48,7 @@ class Problem:
     law: Law
     loss: PointLoss
     n_curves: int
-    background: bool
+    background: int
     n_conditions: int = 1
     shared: tuple[str, ...] = ()
     ridge: float = 0.0

@@ -54,8 +54,8 @@ class Law:
         """A law of the same parameters without the numerical error that this one has; None where it has none to speak of."""
         return None
 
-    def raw_shapes(self, n_curves: int, background: bool) -> dict[str, tuple[int, ...]]:
-        """Shapes of the raw parameters for a group of `n_curves` curves; `background` adds a task that owns no curve."""
+    def raw_shapes(self, n_curves: int, background: int) -> dict[str, tuple[int, ...]]:
+        """Shapes of the raw parameters for a group of `n_curves` curves; `background` tasks own no curve."""
         raise NotImplementedError
 
     def constrain(self, raw: Params) -> Params:
@@ -82,7 +82,7 @@ class Law:
             rows.append(push(jnp.zeros_like(q).at[i].set(1)))
         return p, tuple(rows)
 
-    def guess(self, x: Array, y: Array, w: Array, n_starts: int, key: Array, background: bool) -> Params:
+    def guess(self, x: Array, y: Array, w: Array, n_starts: int, key: Array, background: int) -> Params:
         """First guesses [n_starts, …] of the raw parameters from the data of one group, x, y, w [J, n].
 
         The first ones come from each curve's own first and last values and half-way point, the rest are random around them.

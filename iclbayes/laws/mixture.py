@@ -66,6 +66,20 @@ class TaskMixture(Law):
         return reach_by_bisection(self, params, level)
 
 
+def _on_the_way(n_starts: int, background: int, dtype) -> Array:
+    """How far each background task but the last is from β to γ [S, background − 1]; every other start has them higher up."""
+    even = jnp.arange(1, max(int(background), 1), dtype=dtype) / max(int(background), 1)
+    power = jnp.resize(jnp.array([1.0, 0.4, 2.0], dtype), (n_starts,))[:, None]
+    return even**power
+
+
+def _with_more(prior: Array, share: Array, background: int) -> Array:
+    """Log ratios [S, M − 1] to the last task: the further a background is on its way, the less likely it is at 0 shots."""
+    if background <= 1:
+        return prior
+    return jnp.concatenate([prior, share * jnp.mean(prior, axis=1, keepdims=True)], axis=1)
+
+
 @dataclasses.dataclass(frozen=True)
 class OriginalLaw(TaskMixture):
     """Every P[j,m] free: parameter `probs` [J, M]."""
@@ -76,7 +90,7 @@ class OriginalLaw(TaskMixture):
     per_source: ClassVar[tuple[str, ...]] = ("prior", "probs")
 
     def raw_shapes(self, n_curves, background):
-        tasks = n_curves + bool(background)
+        tasks = n_curves + int(background)
         return {"prior": (tasks - 1,), "efficiency": (), "probs": (n_curves, tasks)}
 
     def constrain(self, raw):
@@ -92,14 +106,23 @@ class OriginalLaw(TaskMixture):
         key_scoring, key_noise = jax.random.split(key)
         raw = ScoringLaw().guess(x, y, w, n_starts, key_scoring, background)
         n_curves = y.shape[0]
-        tasks = n_curves + bool(background)
+        tasks = n_curves + int(background)
         gamma, ratio = raw["gamma"], raw["beta"]
         beta = logit(jax.nn.sigmoid(gamma) * jax.nn.sigmoid(ratio))
         own = jnp.eye(n_curves, tasks, dtype=bool)
         probs = jnp.where(own, gamma[:, :, None], beta[:, :, None])
+        # Further background tasks: what is believed between the beginning and the end, each on its way from β to γ. They stand
+        # before the last task, to which the prior's ratios refer.
+        share = _on_the_way(n_starts, background, y.dtype)  # [S, background − 1]
+        between = (1 - share)[:, None] * beta[:, :, None] + share[:, None] * gamma[:, :, None]
+        probs = probs.at[:, :, n_curves : tasks - 1].set(between) if background > 1 else probs
         # Exactly equal columns would be a saddle: nudge them apart.
         probs = probs + 0.1 * jax.random.normal(key_noise, probs.shape, probs.dtype)
-        return {"prior": raw["prior"], "efficiency": raw["efficiency"], "probs": probs}
+        return {
+            "prior": _with_more(raw["prior"], share, background),
+            "efficiency": raw["efficiency"],
+            "probs": probs,
+        }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,7 +136,7 @@ class SamplingLaw(TaskMixture):
     needs: ClassVar[dict[str, tuple[str, ...]]] = {"beta": ("gamma",)}
 
     def raw_shapes(self, n_curves, background):
-        tasks = n_curves + bool(background)
+        tasks = n_curves + int(background)
         return {"prior": (tasks - 1,), "efficiency": (), "gamma": (n_curves,), "beta": (tasks,)}
 
     def constrain(self, raw):
@@ -146,8 +169,12 @@ class SamplingLaw(TaskMixture):
         raw = ScoringLaw().guess(x, y, w, n_starts, key, background)
         if background:
             beta = logit(jax.nn.sigmoid(raw["gamma"]) * jax.nn.sigmoid(raw["beta"]))
+            share = _on_the_way(n_starts, background, y.dtype)
+            low, high = jnp.mean(beta, axis=1, keepdims=True), jnp.mean(raw["gamma"], axis=1, keepdims=True)
+            more = (1 - share) * low + share * high
             raw = raw | {
-                "beta": jnp.concatenate([raw["beta"], jnp.mean(beta, axis=1, keepdims=True)], axis=1)
+                "beta": jnp.concatenate([raw["beta"], more, low], axis=1),
+                "prior": _with_more(raw["prior"], share, background),
             }
         return raw
 

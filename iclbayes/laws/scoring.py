@@ -60,7 +60,7 @@ class ScoringLaw(Law):
     certain: ClassVar[int] = 4
 
     def raw_shapes(self, n_curves, background):
-        tasks = n_curves + bool(background)
+        tasks = n_curves + min(int(background), 1)  # all that own no curve are alike here
         return {"prior": (tasks - 1,), "efficiency": (), "gamma": (n_curves,), "beta": (n_curves,)}
 
     def constrain(self, raw: Params) -> Params:

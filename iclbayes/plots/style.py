@@ -225,7 +225,7 @@ def shared_legend(figure: Figure, axes: Sequence[Axes], columns: int = 4, title:
 
 
 def fitting_columns(labels: Sequence[str], most: int, width: float) -> int:
-    """Columns, at most `most`, in which a legend's labels fit a width in heights of a letter; a legend is filled column by column."""
+    """Columns, at most `most`, in which a legend's labels, filled in column by column, fit a width in heights of a letter."""
     for columns in range(min(most, len(labels)), 1, -1):
         rows = -(-len(labels) // columns)
         longest = [max(map(len, labels[i : i + rows])) for i in range(0, len(labels), rows)]

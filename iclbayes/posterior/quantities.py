@@ -31,9 +31,8 @@ def shots_to_reach(
         raise InputError(f"level {level} is not a probability between 0 and 1")
     horizon = horizon_of(posterior.curves, horizon)
     if posterior.blocks[0].spec.discrepancy is None:
-        found = posterior.over_draws(
-            f"reach {level}", lambda spec, sites, data: _reach(spec, sites, data, level)
-        )
+        levels = [np.full(len(block.theta), level) for block in posterior.blocks]
+        found = posterior.over_draws("reach", _reach, levels)
         value = posterior.assemble(found, not posterior.law.joint)
         value = value.reshape(-1, *value.shape[2:])
         return np.where(value > horizon, np.inf, value)
@@ -111,12 +110,11 @@ def _stats(x: np.ndarray) -> dict[str, float]:
     return {"mean": float(x.mean())} | found | {"p_positive": float((x > 0).mean())}
 
 
-def _reach(spec: Spec, sites: Sites, data: UnitData, level: float) -> Array:
+def _reach(spec: Spec, sites: Sites, data: UnitData, level: Array) -> Array:
     raw, _ = split_sites(spec, sites, data)
     n_curves = data.shots.shape[1]
 
     def one(raw: Sites) -> Array:
-        found = spec.law.shots_to_reach(spec.law.constrain(raw), jnp.asarray(level))
-        return jnp.broadcast_to(found, (n_curves,))
+        return jnp.broadcast_to(spec.law.shots_to_reach(spec.law.constrain(raw), level), (n_curves,))
 
     return jax.vmap(one)(raw)

@@ -9,6 +9,7 @@ import numpy as np
 import numpyro.distributions as dist
 import pandas as pd
 
+from ..background import background_tasks
 from ..curves import Curves
 from ..deprecation import deprecated
 from ..errors import InputError
@@ -38,7 +39,7 @@ class PosteriorWarning(UserWarning):
 
 def sample(
     curves: Curves,
-    law: str | Law = "bayesian_heterogeneous",
+    law: str | Law = "bayesian_heterogeneous_exact",
     *,
     fraction: float | None = None,
     likelihood: str | Likelihood = "auto",
@@ -46,7 +47,7 @@ def sample(
     discrepancy: RandomWalk | Literal["walk"] | None = "walk",
     hierarchy: Sequence[str] = (),
     method: Literal["nuts", "psis", "laplace"] = "nuts",
-    background: bool | None = None,
+    background: int | None = None,
     seed: int = 0,
     sampling: SamplerOptions | None = None,
     fits: Fits | None = None,
@@ -65,7 +66,7 @@ def sample(
       discrepancy: "walk" (the default), a `RandomWalk`, or None to take the law as exactly true.
       hierarchy: names of the law's parameters that groups draw from a common distribution, which is inferred too.
       method: "nuts"; "psis", importance-resampled Laplace, with NUTS for the units whose k̂ is above 0.7; or "laplace".
-      background: add a task that owns no curve; default: only for groups of a single curve.
+      background: number of tasks that own no curve; default as in `iclbayes.fit`.
       seed: of all random numbers.
       sampling: chains, draws and the like; `options` (n_chains=…, n_draws=…) replace its fields.
       fits: point fits to start from; made here if absent.
@@ -113,12 +114,13 @@ def sample(
             raise InputError(f"fraction {fraction} is not in (0, 1]")
         used &= curves.within(fraction)
     chosen = choose(likelihood, curves, used)
+    if hierarchy and background is None and law.joint:  # one unit, hence the same tasks in every group
+        background = int(background_tasks(curves.with_weight(used.astype(float))).max())
     fits = fits or _fit(curves.with_weight(used.astype(float)), law, background)
     blocks = []
-    for number, units in enumerate(units_of(curves, law, chosen, used, bool(hierarchy))):
+    for number, units in enumerate(units_of(curves, law, chosen, used, bool(hierarchy), background)):
         n_curves = units.curves.shape[2]
-        extra_task = law.joint and ((n_curves == 1) if background is None else background)
-        spec = make_spec(law, chosen, n_curves, bool(extra_task), discrepancy, priors, hierarchy)
+        spec = make_spec(law, chosen, n_curves, units.background, discrepancy, priors, hierarchy)
         raw = _start_raw(fits, spec, units)
         blocks.append(infer(spec, units, raw, method, sampling, stream(seed, "sampling", number), on_done))
     result = Posterior(law=law, curves=curves, used=used, blocks=tuple(blocks), seed=seed)
@@ -127,12 +129,12 @@ def sample(
 
 
 @deprecated("iclbayes.posterior.sample")
-def posterior(curves: Curves, law: str | Law = "bayesian_heterogeneous", **options: Any) -> Posterior:
+def posterior(curves: Curves, law: str | Law = "bayesian_heterogeneous_exact", **options: Any) -> Posterior:
     """The former name of `sample`."""
     return sample(curves, law, **options)
 
 
-def _fit(curves: Curves, law: Law, background: bool | None) -> Fits:
+def _fit(curves: Curves, law: Law, background: int | None) -> Fits:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return fit(curves, law, background=background)

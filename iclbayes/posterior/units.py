@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from ..background import background_tasks
 from ..curves import Curves
 from ..errors import InputError
 from ..laws import Law
@@ -29,25 +30,36 @@ class Units:
       curves: [U, G, J] indices of their curves.
       data: leaves [U, G, …] in NumPy.
       points: [U, G, J, n] index of each point in the flat arrays.
+      background: tasks of each group that own no curve.
     """
 
     groups: np.ndarray
     curves: np.ndarray
     data: UnitData
     points: np.ndarray
+    background: int = 0
 
 
-def units_of(curves: Curves, law: Law, likelihood: Likelihood, used: np.ndarray, joint: bool) -> list[Units]:
+def units_of(
+    curves: Curves,
+    law: Law,
+    likelihood: Likelihood,
+    used: np.ndarray,
+    joint: bool,
+    background: int | None = None,
+) -> list[Units]:
     """Arrays of all units.
 
     Args:
       used: [N] mask of the points to fit.
-      joint: put all groups in one unit (hierarchy).
+      joint: put all groups in one unit (hierarchy); they then have the same tasks.
+      background: as in `iclbayes.background.background_tasks`.
 
     Raises:
       InputError: a hierarchy over groups of different numbers of curves.
     """
     kept = _keep(curves, used)
+    tasks = background_tasks(kept, background) if law.joint else np.zeros(kept.n_groups, int)
     found = []
     buckets = kept.buckets()
     if joint:
@@ -55,28 +67,28 @@ def units_of(curves: Curves, law: Law, likelihood: Likelihood, used: np.ndarray,
             raise InputError(
                 "hierarchy: groups must have the same number of sources; some have more than others"
             )
-        found.append(_one(kept, likelihood, _joint_rows(kept, buckets, law)))
+        found.append(_one(kept, likelihood, _joint_rows(kept, law), int(tasks.max())))
     else:
-        merged: dict[tuple[int, int], list] = {}
+        merged: dict[tuple[int, int, int], list] = {}
         for b in buckets:
             if law.joint:
                 rows = b.curves[:, None], b.groups[:, None]
             else:
                 n = b.curves.size
                 rows = b.curves.reshape(n, 1, 1), np.repeat(b.groups, b.curves.shape[1])[:, None]
-            merged.setdefault(
-                (rows[0].shape[2], int(bucket_length(b.shots.shape[2], coarse=True))), []
-            ).append(rows)
-        for parts in merged.values():
+            number = tasks[rows[1][:, 0]]
+            for n in np.unique(number):
+                key = (rows[0].shape[2], int(bucket_length(b.shots.shape[2], coarse=True)), int(n))
+                merged.setdefault(key, []).append(tuple(a[number == n] for a in rows))
+        for (_, _, number), parts in merged.items():
             index, groups = (np.concatenate([p[i] for p in parts]) for i in (0, 1))
             order = np.argsort(index[:, 0, 0])
-            found.append(_one(kept, likelihood, (index[order], groups[order])))
+            found.append(_one(kept, likelihood, (index[order], groups[order]), number))
     original = np.flatnonzero(used)
     return [dataclasses.replace(units, points=original[units.points]) for units in found]
 
 
-def _joint_rows(kept, buckets, law):
-    del buckets
+def _joint_rows(kept: Curves, law: Law) -> tuple[np.ndarray, np.ndarray]:
     if not law.joint:
         return np.arange(kept.n_curves)[None, :, None], kept.group[None]
     per_group = kept.n_curves // kept.n_groups
@@ -86,12 +98,10 @@ def _joint_rows(kept, buckets, law):
 def _keep(curves: Curves, used: np.ndarray) -> Curves:
     """The curves with only the used points; a curve without any keeps its place, with no point."""
     counts = np.bincount(curves.point_curve(), used, curves.n_curves).astype(int)
-    fields = ("shots", "prob", "weight", "stderr", "n_correct", "n_test")
-    points = {f: getattr(curves, f)[used] for f in fields}
-    return dataclasses.replace(curves, start=np.concatenate([[0], np.cumsum(counts)]), **points)
+    return dataclasses.replace(curves, start=np.concatenate([[0], np.cumsum(counts)]), **curves.points(used))
 
 
-def _one(kept: Curves, likelihood: Likelihood, rows) -> Units:
+def _one(kept: Curves, likelihood: Likelihood, rows: tuple[np.ndarray, np.ndarray], background: int) -> Units:
     index, groups = rows
     at, real = pad_index(kept.start, index, int(bucket_length(np.diff(kept.start)[index].max(), coarse=True)))
     shots, prob = kept.shots[at], kept.prob[at]
@@ -103,7 +113,7 @@ def _one(kept: Curves, likelihood: Likelihood, rows) -> Units:
     stderr = kept.stderr[at]
     stderr = np.where(np.isnan(stderr), median(np.where(real, stderr, np.nan)), stderr)
     data = UnitData(shots, obs, real, n_test, np.nan_to_num(stderr), first, last)
-    return Units(groups=groups, curves=index, data=data, points=at)
+    return Units(groups=groups, curves=index, data=data, points=at, background=background)
 
 
 def median(x: np.ndarray) -> np.ndarray:

@@ -190,12 +190,9 @@ def point_draws(
         shots, prob, stderr = pair.after
         error = np.hypot(np.nan_to_num(stderr, nan=shift_prior.discrepancy), shift_prior.discrepancy)
         # Points that are none have an infinite error, so that one program serves curves of all lengths.
-        fill = [
-            np.pad(x, (0, longest - len(x)), constant_values=v)
-            for x, v in ((shots, 0), (prob, 0), (error, np.inf))
-        ]
-        shots, prob, error = fill
-        found.append(_draws_around(shots, prob, error, centre, sd, draws, np.random.default_rng(stream)))
+        rest = (0, longest - len(shots))
+        points = np.pad(shots, rest), np.pad(prob, rest), np.pad(error, rest, constant_values=np.inf)
+        found.append(_draws_around((*points, centre, sd), draws, np.random.default_rng(stream)))
     return np.stack(found)
 
 
@@ -210,16 +207,16 @@ _slopes = jax.jit(jax.jacfwd(_residuals))
 _many_residuals = jax.jit(jax.vmap(_residuals, in_axes=(0, *[None] * 5)))
 
 
-def _draws_around(shots, prob, error, centre, sd, draws, rng) -> np.ndarray:
-    known = shots, prob, error, centre, sd
-    freedom = 5
+def _draws_around(known, draws: int, rng: np.random.Generator) -> np.ndarray:
+    """Draws [draws, 4] for what `_residuals` takes beside q."""
+    centre, freedom = known[3], 5
     with jax.enable_x64(True):
         starts = [np.r_[centre[:3], centre[3] + step] for step in (0.0, -2.0, -4.0, -7.0, 2.0)]
         found = [
             least_squares(
                 lambda q: np.asarray(_residuals(q, *known)),
                 start,
-                lambda q: np.asarray(_slopes(q, *known)),  # pyright: ignore[reportArgumentType]  SciPy has no types
+                jac=lambda q: np.asarray(_slopes(q, *known)),  # pyright: ignore[reportArgumentType]
                 method="lm",
             )
             for start in starts

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator
 
 from .. import plots
 from .sharing import final_steps
@@ -186,14 +187,13 @@ def plot_parameters(fits: pd.DataFrame, favoured: int) -> Figure:
                 range(len(amounts)), ["before" if a == 0 else f"{a:g}" for a in amounts], fontsize=7
             )
             axis.tick_params(labelsize=7, axis="y")
-            axis.minorticks_off()
-            if scale == "logit":
-                # Only values that stand apart from one another on this axis.
-                axis.set_yticks(
-                    [0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999],
-                    ["0.001", "0.01", "0.1", "0.5", "0.9", "0.99", "0.999"],
-                )
-                axis.set_ylim(max(EDGE, 0.7 * axis.get_ylim()[0]), min(1 - EDGE, axis.get_ylim()[1]))
+            if name in ("prior", "efficiency"):
+                axis.minorticks_off()
+            if name == "prior":
+                axis.set_yticks(TICKS, [f"{tick:g}" for tick in TICKS])
+            if name == "efficiency":
+                axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+                axis.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
             if name == "prior":
                 axis.set_title(f"k = {k}", fontsize=9)
             if name == "beta":

@@ -111,12 +111,12 @@ def forecast(
             )
         before = measured[pretrained[names[c]]]
         shots, prob, stderr = measured[c]
-        top = plateau(*before[:2])
+        top = plateau(before[0], before[1])
         reached = {share: prob[0] + share * (top - prob[0]) for share in levels}
         observed = {share: shots_back(shots, prob, stderr, level) for share, level in reached.items()}
         for window in windows:
             seen = shots <= window * largest[c] * (1 + 1e-12)
-            pairs.append(CurvePair(before, tuple(x[seen] for x in measured[c])))
+            pairs.append(CurvePair(before, (shots[seen], prob[seen], stderr[seen])))
             for share, level in reached.items():
                 rows.append(
                     {

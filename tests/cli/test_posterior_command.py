@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from iclbayes import posterior
+from iclbayes import plots, posterior
 from iclbayes.cli.main import main
 
 
@@ -22,6 +22,8 @@ OPTIONS = ["--group-by", "model", "--likelihood", "binomial", "--no-discrepancy"
 def test_command_writes_what_it_promises(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     p = power_counts("curves.csv", np.array([0, 1, 2, 5, 10, 20, 50]), 200)
+    drawn, save = [], plots.save
+    monkeypatch.setattr(plots, "save", lambda figure, path: (drawn.append(figure), save(figure, path)))
     outputs = ["--out", "posterior.nc", "--plot", "bands.png", "--forecast", "forecast.csv", "--level", "0.6"]
     assert main(["posterior", "curves.csv", "--law", "power", "--fraction", "0.5", *OPTIONS, *outputs]) == 0
     assert "7 points" in capsys.readouterr().out
@@ -34,6 +36,8 @@ def test_command_writes_what_it_promises(tmp_path, monkeypatch, capsys):
     reach = pd.read_csv("shots_to_reach.csv").iloc[0]
     exact_reach = ((-np.log(0.6) - 0.2) / 1.2) ** (-1 / 0.6) - 1
     assert reach["q05"] < exact_reach < reach["q95"]
+    ahead = [line for line in drawn[0].axes[0].get_lines() if line.get_linestyle() == "--"]
+    assert [line.get_xdata().max() for line in ahead] == [200.0]  # four times the longest curve
     assert (tmp_path / "bands.png").read_bytes()[:4] == b"\x89PNG"
     assert set(posterior.read_netcdf("posterior.nc").groups()) >= {"posterior", "log_likelihood"}
 

@@ -289,6 +289,15 @@ def test_samples_of_0_4_2_are_one_list_named_by_the_model(tmp_path):
     assert frame["n_test"].tolist() == [12]
 
 
+def test_samples_inside_the_results_are_read(tmp_path):
+    logs, right = logs_and_right()
+    samples = [line(log, r, float(log.argmax() == r)) for log, r in zip(logs, right)]
+    value = float(np.mean(logs.argmax(1) == right))
+    folder_of(tmp_path, run(n=12, value=value, top={"samples": {"quiz": samples}}))
+    frame, _ = read_results(tmp_path, value="prob")
+    np.testing.assert_allclose(frame["prob"], softmax(logs, axis=1)[np.arange(12), right].mean(), rtol=1e-12)
+
+
 def test_runs_of_one_task_tell_together_what_one_alone_cannot(tmp_path):
     never = [line([-1.0, -2.0, -3.0, -0.1], target, 0.0) for target in (1, 2)]
     logs, right = logs_and_right()

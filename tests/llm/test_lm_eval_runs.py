@@ -205,6 +205,44 @@ def test_layouts_of_leaderboards(tmp_path):
     }  # fmt: skip
 
 
+def test_results_listed_by_prompt(tmp_path):
+    """As BigScience's version of the harness writes them: an entry for each task, prompt and metric."""
+    entries = [
+        {
+            "task_name": "axb",
+            "prompt_name": "GPT-3 style",
+            "acc": 0.25,
+            "acc_stderr": 0.01,
+            "prompt_jinja": "{{x}}",
+        },
+        {"task_name": "axb", "prompt_name": "GPT-3 style", "acc_norm": 0.5, "acc_norm_stderr": 0.02},
+        {"task_name": "axb", "prompt_name": "does it follow", "acc": 0.75, "acc_stderr": 0.03},
+    ]
+    config = {"model": "hf-causal", "model_args": "pretrained=lab/tiny", "num_fewshot": 1}
+    (tmp_path / "run.json").write_text(json.dumps({"results": entries, "config": config}))
+    frame, about = read_results(tmp_path)
+    assert about["curves_by"] == ["model", "task", "prompt_name"] and set(frame["shots"]) == {1}
+    assert frame[["prompt_name", "prob", "stderr"]].to_numpy().tolist() == [
+        ["GPT-3 style", 0.25, 0.01],
+        ["does it follow", 0.75, 0.03],
+    ]
+
+
+def test_settings_that_only_other_models_have_are_no_columns(tmp_path):
+    neox = run(
+        value=0.25, model_args={"save": "ckpts/19M", "iteration": 1000, "wandb_group": "x"}, model="neox"
+    )
+    del neox["model_name"]
+    frame, about = read_results(folder_of(tmp_path, run(value=0.75), neox))
+    assert about["curves_by"] == ["model", "task"] and frame["model"].tolist() == ["lab/tiny", "neox"]
+
+
+def test_numbers_that_are_no_finite_numbers_are_none(tmp_path):
+    sick = run(task="sick", found={"mae,none": float("inf"), "acc,none": float("nan")})
+    frame, about = read_results(folder_of(tmp_path, run(), sick))
+    assert frame["task"].tolist() == ["quiz"] and "(it has no number)" in about["skipped"][0]
+
+
 def test_dates_as_text_and_bare_numbers_of_samples(tmp_path):
     frame, _ = read_results(shared("lm_eval_11_olddate"))
     assert frame[["shots", "n_correct", "n_test"]].to_numpy().tolist() == [[3, 20, 40]]
@@ -288,7 +326,8 @@ def test_no_json_is_a_traceback(tmp_path, contents, sound, value):
     except InputError as error:
         assert "\n" not in str(error)
     else:
-        read_curves(tmp_path / "curves.csv", group_by=["model", "task"])
+        about = json.loads((tmp_path / "curves.json").read_text())
+        read_curves(tmp_path / "curves.csv", group_by=[*about["curves_by"], "metric"])
 
 
 @pytest.mark.parametrize(

@@ -108,6 +108,16 @@ def test_legend_is_below_the_panels_and_names_each_entry_once():
     assert all(axis.get_tightbbox().y0 >= top - 1 for axis in axes)
 
 
+def test_a_legend_of_long_names_stays_inside_a_narrow_figure():
+    figure, axes = plots.panels(1, width=3.0)
+    for i in range(6):
+        axes[0].plot([0, 1], [0, i], label=f"a rather long name of law {i}")
+    plots.shared_legend(figure, axes)
+    figure.draw_without_rendering()
+    box = figure.legends[0].get_window_extent()
+    assert box.x0 >= 0 and box.x1 <= figure.bbox.width and len(figure.legends[0].get_texts()) == 6
+
+
 def test_a_split_line_is_whole_up_to_the_last_and_dashed_beyond_and_unbroken():
     _, (axis,) = plots.panels(1)
     x = np.array([0.0, 1.0, 3.0, 5.0])

@@ -8,14 +8,13 @@ import numpy as np
 import numpyro.distributions as dist
 import pandas as pd
 import pytest
+from arviz_oracle import OLD, az
 from posterior_helpers import Constant, count_curves
 from scipy import stats
 
 import iclbayes
 from iclbayes import InputError, posterior
-from iclbayes.posterior.arviz import import_arviz
 
-az = import_arviz()
 LAW = Constant()
 COUNTS = np.array([[3, 5, 4, 2], [18, 16, 19, 20], [9, 11, 10, 8]])  # of 20
 OPTIONS = {"likelihood": "binomial", "priors": {"gamma": dist.Beta(2.0, 3.0)}, "discrepancy": None}
@@ -52,7 +51,8 @@ def test_inference_data_serves_arviz_and_survives_netcdf(constant, tmp_path):
         loo = az.loo(data, pointwise=True, reff=1.0)
     ours = posterior.loo(constant)
     pointwise = loo.loo_i if hasattr(loo, "loo_i") else loo.elpd_i
-    np.testing.assert_allclose(ours["elpd"], np.asarray(pointwise), atol=1e-6)
+    # ArviZ 1 fits the tail of the weights a little otherwise.
+    np.testing.assert_allclose(ours["elpd"], np.asarray(pointwise), atol=1e-6 if OLD else 2e-4)
     # Leaving out one count of a conjugate model is another beta-binomial.
     a, b = 2 + COUNTS[0].sum(), 3 + 80 - COUNTS[0].sum()
     k = COUNTS[0, 1]

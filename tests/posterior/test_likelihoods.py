@@ -8,7 +8,8 @@ from scipy import stats
 from scipy.special import gammaln
 
 from iclbayes import Curves
-from iclbayes.posterior.model.likelihoods import LIKELIHOODS, choose, log_gamma
+from iclbayes.posterior.model.distributions import log_gamma
+from iclbayes.posterior.model.likelihoods import LIKELIHOODS, choose
 
 RNG = np.random.default_rng(0)
 

@@ -17,7 +17,7 @@ def counting(points: Sequence[Point], columns: Sequence[dict[str, str]], notes: 
             point.metric,
             point.shots,
             *columns[i].values(),
-            *point.seeds.values(),
+            *sorted(point.seeds.items()),
         )
         if key not in best:
             best[key] = i

@@ -34,10 +34,17 @@ def labelled(
     labels |= {_renamed(name): [told[name] for told in settings] for name in settings[0]}
     curves_by = list(labels)
     labels |= {name: [getattr(p, name) for p in points] for name in ("metric", "shots")}
-    seeds = [name for name in points[0].seeds if len({p.seeds[name] for p in points}) > 1]
-    labels |= {name: [p.seeds[name] for p in points] for name in seeds}
+    seeds = [name for name in dict.fromkeys(n for p in points for n in p.seeds) if _varies(points, name)]
+    labels |= {name: [p.seeds.get(name) for p in points] for name in seeds}
     frame = pd.concat([pd.DataFrame(labels), numbers], axis=1)
     return frame.sort_values(list(labels), kind="stable", key=_natural, ignore_index=True), curves_by
+
+
+def _varies(points: Sequence[Point], seed: str) -> bool:
+    """Whether a seed tells rows of one task apart."""
+    return len({(p.model, p.task, p.seeds.get(seed)) for p in points}) > len(
+        {(p.model, p.task) for p in points}
+    )
 
 
 def _natural(column: pd.Series) -> pd.Series:

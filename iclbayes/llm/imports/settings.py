@@ -17,7 +17,7 @@ UNKNOWN = "unknown"
 def varying(
     points: Sequence[Point], of_tasks: Sequence[str] = (), told_by: Mapping[str, str] = MappingProxyType({})
 ) -> list[dict[str, str]]:
-    """Each point's values of the settings that differ between points.
+    """Each point's values of the settings in which runs of one model differ.
 
     What a point does not tell is taken from the other points of its model and task where these agree.
 
@@ -49,7 +49,7 @@ def varying(
                 _most_values((task, value) for task, value in zip(tasks, values) if value != UNKNOWN) > 1
             )
         elif name not in told_by:
-            differs |= len(set(values) - {UNKNOWN}) > 1
+            differs |= _most_values((m, value) for m, value in zip(models, values) if value != UNKNOWN) > 1
         if differs:
             kept.append(name)
     return [{name: point[name] for name in kept} for point in filled]

@@ -1,4 +1,4 @@
-"""Finding runs of lm-evaluation-harness: every JSON file below a folder that holds a dictionary `results`."""
+"""Finding runs of lm-evaluation-harness: every JSON file below a folder that holds `results`."""
 
 import dataclasses
 import json
@@ -32,7 +32,7 @@ def find_runs(folder: Path, notes: Notes) -> Iterator[Run]:
         except (ValueError, OSError, RecursionError) as error:
             notes.add("files that are no JSON", f"{path}: cannot be read as JSON ({str(error)[:80]})")
             continue
-        if isinstance(content, dict) and isinstance(content.get("results"), dict):
+        if isinstance(content, dict) and isinstance(content.get("results"), (dict, list)):
             found = STAMP.search(path.name)
             stamp = found.group(1) if found else ""
             yield Run(path, content, stamp, seconds(content.get("date")) or seconds(stamp))

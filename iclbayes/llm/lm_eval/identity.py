@@ -22,6 +22,18 @@ HARMLESS = frozenset(
         "verify_certificate",
     ]
 )
+# Settings of GPT-NeoX, whose runs write all they have, that do not tell what was evaluated.
+HARMLESS_STARTS = (
+    "wandb",
+    "tensorboard",
+    "log_",
+    "deepspeed_",
+    "master_",
+    "eval_",
+    "sample_",
+    "user_script",
+    "config_files",
+)
 # The harness's own defaults, which runs before these were recorded had.
 SEEDS = {"random_seed": 0, "numpy_seed": 1234, "torch_seed": 1234, "fewshot_seed": 1234}
 BACKENDS = {
@@ -104,7 +116,7 @@ def identity(content: dict, task: str) -> dict[str, str]:
         "dtype": _dtype(config.get("model_dtype"), given.get("dtype"), general.get("model_dtype")),
     }
     for key in sorted(given):
-        if key not in HARMLESS and key not in told:
+        if key not in HARMLESS and key not in told and not key.startswith(HARMLESS_STARTS):
             told[f"{key}_argument" if key in AFTER_ARGUMENTS else key] = text(given[key])
     told |= {
         "chat_template": _chat_template(content),

@@ -11,7 +11,6 @@ from ...errors import InputError
 from ..imports.lenient import number
 from ..imports.notes import Notes
 from .choices import Sample, parse, right_probabilities
-from .samples import read_samples
 from .values import TaskPoint
 
 
@@ -20,7 +19,7 @@ def probabilities(points: list[TaskPoint], folder: Path, notes: Notes) -> tuple[
     missing = "runs without samples"
     read: dict[str, list[tuple[int, list[dict], list[Sample]]]] = {}
     for i, point in enumerate(points):
-        if point.samples is None:
+        if point.samples is None and point.embedded is None:
             notes.add(missing, f"{point}: no samples beside its results")
             continue
         try:
@@ -29,7 +28,7 @@ def probabilities(points: list[TaskPoint], folder: Path, notes: Notes) -> tuple[
             notes.add("runs with samples that cannot be read", str(error))
             continue
         read.setdefault(point.task, []).append((i, *samples))
-    if all(point.samples is None for point in points):
+    if all(point.samples is None and point.embedded is None for point in points):
         raise InputError(
             f"{folder}: no samples files beside the results; run lm_eval with --log_samples, or import"
             " accuracies (--value accuracy)"
@@ -38,7 +37,7 @@ def probabilities(points: list[TaskPoint], folder: Path, notes: Notes) -> tuple[
     for task, runs in read.items():
         first = points[runs[0][0]]
         try:
-            prob = right_probabilities([s for *_, parsed in runs for s in parsed], str(first.samples))
+            prob = right_probabilities([s for *_, parsed in runs for s in parsed], first.samples_name)
         except InputError as error:
             reasons.append(str(error))
             notes.add("tasks whose samples tell no probability", f"task {task}: {error}")
@@ -61,19 +60,18 @@ def probabilities(points: list[TaskPoint], folder: Path, notes: Notes) -> tuple[
 
 def _checked_samples(point: TaskPoint) -> tuple[list[dict], list[Sample]]:
     """The samples of a point; InputError if they are not those that its results are of."""
-    base, _, kind = point.metric.partition(",")
-    assert point.samples is not None
-    samples = read_samples(point.samples, kind)
-    parsed = parse(samples, str(point.samples), point.delimiter)
+    base = point.metric.partition(",")[0]
+    samples = point.read_samples()
+    parsed = parse(samples, point.samples_name, point.delimiter)
     if not math.isnan(point.n_test) and len(samples) != point.n_test:
         raise InputError(
-            f"{point.samples}: holds {len(samples)} samples, and the results beside it are of {point.n_test:.0f};"
+            f"{point.samples_name}: holds {len(samples)} samples, and the results beside it are of {point.n_test:.0f};"
             " run that evaluation again"
         )
     judged = _judgements(samples, base)
     if judged is not None and abs(np.mean(judged) - point.value) > 0.02:
         raise InputError(
-            f"{point.samples}: the mean {base} of its samples is {np.mean(judged):.3f}, and the results beside it say"
+            f"{point.samples_name}: the mean {base} of its samples is {np.mean(judged):.3f}, and the results beside it say"
             f" {point.value:.3f}; run that evaluation again"
         )
     return samples, parsed

@@ -48,11 +48,12 @@ def read_samples(path: Path, kind: str = "") -> list[dict]:
                     found.append(json.loads(line))
                 except (ValueError, RecursionError):
                     raise InputError(f"{path}: line {number} is not whole JSON; {again}") from None
-    samples = [
-        sample
-        for sample in found
-        if isinstance(sample, dict) and (not kind or sample.get("filter", kind) == kind)
-    ]
+    return of_filter(found, kind, path)
+
+
+def of_filter(found: list, kind: str, path: Path) -> list[dict]:
+    """The samples of one filter, where they name theirs. Raises InputError if there are none."""
+    samples = [s for s in found if isinstance(s, dict) and (not kind or s.get("filter", kind) == kind)]
     if not samples:
-        raise InputError(f"{path}: holds no samples; {again}")
+        raise InputError(f"{path}: holds no samples; run that evaluation again")
     return samples

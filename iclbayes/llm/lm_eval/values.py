@@ -1,6 +1,7 @@
 """The numbers of one run: for every task, its metric, shots, and number of examples, whatever the layout."""
 
 import dataclasses
+import functools
 import math
 import re
 from collections.abc import Iterator
@@ -11,9 +12,10 @@ from ...errors import InputError
 from ..imports.lenient import number, plain, section, whole
 from ..imports.notes import Notes
 from ..imports.points import Point
+from ..imports.settings import text
 from .discover import Run
 from .identity import identity, model_name, seeds
-from .samples import read_samples, samples_beside
+from .samples import of_filter, read_samples, samples_beside
 
 # Parts of the names of numbers that can lie between 0 and 1 and are no shares all the same.
 NO_SHARE = frozenset(
@@ -21,7 +23,7 @@ NO_SHARE = frozenset(
         *("perplexity", "ppl", "bits", "bpb", "brier", "mcc", "matthews", "pearson", "spearman", "corr"),
         *("correlation", "likelihood", "loglikelihood", "nll", "loss", "ece", "bypass", "bleu", "chrf"),
         *("ter", "wer", "cer", "distance", "diff", "length", "time", "seconds", "count", "mse", "rmse"),
-        *("mae", "error"),
+        *("mae", "error", "rouge", "rougel", "rougelsum", "bert", "bertscore", "bleurt", "meteor", "comet"),
     ]
 )
 NO_METRIC = ("name", "alias", "sample_len", "samples", "sample_count")
@@ -30,45 +32,71 @@ UNNAMED = "unnamed"
 
 @dataclasses.dataclass(frozen=True)
 class TaskPoint(Point):
-    """A point with its samples file, if there is one, and what stands between context and choice in it."""
+    """A point with its samples, in a file or in the results themselves, and what stands between context and choice in it."""
 
     samples: Path | None
+    embedded: list | None
     delimiter: str
+
+    def read_samples(self) -> list[dict]:
+        """Its samples, of its filter. Raises InputError if there are none, or they cannot be read."""
+        kind = self.metric.partition(",")[2]
+        if self.embedded is not None:
+            return of_filter(self.embedded, kind, self.path)
+        if self.samples is None:
+            raise InputError(f"{self.path}: has no samples of {self.task} beside it")
+        return read_samples(self.samples, kind)
+
+    @property
+    def samples_name(self) -> str:
+        """What messages call its samples."""
+        return str(self.samples or f"{self.path}, samples of {self.task}")
 
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-    """A task of a run: its name there and here, its shots (None if nothing says), and its metrics."""
+    """A task of a run: its name there and here, its shots (None if nothing says), what was found, and settings of its own."""
 
     run: Run
     key: str
     task: str
     shots: int | None
-    numbers: dict[str, float]
+    values: dict
+    setting: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    @functools.cached_property
+    def numbers(self) -> dict[str, float]:
+        """The metrics by name."""
+        return _metrics(self.values)
 
 
 def tasks_of(run: Run) -> Iterator[Found]:
     """The tasks of a run, without its groups and averages."""
-    content = run.content
+    content, results = run.content, run.content["results"]
+    if isinstance(results, list):  # BigScience's harness: an entry for each task, prompt and metric
+        prompts: dict[tuple[str, str], dict] = {}
+        for entry in results:
+            if isinstance(entry, dict) and "task_name" in entry:
+                key = str(entry["task_name"]), plain(entry.get("prompt_name", ""))
+                prompts.setdefault(key, {}).update(entry)
+        for (key, prompt), found in prompts.items():
+            yield Found(
+                run, key, plain(key) or UNNAMED, _shots(content, key), found, {"prompt_name": text(prompt)}
+            )
+        return
     groups = set(section(content, "groups")) | {
         k for k, tasks in section(content, "group_subtasks").items() if tasks
     }
-    for key, found in content["results"].items():
+    for key, found in results.items():
         if key in groups or not isinstance(found, dict):
             continue
         parts = key.split("|")  # harness|arc:challenge|25: a leaderboard's
         if len(parts) > 1:
-            if parts[1].endswith(":_average"):
-                continue
-            yield Found(
-                run,
-                key,
-                plain(parts[1]) or UNNAMED,
-                next((n for p in parts[2:] if (n := whole(p)) is not None), None),
-                _metrics(found),
-            )
-        elif not (key == "all" and len(content["results"]) > 1):
-            yield Found(run, key, plain(key) or UNNAMED, _shots(content, key), _metrics(found))
+            if not parts[1].endswith(":_average"):
+                shots = next((n for p in parts[2:] if (n := whole(p)) is not None), None)
+                yield Found(run, key, plain(parts[1]) or UNNAMED, shots, found)
+        elif not (key == "all" and len(results) > 1):
+            yield Found(run, key, plain(key) or UNNAMED, _shots(content, key), found)
 
 
 def choose(found: list[Found], metric: str | None, notes: Notes) -> Iterator[TaskPoint]:
@@ -119,9 +147,11 @@ def choose(found: list[Found], metric: str | None, notes: Notes) -> Iterator[Tas
 def _point(one: Found, name: str, shots: int) -> TaskPoint:
     run, content = one.run, one.run.content
     base, _, kind = name.partition(",")
-    values, config = content["results"][one.key], section(content, "config")
+    values, config = one.values, section(content, "config")
     stderr = number(values.get(f"{base}_stderr,{kind}" if kind else f"{base}_stderr"))
     samples = samples_beside(run.path, run.stamp, one.key, config.get("model_args"))
+    embedded = section(content, "samples").get(one.key)
+    embedded = embedded if isinstance(embedded, list) else None
     limit = config.get("limit")
     return TaskPoint(
         model=model_name(content),
@@ -134,7 +164,8 @@ def _point(one: Found, name: str, shots: int) -> TaskPoint:
         counted=True,
         limited=limit is not None and number(limit) != 0,
         samples=samples,
-        identity=identity(content, one.key),
+        embedded=embedded,
+        identity=identity(content, one.key) | one.setting,
         seeds=seeds(content),
         written=run.written,
         path=run.path,

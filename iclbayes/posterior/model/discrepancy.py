@@ -66,6 +66,7 @@ class RandomWalk:
             )
 
     def priors(self) -> dict[str, dist.Distribution]:
+        """Prior of ln σ, by the name of the parameter."""
         return {"discrepancy": normal(self.centre, self.scale)}
 
     @property

@@ -24,24 +24,27 @@ the scatter of the first shots for that of a forecast of the hundredth, and is t
 """
 
 import dataclasses
-from typing import ClassVar
+from typing import Any, ClassVar
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 from jax import Array
-from jax.scipy.special import gammaln, log_ndtr
+from numpy import ndarray
+from numpy.random import Generator
 
 from ...curves import Curves
 from ...errors import InputError
+from .distributions import RoundedNormal, SmoothBetaBinomial
 from .priors import normal
+
+Noise = dict[str, Array]  # noise parameters by name
+Drawn = dict[str, ndarray]  # the same, of draws, outside programs
 
 # Probabilities are kept this far from 0 and 1: of a million tests (more than anyone asks) a law at the edge expects a thousandth
 # of a wrong answer, yet its log odds, ±21, and their slopes are finite.
 EDGE = 1e-9
 MANY = 50  # tests from which on a count is nearly normal: at p = 0.9 the skewness of a binomial is 0.4 there
-FAR = 1e3  # standard deviations: beyond every tail
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,26 +65,24 @@ class Likelihood:
         """Default priors of the logarithms of the noise parameters."""
         return {name: normal(centre, scale) for name, centre, scale in self.noise}
 
-    def at_shots(self, noise: dict[str, Array], shots: Array) -> dict[str, Array]:
+    def at_shots(self, noise: Noise, shots: Array) -> Noise:
         """The noise parameters that `distribution` takes at these shots, from those of the curve (which broadcast)."""
         del shots
         return noise
 
-    def distribution(
-        self, p: Array, noise: dict[str, Array], n_test: Array, stderr: Array
-    ) -> dist.Distribution:
+    def distribution(self, p: Array, noise: Noise, n_test: Array, stderr: Array) -> dist.Distribution:
         """Distribution of the observation, for p, n_test, stderr of one shape and noise parameters that broadcast."""
         raise NotImplementedError
 
-    def logit_variance(self, y: Array, noise: dict[str, Array], n_test: Array, stderr: Array) -> Array:
+    def logit_variance(self, y: Array, noise: Noise, n_test: Array, stderr: Array) -> Array:
         """Rough variance of the observed log odds at an observed probability y; it only shapes the coordinates of the walk."""
         raise NotImplementedError
 
-    def sample(self, rng: np.random.Generator, p, noise, n_test, stderr) -> np.ndarray:
+    def sample(self, rng: Generator, p: ndarray, noise: Drawn, n_test: ndarray, stderr: ndarray) -> ndarray:
         """Draws of the observation as a probability (counts over n_test), in NumPy; shapes as in `distribution`."""
         raise NotImplementedError
 
-    def log_prob(self, p: Array, noise: dict[str, Array], n_test: Array, stderr: Array, y: Array) -> Array:
+    def log_prob(self, p: Array, noise: Noise, n_test: Array, stderr: Array, y: Array) -> Array:
         """ln of the density or mass of the observation y."""
         return jnp.asarray(self.distribution(p, noise, n_test, stderr).log_prob(y))
 
@@ -91,14 +92,14 @@ class Binomial(Likelihood):
     name: ClassVar[str] = "binomial"
     counts: ClassVar[bool] = True
 
-    def distribution(self, p, noise, n_test, stderr):
+    def distribution(self, p: Array, noise: Noise, n_test: Array, stderr: Array) -> dist.Distribution:
         del noise, stderr
         return dist.BinomialProbs(p, n_test.astype(int))
 
-    def logit_variance(self, y, noise, n_test, stderr):
+    def logit_variance(self, y: Array, noise: Noise, n_test: Array, stderr: Array) -> Array:
         return 1 / (n_test * y * (1 - y))
 
-    def sample(self, rng, p, noise, n_test, stderr):
+    def sample(self, rng: Generator, p: ndarray, noise: Drawn, n_test: ndarray, stderr: ndarray) -> ndarray:
         return rng.binomial(n_test.astype(int), p) / n_test
 
 
@@ -108,14 +109,14 @@ class BetaBinomial(Likelihood):
     counts: ClassVar[bool] = True
     noise: ClassVar = (("overdispersion", -3.5, 0.7),)  # s about 0.03 (0.01 to 0.1)
 
-    def distribution(self, p, noise, n_test, stderr):
+    def distribution(self, p: Array, noise: Noise, n_test: Array, stderr: Array) -> dist.Distribution:
         del stderr
         return SmoothBetaBinomial(*_beta(p, noise["overdispersion"]), n_test.astype(int))
 
-    def logit_variance(self, y, noise, n_test, stderr):
+    def logit_variance(self, y: Array, noise: Noise, n_test: Array, stderr: Array) -> Array:
         return (1 / n_test + noise["overdispersion"] ** 2) / (y * (1 - y))
 
-    def sample(self, rng, p, noise, n_test, stderr):
+    def sample(self, rng: Generator, p: ndarray, noise: Drawn, n_test: ndarray, stderr: ndarray) -> ndarray:
         share = rng.beta(*_beta(p, noise["overdispersion"], np))
         return rng.binomial(n_test.astype(int), np.clip(share, 0.0, 1.0)) / n_test
 
@@ -130,19 +131,19 @@ class QuasiBinomial(Likelihood):
         ("example_scatter", -2.3, 1.0),  # 0.1 (0.02 to 0.52); 1 would let one example decide everything
     )
 
-    def at_shots(self, noise, shots):
+    def at_shots(self, noise: Noise, shots: Array) -> Noise:
         variance = noise["overdispersion"] ** 2 + noise["example_scatter"] ** 2 / (1.0 + shots)
         return {"dispersion": noise["dispersion"], "overdispersion": variance**0.5}
 
-    def distribution(self, p, noise, n_test, stderr):
+    def distribution(self, p: Array, noise: Noise, n_test: Array, stderr: Array) -> dist.Distribution:
         del stderr
         variance = p * (1 - p) * (noise["dispersion"] / n_test + noise["overdispersion"] ** 2)
         return RoundedNormal(n_test * p, n_test * jnp.sqrt(variance), n_test)
 
-    def logit_variance(self, y, noise, n_test, stderr):
+    def logit_variance(self, y: Array, noise: Noise, n_test: Array, stderr: Array) -> Array:
         return (noise["dispersion"] / n_test + noise["overdispersion"] ** 2) / (y * (1 - y))
 
-    def sample(self, rng, p, noise, n_test, stderr):
+    def sample(self, rng: Generator, p: ndarray, noise: Drawn, n_test: ndarray, stderr: ndarray) -> ndarray:
         variance = p * (1 - p) * (noise["dispersion"] / n_test + noise["overdispersion"] ** 2)
         k = np.rint(n_test * (p + np.sqrt(variance) * rng.standard_normal(p.shape)))
         return np.clip(k, 0.0, n_test) / n_test
@@ -153,14 +154,14 @@ class Normal(Likelihood):
     name: ClassVar[str] = "normal"
     noise: ClassVar = (("noise", -4.0, 1.0),)  # 0.018 (0.0035 to 0.095)
 
-    def distribution(self, p, noise, n_test, stderr):
+    def distribution(self, p: Array, noise: Noise, n_test: Array, stderr: Array) -> dist.Distribution:
         del n_test
         return dist.Normal(p, jnp.sqrt(stderr**2 + noise["noise"] ** 2))
 
-    def logit_variance(self, y, noise, n_test, stderr):
+    def logit_variance(self, y: Array, noise: Noise, n_test: Array, stderr: Array) -> Array:
         return (stderr**2 + noise["noise"] ** 2) / (y * (1 - y)) ** 2
 
-    def sample(self, rng, p, noise, n_test, stderr):
+    def sample(self, rng: Generator, p: ndarray, noise: Drawn, n_test: ndarray, stderr: ndarray) -> ndarray:
         scale = np.sqrt(stderr**2 + noise["noise"] ** 2)
         return np.clip(p + scale * rng.standard_normal(p.shape), 0.0, 1.0)
 
@@ -170,15 +171,15 @@ class LogitNormal(Likelihood):
     name: ClassVar[str] = "logit_normal"
     noise: ClassVar = (("noise", -2.0, 1.0),)  # 0.14 log odds (0.026 to 0.7)
 
-    def distribution(self, p, noise, n_test, stderr):
+    def distribution(self, p: Array, noise: Noise, n_test: Array, stderr: Array) -> dist.Distribution:
         del n_test, stderr
         base = dist.Normal(jnp.log(p) - jnp.log1p(-p), jnp.broadcast_to(noise["noise"], p.shape))
         return dist.TransformedDistribution(base, dist.transforms.SigmoidTransform())
 
-    def logit_variance(self, y, noise, n_test, stderr):
+    def logit_variance(self, y: Array, noise: Noise, n_test: Array, stderr: Array) -> Array:
         return jnp.broadcast_to(noise["noise"] ** 2, y.shape)
 
-    def sample(self, rng, p, noise, n_test, stderr):
+    def sample(self, rng: Generator, p: ndarray, noise: Drawn, n_test: ndarray, stderr: ndarray) -> ndarray:
         z = np.log(p) - np.log1p(-p) + noise["noise"] * rng.standard_normal(p.shape)
         return 1.0 / (1.0 + np.exp(-z))
 
@@ -188,76 +189,18 @@ class Beta(Likelihood):
     name: ClassVar[str] = "beta"
     noise: ClassVar = (("overdispersion", -3.0, 1.0),)
 
-    def distribution(self, p, noise, n_test, stderr):
+    def distribution(self, p: Array, noise: Noise, n_test: Array, stderr: Array) -> dist.Distribution:
         del n_test, stderr
         return dist.Beta(*_beta(p, noise["overdispersion"]))
 
-    def logit_variance(self, y, noise, n_test, stderr):
+    def logit_variance(self, y: Array, noise: Noise, n_test: Array, stderr: Array) -> Array:
         return noise["overdispersion"] ** 2 / (y * (1 - y))
 
-    def sample(self, rng, p, noise, n_test, stderr):
+    def sample(self, rng: Generator, p: ndarray, noise: Drawn, n_test: ndarray, stderr: ndarray) -> ndarray:
         return rng.beta(*_beta(p, noise["overdispersion"], np))
 
 
-class SmoothBetaBinomial(dist.BetaBinomial):
-    """numpyro's BetaBinomial with a log mass of elementary functions: XLA's own derivatives of ln Γ, above all the second,
-    take ten times as long to run and to compile."""
-
-    def log_prob(self, value):
-        a, b, n = (jnp.asarray(x) for x in (self.concentration1, self.concentration0, self.total_count))
-        choose_k = gammaln(n + 1) - gammaln(value + 1) - gammaln(n - value + 1)
-        args = jnp.broadcast_arrays(value + a, n - value + b, a + b, a, b, n + a + b)
-        g = log_gamma(jnp.stack(args))
-        return choose_k + jnp.sum(g[:3], 0) - jnp.sum(g[3:], 0)
-
-
-class RoundedNormal(dist.Distribution):
-    """The whole number in 0, …, n nearest to a draw of N(loc, scale²): P(k) = Φ((k + ½ − loc)/scale) − Φ((k − ½ − loc)/scale),
-    where 0 and n also take the tails beyond them."""
-
-    arg_constraints: ClassVar = {
-        "loc": dist.constraints.real,
-        "scale": dist.constraints.positive,
-        "n": dist.constraints.positive,
-    }
-    pytree_data_fields = ("loc", "scale", "n")
-
-    def __init__(self, loc, scale, n, *, validate_args=None):
-        self.loc, self.scale, self.n = jnp.broadcast_arrays(loc, scale, jnp.asarray(n, loc.dtype))
-        super().__init__(batch_shape=self.loc.shape, validate_args=validate_args)
-
-    @dist.constraints.dependent_property(is_discrete=True, event_dim=0)  # pyright: ignore[reportArgumentType]
-    def support(self):
-        return dist.constraints.integer_interval(0, self.n)
-
-    def sample(self, key, sample_shape=()):
-        assert key is not None
-        z = jax.random.normal(key, sample_shape + self.batch_shape, self.loc.dtype)
-        return jnp.clip(jnp.round(self.loc + self.scale * z), 0.0, self.n)
-
-    def log_prob(self, value):
-        low, high = ((value + half - self.loc) / self.scale for half in (-0.5, 0.5))
-        flip = low + high > 0  # the upper tail by its mirror image, where Φ keeps its digits
-        a, b = jnp.where(flip, -high, low), jnp.where(flip, -low, high)
-        bottom, top = value <= 0, value >= self.n
-        a = jnp.where(jnp.where(flip, top, bottom), a - FAR, a)
-        b = jnp.where(jnp.where(flip, bottom, top), b + FAR, b)
-        log_a, log_b = log_ndtr(a), log_ndtr(b)
-        return log_b + jnp.log(-jnp.expm1(jnp.minimum(log_a - log_b, -1e-12)))
-
-
-def log_gamma(x: Array) -> Array:
-    """ln Γ(x) for x > 0 by Stirling's series at x + 8; error below 1e-11 plus rounding."""
-    t = x * (x + 7.0)
-    product = t * (t + 6.0) * (t + 10.0) * (t + 12.0)  # x (x + 1) … (x + 7)
-    z = x + 8.0
-    r = 1.0 / z
-    w = r * r
-    series = r * (1 / 12 - w * (1 / 360 - w * (1 / 1260 - w / 1680)))
-    return (z - 0.5) * jnp.log(z) - z + 0.9189385332046727 + series - jnp.log(product)
-
-
-def _beta(p, spread, xp=jnp):
+def _beta(p: Any, spread: Any, xp: Any = jnp) -> tuple[Any, Any]:
     phi = xp.maximum(1.0 / spread**2 - 1.0, 1e-3)
     return p * phi, (1.0 - p) * phi
 
@@ -267,7 +210,7 @@ LIKELIHOODS: dict[str, Likelihood] = {
 }
 
 
-def choose(name: "str | Likelihood", curves: Curves, used: np.ndarray) -> Likelihood:
+def choose(name: str | Likelihood, curves: Curves, used: np.ndarray) -> Likelihood:
     """The likelihood by name, checked against the data; "auto" takes counts first, then standard errors, then shape.
 
     Auto: where every point has counts, quasi_binomial (beta_binomial if any is of fewer than 50 tests, since rounded normals are
@@ -307,14 +250,14 @@ def choose(name: "str | Likelihood", curves: Curves, used: np.ndarray) -> Likeli
     return chosen
 
 
-def _auto(curves, used):
+def _auto(curves: Curves, used: ndarray) -> str:
     if not np.isnan(curves.n_test[used]).any() and not np.isnan(curves.n_correct[used]).any():
         return "quasi_binomial" if (curves.n_test[used] >= MANY).all() else "beta_binomial"
     edge = (curves.prob[used] <= 0) | (curves.prob[used] >= 1)
     return "normal" if edge.any() or not np.isnan(curves.stderr[used]).all() else "logit_normal"
 
 
-def _refuse(curves, bad, problem):
+def _refuse(curves: Curves, bad: ndarray, problem: str) -> None:
     where = np.flatnonzero(bad)
     if len(where):
         curve = curves.point_curve()[where[0]]

@@ -31,10 +31,12 @@ raw value is the logarithm.
 
 import functools
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpyro.distributions as dist
+from jax import Array
 from numpyro.distributions import constraints
 from numpyro.distributions.transforms import ExpTransform, SigmoidTransform, Transform
 
@@ -74,22 +76,22 @@ class LogRatio(Transform):
     domain = constraints.simplex  # pyright: ignore[reportAssignmentType]
     codomain = constraints.real_vector  # pyright: ignore[reportAssignmentType]
 
-    def __call__(self, x):
+    def __call__(self, x: Array) -> Array:
         return jnp.log(x[..., :-1]) - jnp.log(x[..., -1:])
 
-    def _inverse(self, y):
+    def _inverse(self, y: Array) -> Array:
         return jax.nn.softmax(jnp.concatenate([y, jnp.zeros((*y.shape[:-1], 1), y.dtype)], -1), -1)
 
-    def log_abs_det_jacobian(self, x, y, intermediates=None):
+    def log_abs_det_jacobian(self, x: Array, y: Array, intermediates: Any = None) -> Array:
         return -jnp.sum(jnp.log(x), -1)
 
-    def forward_shape(self, shape):
+    def forward_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         return (*shape[:-1], shape[-1] - 1)
 
-    def inverse_shape(self, shape):
+    def inverse_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         return (*shape[:-1], shape[-1] + 1)
 
-    def tree_flatten(self):
+    def tree_flatten(self) -> Any:
         return (), ((), {})
 
 

@@ -41,7 +41,7 @@ class Spec:
       law, likelihood: see `iclbayes.laws` and `likelihoods`.
       discrepancy: None for a law taken to be true.
       priors: of the raw sites, from `priors.resolve`.
-      n_curves, background: shape of a group.
+      n_curves, background: shape of a group: its curves, and the tasks that own none.
       hierarchy: names of law parameters whose values in the groups are drawn from a common normal (raw scale).
       hierarchy_scale: median of the log-normal prior of that normal's standard deviation; 0.5 lets groups differ by a factor of
         1.6 (one standard deviation of a log), between laws that hardly differ and groups that share nothing.
@@ -52,7 +52,7 @@ class Spec:
     discrepancy: RandomWalk | None
     priors: Priors
     n_curves: int
-    background: bool
+    background: int
     hierarchy: tuple[str, ...] = ()
     hierarchy_scale: float = 0.5
 
@@ -67,7 +67,7 @@ def make_spec(
     law: Law,
     likelihood: str | Likelihood,
     n_curves: int,
-    background: bool,
+    background: int,
     discrepancy: RandomWalk | None = None,
     priors: Mapping[str, dist.Distribution] | None = None,
     hierarchy: tuple[str, ...] = (),

@@ -39,6 +39,7 @@ class Adaptation(NamedTuple):
 
 
 def start_adaptation(log_step: Array) -> Adaptation:
+    """Adaptation before its first update, pulled to twice the step size that it starts with."""
     zero = jnp.zeros_like(log_step)
     return Adaptation(log_step, log_step, zero, log_step + jnp.log(2.0), zero)
 

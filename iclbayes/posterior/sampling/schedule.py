@@ -8,7 +8,8 @@ import numpy as np
 from jax import Array
 
 from ..model.latent import normal_prior, potential, start_vector
-from ..model.spec import Spec
+from ..model.numpyro_model import Sites
+from ..model.spec import Spec, UnitData
 from ..seeds import stream
 from ..units import Units, chunk_size, over_units
 from . import coordinates, diagnostics, laplace, psis
@@ -30,36 +31,67 @@ def infer(
     """Posteriors of all units of a bucket.
 
     Args:
+      spec, units: what is inferred, from which points.
       raw: parameters [U, G, …] of the point fits, from which modes are sought.
-      method, sampling, on_done: see `posterior`.
+      method, sampling, on_done: see `sample`.
+      seed: of all random numbers.
+    """
+    block, worth = approximate(spec, units, raw, method, sampling, seed)
+    n_units = len(block.theta)
+    if method == "laplace":
+        todo = np.arange(0)
+    elif method == "psis":
+        todo = np.flatnonzero(~(block.k_hat <= sampling.max_k_hat))
+    else:
+        todo = np.arange(n_units)
+    on_done(n_units - len(todo))
+    if len(todo) == 0:
+        return block
+    draws = block.theta.reshape(n_units, -1, block.theta.shape[-1])
+    laplace_covariance = block.mode.factor @ block.mode.factor.transpose(0, 2, 1)
+    at = coordinates.fit(draws[todo], worth[todo], laplace_covariance[todo])
+    return with_chains(block, todo, at, sampling, seed, on_done)
+
+
+def approximate(
+    spec: Spec,
+    units: Units,
+    raw: dict[str, np.ndarray],
+    method: str,
+    sampling: SamplerOptions,
+    seed: np.random.SeedSequence,
+) -> tuple[UnitDraws, np.ndarray]:
+    """Draws around the modes: of the normal approximation for "laplace", else importance-resampled.
+
+    Returns:
+      (the draws, [U] how many independent draws they are worth).
     """
     data = units.data
     n_units = len(data.shots)
     chunk = chunk_size(n_units)
 
-    def starts_of(data, raw):
+    def starts_of(data: UnitData, raw: Sites) -> Array:
         fitted = start_vector(spec, raw, data)
         plain = start_vector(spec, {n: _prior_centre(spec, n, v) for n, v in raw.items()}, data)
         return jnp.stack([fitted, 0.5 * (fitted + plain), plain])
 
-    def values(theta, unit):
+    def values(theta: np.ndarray, unit: np.ndarray) -> np.ndarray:
         """[B, n] potentials of theta [B, n, P]."""
 
-        def one(theta, data):
+        def one(theta: Array, data: UnitData) -> Array:
             return jax.vmap(lambda t: potential(spec, t, data))(theta)
 
         return over_units(("values", spec), one, (theta, rows(data, unit)), chunk)
 
-    def slopes(theta, unit):
+    def slopes(theta: np.ndarray, unit: np.ndarray) -> np.ndarray:
         """[B, n, P] gradients at theta [B, n, P]."""
 
-        def one(theta, data):
+        def one(theta: Array, data: UnitData) -> Array:
             return jax.vmap(jax.grad(lambda t: potential(spec, t, data)))(theta)
 
         return over_units(("slopes", spec), one, (theta, rows(data, unit)), chunk)
 
-    starts = over_units(("starts", spec), starts_of, (data, raw), chunk)
-    mode = laplace.best_modes(values, slopes, starts)
+    mode = laplace.best_modes(values, slopes, over_units(("starts", spec), starts_of, (data, raw), chunk))
     total = sampling.n_chains * sampling.n_draws
     k_hat = np.full(n_units, np.nan)
     worth = np.full(n_units, np.inf)
@@ -84,17 +116,26 @@ def infer(
         k_hat=k_hat,
         method=np.full(n_units, method, dtype=object),
     )
-    if method == "laplace":
-        on_done(n_units)
-        return block
-    todo = np.arange(n_units) if method == "nuts" else np.flatnonzero(~(k_hat <= sampling.max_k_hat))
-    on_done(n_units - len(todo))
-    if len(todo) == 0:
-        return block
-    # Independent draws of the importance sampler are dispersed starts near the typical set, and a first sketch of its shape.
+    return block, worth
+
+
+def with_chains(
+    block: UnitDraws,
+    todo: np.ndarray,
+    at: Coordinates,
+    sampling: SamplerOptions,
+    seed: np.random.SeedSequence,
+    on_done: Callable[[int], None],
+) -> UnitDraws:
+    """The block with chains of the units `todo` [T], sampled again while their diagnostics are poor and that may help.
+
+    Args:
+      at: coordinates of these units to begin with.
+      sampling, seed, on_done: as in `infer`.
+    """
+    n_units = len(block.theta)
+    # Independent draws of the importance sampler are dispersed starts near the typical set.
     starts = block.theta[:, :, :: max(1, sampling.n_draws // (sampling.retries + 1))]
-    laplace_covariance = mode.factor @ mode.factor.transpose(0, 2, 1)
-    at = coordinates.fit(draws[todo], worth[todo], laplace_covariance[todo])
     target = np.full(n_units, sampling.target_accept)
     thin = np.ones(n_units, int)
     for attempt in range(sampling.retries + 1):
@@ -108,7 +149,7 @@ def infer(
             block, new = sample_chains(block, now, old, start, sampling, target[now], length, chains, report)
             at = Coordinates(*(_put(a, here, b) for a, b in zip(at, new, strict=True)))
         checks = block.checks(todo)
-        again = ~checks["ok"].to_numpy() & diagnostics.mendable(checks, total)
+        again = ~checks["ok"].to_numpy() & diagnostics.mendable(checks, sampling.n_chains * sampling.n_draws)
         # Smaller steps against divergences, longer chains for the rest.
         diverged = checks["divergences"].to_numpy() > 0
         slow = ~(checks["r_hat"] <= diagnostics.MAX_RHAT) | ~(

@@ -1,0 +1,73 @@
+"""Which curves no law can describe: those that do not rise with shots, and those with too few points.
+
+Every law here has a probability that never falls as shots are added. How far a curve is from that is measured by the best rising
+curve (isotonic regression, Robertson, Wright & Dykstra 1988), whatever the law.
+"""
+
+import numpy as np
+import pandas as pd
+from scipy.optimize import isotonic_regression
+from scipy.stats import chi2
+
+from .curves import Curves, curve_columns
+
+FEW = 3  # points below which no law's parameters are determined
+SEEN = 0.05  # how far a curve has to fall below what it was before, in probability
+TOLD = 0.25  # a shape explains a fall if it leaves at most this share of what the best rising curve leaves
+
+
+def not_described(curves: Curves) -> pd.DataFrame:
+    """The curves that no law can describe, and why.
+
+    A curve of n points p_i, with the best rising curve r_i, does not rise if max |p_i − r_i| > 0.05 and, where standard
+    errors s_i are known, Σ(p_i − r_i)²/s_i² is beyond the 1 % point of χ² with n − Σ_{k≤n} 1/k degrees of freedom (those that
+    isotonic regression leaves a constant curve). It `falls`, `falls, then rises` or
+    `rises, then falls` where the best curve of this kind leaves less than a quarter of the squared distance; else it
+    `rises and falls`.
+
+    Returns:
+      A row for each such curve: the columns that name it (groups, and `source`), `points`, and `shape` (one of the four, or `has
+      few points` below three). Errors of counts are binomial, of the share (k+1)/(n+2).
+    """
+    sizes = np.add.reduceat((curves.weight > 0).astype(int), curves.start[:-1])
+    shapes = np.where(sizes < FEW, "has few points", "").astype(object)
+    own_level = 2.0 * curves.point_curve()  # keeps the running maximum within its curve
+    drop = np.maximum.accumulate(curves.prob + own_level) - own_level - curves.prob
+    for i in np.flatnonzero((np.maximum.reduceat(drop, curves.start[:-1]) > SEEN) & (sizes >= FEW)):
+        own = slice(curves.start[i], curves.start[i + 1])
+        used = curves.weight[own] > 0
+        shapes[i] = _shape(curves.prob[own][used], _errors(curves, own)[used])
+    table = curve_columns(curves).assign(points=sizes, shape=shapes)
+    return table[table["shape"] != ""].reset_index(drop=True)
+
+
+def _errors(curves: Curves, own: slice) -> np.ndarray:
+    """Standard errors of points, NaN where nothing tells them."""
+    share = (curves.n_correct[own] + 1) / (curves.n_test[own] + 2)
+    binomial = np.sqrt(share * (1 - share) / curves.n_test[own])
+    return np.where(np.isfinite(binomial), binomial, curves.stderr[own])
+
+
+def _shape(prob: np.ndarray, error: np.ndarray) -> str:
+    n = len(prob)
+    if n < FEW:
+        return "has few points"
+    rest = prob - isotonic_regression(prob).x
+    if np.abs(rest).max() <= SEEN:
+        return ""
+    known = np.isfinite(error) & (error > 0)
+    if known.all() and np.sum((rest / error) ** 2) <= chi2.isf(0.01, n - np.sum(1 / np.arange(1, n + 1))):
+        return ""
+    enough = TOLD * np.sum(rest**2)
+    if _left(prob, increasing=False) <= enough:
+        return "falls"
+    turns = range(1, n)
+    if min(_left(prob[:i], increasing=False) + _left(prob[i:], increasing=True) for i in turns) <= enough:
+        return "falls, then rises"
+    if min(_left(prob[:i], increasing=True) + _left(prob[i:], increasing=False) for i in turns) <= enough:
+        return "rises, then falls"
+    return "rises and falls"
+
+
+def _left(prob: np.ndarray, increasing: bool) -> float:
+    return float(np.sum((prob - isotonic_regression(prob, increasing=increasing).x) ** 2))

@@ -1,0 +1,174 @@
+"""Tables out of files: CSV with any delimiter, JSON lines and Parquet, with labels kept as they were written.
+
+A file is read as a data frame whose columns of numbers are numbers and whose other columns are what their cells say: "None" and
+"NA" are text there, and codes with leading zeros (007) stay text, apart from 7.
+"""
+
+import csv
+import gzip
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from .errors import InputError
+
+NUMBERS = ("shots", "prob", "n_correct", "n_test", "accuracy", "nll", "stderr", "weight")
+# What stands for a missing number; among labels only the empty cell does.
+MISSING = ("", "NA", "N/A", "#N/A", "NaN", "nan", "-nan", "NULL", "null", "None", "<NA>")
+DELIMITERS = ",;\t|"
+JSON_LINES = (".jsonl", ".ndjson", ".json")
+PARQUET = (".parquet", ".pq")
+
+
+def read_table(path: Path, shots: str = "shots") -> pd.DataFrame:
+    """The file as a data frame.
+
+    Args:
+      path: `.parquet` or `.pq` (an index with names becomes columns), `.jsonl`, `.ndjson` or `.json` (a record a line, or one
+        list), anything else CSV (also compressed), whose delimiter is the comma, semicolon, tab or bar that its header has;
+        beside semicolons, tabs and bars, numbers may have decimal commas.
+      shots: the column with the numbers of shots.
+
+    Returns:
+      The frame. Its `attrs["one_label"]` says of columns where numbers written differently became one (1e3 and 1000).
+
+    Raises:
+      InputError: the file cannot be read or has no rows.
+    """
+    if not path.exists():
+        raise InputError(f"{path}: no such file; give the path of a CSV or Parquet file of curves")
+    suffix = path.suffix.lower()
+    try:
+        if suffix in PARQUET:
+            frame = with_index(pd.read_parquet(path))
+        elif suffix in JSON_LINES:
+            frame = pd.DataFrame.from_records(_records(path))
+        else:
+            frame = _read_csv(path, shots)
+    except pd.errors.EmptyDataError:
+        raise InputError(f"{path}: the file is empty; it needs a header and at least one row") from None
+    except InputError:
+        raise
+    except Exception as error:  # of pandas, Arrow, and decompression
+        reason = (str(error).strip().splitlines() or ["nothing is known of why"])[0]
+        raise InputError(f"{path}: cannot be read as {suffix or 'CSV'}: {reason}") from None
+    if frame.empty:
+        raise InputError(f"{path}: no rows after the header; it needs at least one")
+    return frame
+
+
+def with_index(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with its index as columns, if that has names."""
+    return frame.reset_index() if any(name is not None for name in frame.index.names) else frame
+
+
+def csv_options(path: Path, shots: str = "shots") -> dict[str, Any]:
+    """How pandas has to read this CSV file: the delimiter, decimal sign, and names of its columns, and what is missing there."""
+    opener = gzip.open if path.suffix.lower() == ".gz" else open
+    try:
+        with opener(path, "rt", encoding="utf-8-sig", newline="") as file:
+            lines = [line for line in (file.readline() for _ in range(20)) if line.strip()]
+    except (UnicodeDecodeError, OSError, EOFError):
+        lines = []  # pandas says what is wrong
+    delimiter = max(DELIMITERS, key=lambda mark: len(next(csv.reader(lines[:1], delimiter=mark), [])))
+    rows = list(csv.reader(lines, delimiter=delimiter, skipinitialspace=True))
+    names = [name.strip() for name in rows[0]] if rows else []
+    numbers = {i for i, name in enumerate(names) if name in (*NUMBERS, shots)}
+    comma = delimiter != "," and any(
+        re.fullmatch(r"\s*[-+]?\d*,\d+([eE][-+]?\d+)?\s*", cell)
+        for row in rows[1:]
+        for i, cell in enumerate(row)
+        if i in numbers or not numbers
+    )
+    options: dict[str, Any] = {"sep": delimiter, "decimal": "," if comma else ".", "skipinitialspace": True}
+    options |= {"float_precision": "round_trip", "encoding": "utf-8-sig", "keep_default_na": False}
+    if len(set(names)) == len(names) and names:  # else pandas numbers the names that repeat
+        options |= {"names": names, "header": 0}
+        options["na_values"] = {name: MISSING if i in numbers else [""] for i, name in enumerate(names)}
+    else:
+        options["na_values"] = [""]
+    return options
+
+
+def kind_of(texts: Iterable[str]) -> str:
+    """The type of a column of labels with these texts: int64, float64, bool or str.
+
+    Codes with leading zeros, or with more digits than a number holds, are text.
+    """
+    texts = {text.strip() for text in texts}
+    if not texts:
+        return "float64"
+    if texts <= {"True", "False"} or texts <= {"true", "false"} or texts <= {"TRUE", "FALSE"}:
+        return "bool"
+    if any(re.match(r"[-+]?(0\d|\d{19})", text) for text in texts):
+        return "str"
+    if all(re.fullmatch(r"[-+]?\d{1,18}", text) for text in texts):
+        return "int64"
+    try:
+        values = [float(text) for text in texts]
+    except ValueError:
+        return "str"
+    return "float64" if np.isfinite(values).all() and not any("_" in text for text in texts) else "str"
+
+
+def _read_csv(path: Path, shots: str) -> pd.DataFrame:
+    options = csv_options(path, shots)
+    labels = [name for name in options.get("names", ()) if name not in (*NUMBERS, shots)]
+    # Read piece by piece, a column's type could change on the way.
+    frame = pd.read_csv(path, **options, low_memory=False, dtype=dict.fromkeys(labels, str))
+    one_label = {}
+    for name in labels:
+        frame[name], same = _labels(frame[name], options["decimal"])
+        if same:
+            one_label[name] = same
+    frame.attrs["one_label"] = one_label
+    return frame
+
+
+def _labels(column: pd.Series, decimal: str) -> tuple[pd.Series, str]:
+    """A column of text, as numbers or truth values where all its texts are such; two texts that became one number, or ""."""
+    codes, texts = pd.factorize(column.str.strip() if len(column) else column)
+    texts = [str(text) for text in texts]
+    if decimal == ",":
+        texts = [text.replace(",", ".") if re.fullmatch(r"[-+]?\d*,\d+", text) else text for text in texts]
+    kind, missing, same = kind_of(texts), codes < 0, ""
+    if kind == "str":
+        found = pd.Series(np.array([*texts, ""], object)[codes], column.index).astype("str")
+        return (found.mask(missing) if missing.any() else found), same
+    if kind == "bool":
+        truths = np.array([*(text.lower() == "true" for text in texts), None], object)[codes]
+        return pd.Series(truths if missing.any() else truths.astype(bool), column.index), same
+    values = np.array([int(text) if kind == "int64" else float(text) for text in texts], kind)
+    written: dict[float, str] = {}
+    for number, text in zip(values.tolist(), texts):
+        if written.setdefault(number, text) != text:
+            same = f"{written[number]} and {text}"
+    if missing.any():
+        values = np.append(values.astype(np.float64), np.nan)
+    return pd.Series(values[codes], column.index), same
+
+
+def _records(path: Path) -> list[dict]:
+    content = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
+    if content.lstrip()[:1] == b"[":
+        records = json.loads(content)
+        where = "entry"
+    else:
+        where, records = "line", []
+        for number, line in enumerate(content.split(b"\n"), 1):
+            if line.strip():
+                try:
+                    records.append(json.loads(line))
+                except ValueError:
+                    raise InputError(f"{path}: line {number} is not whole JSON") from None
+    for number, record in enumerate(records, 1):
+        if not isinstance(record, dict):
+            raise InputError(f"{path}: {where} {number} is no record of columns and values")
+    if not records:
+        raise InputError(f"{path}: the file is empty; it needs at least one row")
+    return records
