@@ -12,6 +12,7 @@ from iclbayes.cli.main import main
 COLUMNS = ["law", "fraction", "model", "source", "nrmse", "rmse", "nrmse_nll", "n_fit", "n_eval"]
 
 
+@pytest.mark.smoke
 def test_command_line_fit_and_compare(tmp_path, capsys):
     path = tmp_path / "curves.csv"
     table().to_csv(path, index=False)
