@@ -108,7 +108,7 @@ from iclbayes.files import atomic_path
 from iclbayes.metrics import score_draws
 from iclbayes.runtime import use_compilation_cache
 
-LAWS = ("bayesian_scoring", "bayesian_scoring_log", "bayesian_heterogeneous", "power", "logistic")
+LAWS = ("staged", "bayesian_heterogeneous_exact", "logistic", "bayesian_scoring", "bayesian_scoring_log", "power")
 COLLAPSED = (
     ("mistralai/Mistral-7B-v0.1", 500),
 )  # model, first shots beyond its window of 8,192 tokens (both tasks)

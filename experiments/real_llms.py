@@ -2,7 +2,7 @@
 
     python experiments/real_llms.py --curves base.csv chat.csv --base NAME --instruct NAME --unsafe matching
     python experiments/real_llms.py --curves curves.csv --no-posterior          # point fits only: a minute or two
-    python experiments/real_llms.py --curves curves.csv --group-by model task selection --law bayesian_heterogeneous
+    python experiments/real_llms.py --curves curves.csv --group-by model task selection --law bayesian_heterogeneous_exact
 
 Curves come from `iclbayes collect` and `iclbayes import-lm-eval`, or are any file that `iclbayes.read_curves` reads. The
 folder of results holds config.json; table.csv (NRMSE of every law, fraction and curve), table.md, table.tex (its means); fits.csv

@@ -43,7 +43,7 @@ class Config:
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """precision of activations; auto is bfloat16 on accelerators and float32 on CPUs."""
 
-    steps: int = 4000
+    steps: int = 6000
     """updates, if training on fresh rows (documents = 0)."""
     documents: int = 0
     """train for --epochs on this many documents instead of on fresh ones."""
@@ -70,19 +70,19 @@ class Config:
 
     ks: tuple[int, ...] = (2, 3, 5)
     """example lengths, of the prompts and of rows made of examples."""
-    prompts: int = 500
+    prompts: int = 300
     """prompts for each example length, shared among the sources."""
 
     weights: tuple[float, ...] = ()
     """mixture weights of the pretraining, one for each HMM; uniform by default."""
 
-    suppress: tuple[int, ...] = (64, 256, 1024)
+    suppress: tuple[int, ...] = (256, 1024, 4096)
     """suppression stage: documents of the favoured task to fine-tune the deepest model on; none skips it."""
     favoured: int = 0
     """suppression stage: the task to favour."""
     sft_learning_rate: float = 3e-4
     """suppression stage: peak learning rate of supervised fine-tuning."""
-    dpo_learning_rate: float = 3e-4
+    dpo_learning_rate: float = 1e-4
     """suppression stage: peak learning rate of preference tuning."""
     forecaster: Literal["psis", "laplace", "nuts", "point"] = "psis"
     """suppression stage: how returns are forecast: a posterior (importance-resampled, Laplace or NUTS), or around point fits."""
@@ -127,9 +127,9 @@ class Config:
 
 
 def quick_world(seed: int) -> ginc.WorldConfig:
-    """A world that a model of two layers learns in minutes: 5 HMMs as published, one entity, 6 slots, and so many symbols that
-    hardly two states share one. Its HMMs are alike (temperature 0.5), so that telling them apart takes a few examples."""
-    return ginc.WorldConfig(seed=seed, hmms=5, entities=1, slots=6, symbols=100, temperature=0.5)
+    """A world that a model of two layers learns in minutes: 3 HMMs, one entity, 6 slots, and so many symbols that hardly two states
+    share one. Its HMMs are alike (temperature 0.3), so that telling them apart takes a few examples."""
+    return ginc.WorldConfig(seed=seed, hmms=3, entities=1, slots=6, symbols=100, temperature=0.3)
 
 
 SMALL = Config(

@@ -30,6 +30,8 @@ LawName = Literal[
     "bayesian_scoring_log",
     "bayesian_heterogeneous_log",
     "bayesian_heterogeneous_exact_log",
+    "staged",
+    "bayesian_staged",
 ]
 LossName = Literal["squared", "squared_nll", "squared_log_nll", "huber", "binomial"]
 ValueName = Literal["prob", "n_correct", "accuracy", "nll"]

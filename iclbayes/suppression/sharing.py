@@ -168,8 +168,9 @@ def attribution(fits: Fits, favoured: int = 0) -> pd.DataFrame:
     """How much of the change of each curve the prior, the efficiency and the knowledge (γ, β) account for.
 
     Take the fitted curve before, and replace some parts of its parameters by those after: the part of the change that this
-    explains is v = 1 − ‖p_mixed − p_after‖² / ‖p_before − p_after‖² over the curve's shots. A part's share is its Shapley value,
-    the mean of what it adds to v over all orders of replacing; the shares add up to 1, and may be negative.
+    explains is v = 1 − ‖p_mixed − p_after‖² / ‖p_before − p_after‖² over the curve's shots, shot n with weight 1 / (1 + n), so
+    that shares hardly depend on how long after its rise a curve was measured. A part's share is its Shapley value, the mean of
+    what it adds to v over all orders of replacing; the shares add up to 1, and may be negative.
 
     Args:
       fits: of `amount_curves`, all parameters free.
@@ -177,7 +178,7 @@ def attribution(fits: Fits, favoured: int = 0) -> pd.DataFrame:
 
     Returns:
       A row for each method, layers, seed, k, amount > 0 and source: role, change (root mean square change of the fitted
-      probability), prior, efficiency, knowledge (shares, NaN where nothing changed).
+      probability, with these weights), prior, efficiency, knowledge (shares, NaN where nothing changed).
     """
     frame = fits.to_frame()
     q = q_of(frame)
@@ -200,8 +201,11 @@ def attribution(fits: Fits, favoured: int = 0) -> pd.DataFrame:
         curve[subset] = curves_of(np.where(taken, q[after], q[old]), shots)
     none, all_parts = frozenset(), frozenset(PARTS)
 
+    weight = np.where(real, 1 / (1 + shots), 0.0)
+    weight = weight / weight.sum(axis=1, keepdims=True)
+
     def distance(subset):
-        return np.sum(np.where(real, (curve[subset] - curve[all_parts]) ** 2, 0.0), axis=1)
+        return np.sum(weight * (curve[subset] - curve[all_parts]) ** 2, axis=1)
 
     change = distance(none)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -217,4 +221,4 @@ def attribution(fits: Fits, favoured: int = 0) -> pd.DataFrame:
     }
     labels = frame.loc[after, [*FAMILY, "amount", "source"]].reset_index(drop=True)
     role = np.where(labels["source"] == favoured, "favoured", "disfavoured")
-    return labels.assign(role=role, change=np.sqrt(change / sizes[after]), **share)
+    return labels.assign(role=role, change=np.sqrt(change), **share)
