@@ -23,11 +23,12 @@ Priors live on the raw (unconstrained) parameters, so that a law's own transform
     p_format/p_task        logit                      Normal(0.5, 1.5)              0.62 (0.12 to 0.95)
     p_none/p_format        logit                      Normal(−1, 2)                 0.27 (0.01 to 0.91)
 
-Those of E and of the steepness decide what is forecast while a plateau has not been reached. E says plateaus e^(−E) from 0.04 to 0.96,
-median 0.69: a curve may start near 0 and level off at 0.2. With Normal(−2, 1), 0.5 to 0.97, and a steepness of 1 ± 0.5 such a curve
-was forecast to rise to 0.5, and surely (90 % intervals of three real-model curves fitted on a tenth covered 0.49 of the later points;
-with the priors here 0.91), since the discrepancy lets a law be wrong within the fitted shots and the prior speaks beyond them. On
-curves that do rise to 0.9 the wider priors cost the logistic law a tenth of its CRPS at a tenth of the shots.
+Those of E and of the steepness decide what is forecast while a plateau has not been reached. E says plateaus e^(−E) from 0.04
+to 0.96, median 0.69: a curve may start near 0 and level off at 0.2. With Normal(−2, 1), 0.5 to 0.97, and a steepness of 1 ± 0.5
+such a curve was forecast to rise to 0.5, and surely (90 % intervals of the logistic law for five curves of small models, fitted
+on a tenth, covered 0.49 of the later points; with these priors 0.91), since the discrepancy lets a law be wrong within the
+fitted shots and the prior speaks beyond them. On curves that do rise to 0.9 the wider priors cost that law a tenth of its CRPS
+at a tenth of the shots.
 
 A key of `priors` is a parameter's name (the distribution is then on its natural scale: LogNormal for K, Beta for γ, Dirichlet for
 ρ; those of `beta`, `p_format`, `p_none` are on the ratios above, because β ≤ γ) or `raw_NAME` (a distribution on the real line).
