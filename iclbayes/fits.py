@@ -251,6 +251,7 @@ def fit(
     loss: str | PointLoss = "squared",
     background: int | None = None,
     shot_offset: float = 0.0,
+    baseline_offset: float = 1.0,
     share: Sequence[str] = (),
     across: str | Sequence[str] = (),
     optimizer: optax.GradientTransformation | None = None,
@@ -276,6 +277,8 @@ def fit(
         curve, and for groups of several sources whose curves begin lower than a prior over the sources allows, see
         `iclbayes.background.background_tasks`. In the scoring laws two are the same as one; with two the original law has stages.
       shot_offset: added to shots in Bayesian laws; 1 meets the published code.
+      baseline_offset: o in t = n + o of the laws that are fitted curve by curve; 0 meets the published code, where no curve has
+        a point at 0 shots.
       share: names of parameters that the groups differing only in the columns `across` have in common, for example
         `share=("gamma", "beta"), across="amount"`: one γ, β for all amounts, prior and efficiency free per amount.
       across: columns of `curves.keys`.
@@ -305,7 +308,11 @@ def fit(
     >>> fits.shots_to_reach(0.5).round(2).tolist()
     [[1.84], [10.37]]
     """
-    law = get(law, shot_offset=shot_offset)
+    law = get(law, shot_offset=shot_offset, baseline_offset=baseline_offset)
+    if not law.joint and law.shot_offset == 0 and (curves.shots[curves.weight > 0] == 0).any():
+        raise InputError(
+            f"baseline_offset 0 gives the law {law.name!r} no t at 0 shots; give 1, or leave those points out"
+        )
     point_loss = get_loss(loss)
     if n_starts < 1 or max_steps < 1:
         raise InputError(f"n_starts and max_steps must be at least 1, are {n_starts} and {max_steps}")
