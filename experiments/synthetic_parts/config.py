@@ -127,8 +127,8 @@ class Config:
 
 
 def quick_world(seed: int) -> ginc.WorldConfig:
-    """A world that a model of two layers learns in minutes: 3 HMMs, one entity, 6 slots, and so many symbols that hardly two states
-    share one. Its HMMs are alike (temperature 0.3), so that telling them apart takes a few examples."""
+    """A world that two layers learn in minutes: 3 HMMs, one entity, 6 slots, and symbols so many that states rarely share one.
+    Its HMMs are alike (temperature 0.3), so that telling them apart takes a few examples."""
     return ginc.WorldConfig(seed=seed, hmms=3, entities=1, slots=6, symbols=100, temperature=0.3)
 
 
