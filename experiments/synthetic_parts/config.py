@@ -38,7 +38,7 @@ class Config:
     """size of the residual stream."""
     heads: int = 4
     """attention heads."""
-    context: int = 128
+    context: int = 96
     """tokens in a row."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """precision of activations; auto is bfloat16 on accelerators and float32 on CPUs."""
@@ -82,7 +82,7 @@ class Config:
     """suppression stage: the task to favour."""
     sft_learning_rate: float = 3e-4
     """suppression stage: peak learning rate of supervised fine-tuning."""
-    dpo_learning_rate: float = 1e-4
+    dpo_learning_rate: float = 5e-5
     """suppression stage: peak learning rate of preference tuning."""
     forecaster: Literal["psis", "laplace", "nuts", "point"] = "psis"
     """suppression stage: how returns are forecast: a posterior (importance-resampled, Laplace or NUTS), or around point fits."""
