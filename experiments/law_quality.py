@@ -10,6 +10,25 @@ single runs, and every CSV of real-model curves given by `--more`. The 11 averag
 that SPEC sets; points beyond a context window count in it, and nowhere else.
 
 Hardware: one core of two, 4 minutes with a warm compilation cache.
+
+**Reading.** `staged` describes the 11 averaged curves three times as well as the best law of one stage and halves the error
+of going on from half, a fifth and a tenth of the shots; it gains on both tasks. Wanted of one law were medians of 0.0100,
+0.028, 0.050, 0.062 and geometric means of 0.016, 0.066, 0.074, 0.084: it has 0.0093, 0.0126, 0.0346, 0.0337 and 0.0162,
+0.0475, 0.0543, 0.0599. `bayesian_staged` fits a little closer and goes on a little worse from the middle.
+
+What was chosen on what. Some twenty forms were tried on all these curves, so none of them is blind; the product of two
+stages in log shots was best or near it for either task, for retrieved examples and for single runs. The ridge's strength,
+0.003, is that of the heterogeneous law. Its centres were a guess made before the first fit, and a second one after the
+real-model curves had been seen (learning worth 0.6 instead of 1 nat, plateaus about 0.8 instead of 0.87); 100 random
+centres and scales about the first ended at best 4 % lower in the mean of all kinds. A ridge of 0.01 goes on better still
+(geometric mean at 50 and 10 %: 0.040, 0.064 or less) and describes worse (0.0185), so the weak one was kept.
+
+Where it loses: on a tenth of the real-model curves (three to seven noisy points, 0 to 6 shots) both staged laws expect a
+second rise that does not come, and err twice as much as the logistic law.
+
+First guesses end within 1.01 of the lowest known objective (that of 80 more starts) on all averaged curves, 98.9 % of the
+fits to single runs (`bayesian_staged` 98.4 %), 19 of 20 fits to real-model curves, and 98.3 % (98.1 %) of 360 simulated
+ones; `--starts` repeats that.
 """
 
 import argparse
