@@ -45,7 +45,7 @@ def helps() -> str:
 
 
 def told(command: str) -> str:
-    """What `iclbayes COMMAND --help` prints on a terminal of 90 columns."""
-    environment = {**os.environ, "COLUMNS": "90", "NO_COLOR": "1", "TERM": "dumb"}
+    """What `iclbayes COMMAND --help` prints on a terminal of 72 columns."""
+    environment = {**os.environ, "COLUMNS": "72", "NO_COLOR": "1", "TERM": "dumb"}
     words = [sys.executable, "-m", "iclbayes", command, "--help"]
     return subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout

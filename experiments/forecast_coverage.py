@@ -96,6 +96,7 @@ import dataclasses
 import sys
 import time
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -108,7 +109,14 @@ from iclbayes.files import atomic_path
 from iclbayes.metrics import score_draws
 from iclbayes.runtime import use_compilation_cache
 
-LAWS = ("bayesian_scoring", "bayesian_scoring_log", "bayesian_heterogeneous", "power", "logistic")
+LAWS = (
+    "staged",
+    "bayesian_heterogeneous_exact",
+    "logistic",
+    "bayesian_scoring",
+    "bayesian_scoring_log",
+    "power",
+)
 COLLAPSED = (
     ("mistralai/Mistral-7B-v0.1", 500),
 )  # model, first shots beyond its window of 8,192 tokens (both tasks)
@@ -118,6 +126,15 @@ def load(path, by_run: bool) -> iclbayes.Curves:
     frame = pd.read_csv(path)
     return iclbayes.curves_from_frame(
         frame, group_by=["model", "task", "selection", *(["run"] if by_run else [])]
+    )
+
+
+def load_more(paths) -> iclbayes.Curves:
+    """Curves of CSVs with source, shots and prob (and stderr): a model for each file and source, observed as probabilities."""
+    tables = [pd.read_csv(path).assign(model=Path(path).stem, task=Path(path).stem) for path in paths]
+    columns = ["model", "task", "source", "shots", "prob", "stderr"]
+    return iclbayes.curves_from_frame(
+        pd.concat([t[columns] for t in tables], ignore_index=True), group_by=["model", "task", "source"]
     )
 
 
@@ -156,6 +173,18 @@ def last_value(rng, x, y, trials, at, trials_at, n):
     last, count = y[-1], trials[-1]
     p = rng.beta(last * count + 0.5, (1 - last) * count + 0.5, n)[:, None]
     return rng.binomial(trials_at.astype(int), np.broadcast_to(p, (n, len(trials_at)))) / trials_at
+
+
+def random_walk(rng, x, y, trials, at, trials_at, n):
+    """The last observed value and a normal walk in ln(1 + shots), its step learned from the observed ones."""
+    del trials, trials_at
+    u, ahead = np.log1p(x), np.log1p(at)
+    step = np.diff(y) / np.sqrt(np.maximum(np.diff(u), 1e-9))
+    scale = np.sqrt(
+        (0.1**2 + np.sum(step**2)) / (1 + len(step))
+    )  # as good as one step of 0.1 is known beforehand
+    far = np.sqrt(np.maximum(ahead - u[-1], 0.0))
+    return y[-1] + scale * far * rng.standard_normal((n, len(at)))
 
 
 def gaussian_process(rng, x, y, trials, at, trials_at, n):
@@ -225,8 +254,10 @@ def forecasts(curves, fraction, laws, options):
     if stacked:
         print("  weights", dict(zip(bayes.STACK, stacked.weights.round(2), strict=True)), flush=True)
         yield "stacked", stacked.draws(curves, observation=True, most=1000)
-    yield "(power law, bootstrap)", bootstrap_power(curves, used)
-    yield "(last value, binomial)", each_curve(curves, used, last_value)
+    if np.isfinite(curves.n_test).all():
+        yield "(power law, bootstrap)", bootstrap_power(curves, used)
+        yield "(last value, binomial)", each_curve(curves, used, last_value)
+    yield "(random walk)", each_curve(curves, used, random_walk)
     yield "(Gaussian process)", each_curve(curves, used, gaussian_process)
 
 
@@ -248,6 +279,7 @@ def evaluate(curves, fraction, laws, options) -> pd.DataFrame:
     tables = []
     for name, draws in forecasts(curves, fraction, laws, options):
         table = pd.concat([keys, score_draws(draws[:, held], curves.prob[held])], axis=1)
+        table["mae"] = np.abs(np.median(draws[:, held], axis=0) - curves.prob[held])
         tables.append(table.assign(method=name, fraction=fraction, collapsed=gone, shots=curves.shots[held]))
     return pd.concat(tables, ignore_index=True)
 
@@ -344,7 +376,8 @@ def summarise(table: pd.DataFrame) -> pd.DataFrame:
     out = grouped.agg(
         points=("crps", "size"), in90=("in90", "mean"), in50=("in50", "mean"), crps=("crps", "mean")
     )
-    return out.assign(log_score=grouped["log_score"].mean()).reset_index()
+    names = [name for name in ("mae", "log_score") if name in table]  # files of earlier runs have no mae
+    return out.assign(**{name: grouped[name].mean() for name in names}).reset_index()
 
 
 def report(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
@@ -391,7 +424,10 @@ def main(argv=None) -> pd.DataFrame:
     parser.add_argument("--points", help="CSV of all scored points")
     parser.add_argument("--law", nargs="+", default=LAWS)
     parser.add_argument("--fraction", nargs="+", type=float, default=(0.1, 0.2, 0.5))
-    parser.add_argument("--curves", nargs="+", choices=("averaged", "runs"), default=("averaged", "runs"))
+    parser.add_argument(
+        "--curves", nargs="+", choices=("averaged", "runs", "real"), default=("averaged", "runs")
+    )
+    parser.add_argument("--more", nargs="+", default=(), help="CSVs of real-model curves, for --curves real")
     parser.add_argument(
         "--method", default="nuts", help="of the posteriors; the stack's weights are the command's"
     )
@@ -426,7 +462,8 @@ def main(argv=None) -> pd.DataFrame:
             start = time.perf_counter()
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                table = evaluate(load(args.path, kind == "runs"), fraction, args.law, options)
+                curves = load_more(args.more) if kind == "real" else load(args.path, kind == "runs")
+                table = evaluate(curves, fraction, args.law, options)
             tables.append(table.assign(curves=kind))
             print(f"{kind} {fraction}: {time.perf_counter() - start:.0f} s", flush=True)
             print(summarise(tables[-1]).round(3).to_string(index=False), flush=True)

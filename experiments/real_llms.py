@@ -2,7 +2,7 @@
 
     python experiments/real_llms.py --curves base.csv chat.csv --base NAME --instruct NAME --unsafe matching
     python experiments/real_llms.py --curves curves.csv --no-posterior          # point fits only: a minute or two
-    python experiments/real_llms.py --curves curves.csv --group-by model task selection --law bayesian_heterogeneous
+    python experiments/real_llms.py --curves curves.csv --group-by model task selection --law bayesian_heterogeneous_exact
 
 Curves come from `iclbayes collect` and `iclbayes import-lm-eval`, or are any file that `iclbayes.read_curves` reads. The
 folder of results holds config.json; table.csv (NRMSE of every law, fraction and curve), table.md, table.tex (its means); fits.csv
@@ -32,7 +32,7 @@ from iclbayes import comparison as compare
 from iclbayes import contrasts, plots
 from iclbayes.console import entry, progress, warnings_as_lines
 from iclbayes.curves import Curves
-from iclbayes.errors import InputError
+from iclbayes.errors import CurvesWarning, InputError
 from iclbayes.files import write_csv, write_text
 from iclbayes.reading import curves_from_frame
 from iclbayes.tables import read_table
@@ -114,11 +114,11 @@ def read_files(config: Config) -> Curves:
                 raise InputError(
                     f"{path}: column {name!r} has several values, which would be averaged; add it to --group-by"
                 )
-        parts.append(
-            curves_from_frame(
+        with warnings_as_lines(CurvesWarning):
+            part = curves_from_frame(
                 frame, group_by=config.group_by, source=source, value=config.value, name=str(path)
             )
-        )
+        parts.append(part)
     keys = pd.concat([part.keys for part in parts], ignore_index=True)
     curves, *_ = contrasts.concatenate(parts, keys).regroup(config.group_by)
     labels = curves.keys.iloc[curves.group].assign(source=curves.source)
@@ -138,6 +138,10 @@ def check(config: Config) -> None:
     if len(config.base) != len(config.instruct):
         raise InputError(
             f"--base names {len(config.base)} and --instruct {len(config.instruct)}; give them in pairs"
+        )
+    if config.base and config.pair_column not in config.group_by:
+        raise InputError(
+            f"--pair-column {config.pair_column} is not among the group columns; add it to --group-by"
         )
     if not 0 < config.level < 1:
         raise InputError(f"--level {config.level} is not a probability between 0 and 1")

@@ -57,7 +57,7 @@ def compare(
     >>> table[["law", "n_fit", "n_eval", "nrmse"]].round(2)
             law  n_fit  n_eval  nrmse
     0  logistic     16      16   0.00
-    1     power     16      16   0.10
+    1     power     16      16   0.12
     """
     laws = [get(law) for law in laws]
     fractions = [float(f) for f in fractions]

@@ -1,7 +1,7 @@
 """Results of fits, which lie in blocks of equal shape, in arrays by group or curve."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -68,3 +68,36 @@ def condition_axis(block: FitBlock, value: ArrayLike) -> np.ndarray:
         value = value[:, None]
     # A curve-wise law is fitted as a group of one curve: drop that axis.
     return value if block.problem.law.joint else value[..., 0]
+
+
+def parameter_columns(curves: Curves, joint: bool, name: str, value: np.ndarray) -> dict[str, np.ndarray]:
+    """A parameter in columns of a table with a row per curve: title → [C].
+
+    What a group has once stands in each of its rows, what a source has in its own. A background's prior and beta are
+    `NAME_background`, a second one's `NAME_background_2`; the rows of a matrix are `NAME_0`, `NAME_1`, …
+
+    Args:
+      curves: C curves in G groups of up to J sources.
+      joint: whether the law is fitted to a group's curves together.
+      value: [G], [G, J] or [G, J, M], or [G, M] where tasks stand behind the group's own; [G, J] if not joint.
+    """
+    group, rank = curves.group, curves.rank()
+    if value.ndim == 1:
+        return {name: value[group]}
+    if value.ndim == 3:
+        return {f"{name}_{m}": value[group, rank, m] for m in range(value.shape[2])}
+    columns = {name: value[group, rank]}
+    if joint and name in ("prior", "beta"):
+        sizes = np.bincount(group)[group]
+        columns |= {f"{name}_{title}": behind for title, behind in _backgrounds(value[group], sizes)}
+    return columns
+
+
+def _backgrounds(value: np.ndarray, sizes: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    """Yields (title, values [curves]) of the tasks behind a group's own in value [curves, M]: background, background_2, …"""
+    for k in range(value.shape[1]):
+        at = sizes + k
+        behind = value[np.arange(len(value)), np.minimum(at, value.shape[1] - 1)]
+        behind = np.where(at < value.shape[1], behind, np.nan)
+        if np.isfinite(behind).any():
+            yield f"background_{k + 1}" if k else "background", behind

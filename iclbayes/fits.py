@@ -1,7 +1,7 @@
 """`fit`: one law to every group of curves at once; `Fits`: what came out."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from .curves import Curves, curve_columns
 from .errors import InputError
-from .fit_blocks import FitBlock, by_condition, condition_axis, per_group
+from .fit_blocks import FitBlock, by_condition, condition_axis, parameter_columns, per_group
 from .fitting import execute
 from .fitting.losses import PointLoss, get_loss
 from .fitting.multistart import DEFAULT_OPTIMIZER
@@ -230,34 +230,13 @@ class Fits:
         tables = [("", self.params)] + ([("_se", self.stderr)] if stderr else [])
         for suffix, table in tables:
             for name, value in table.items():
-                if not self.law.joint:
-                    frame[name + suffix] = value[curve_group, rank]
-                elif value.ndim == 1:
-                    frame[name + suffix] = value[curve_group]
-                elif value.ndim == 2:
-                    frame[name + suffix] = value[curve_group, rank]
-                    if name in ("prior", "beta"):
-                        sizes = np.bincount(curve_group)[curve_group]
-                        for title, behind in _backgrounds(value[curve_group], sizes):
-                            frame[f"{name}_{title}{suffix}"] = behind
-                else:
-                    for m in range(value.shape[2]):
-                        frame[f"{name}_{m}{suffix}"] = value[curve_group, rank, m]
+                for title, column in parameter_columns(self.curves, self.law.joint, name, value).items():
+                    frame[title + suffix] = column
         for name in _DIAGNOSTICS:
             value = self._per_group(lambda b, n=name: by_condition(b, getattr(b.result, n)), fill=0)
             frame[name] = value[curve_group] if self.law.joint else value[curve_group, rank]
         frame["status"] = [Status(s).name.lower() for s in frame["status"]]
         return frame
-
-
-def _backgrounds(value: np.ndarray, sizes: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
-    """Yields (title, values [curves]) of the tasks behind a group's own in value [curves, M]: background, background_2, …"""
-    for k in range(value.shape[1]):
-        at = sizes + k
-        behind = value[np.arange(len(value)), np.minimum(at, value.shape[1] - 1)]
-        behind = np.where(at < value.shape[1], behind, np.nan)
-        if np.isfinite(behind).any():
-            yield f"background_{k + 1}" if k else "background", behind
 
 
 def _count_positive(curves: Curves) -> np.ndarray:
@@ -272,6 +251,7 @@ def fit(
     loss: str | PointLoss = "squared",
     background: int | None = None,
     shot_offset: float = 0.0,
+    baseline_offset: float = 1.0,
     share: Sequence[str] = (),
     across: str | Sequence[str] = (),
     optimizer: optax.GradientTransformation | None = None,
@@ -297,6 +277,8 @@ def fit(
         curve, and for groups of several sources whose curves begin lower than a prior over the sources allows, see
         `iclbayes.background.background_tasks`. In the scoring laws two are the same as one; with two the original law has stages.
       shot_offset: added to shots in Bayesian laws; 1 meets the published code.
+      baseline_offset: o in t = n + o of the laws that are fitted curve by curve; 0 meets the published code, where no curve has
+        a point at 0 shots.
       share: names of parameters that the groups differing only in the columns `across` have in common, for example
         `share=("gamma", "beta"), across="amount"`: one γ, β for all amounts, prior and efficiency free per amount.
       across: columns of `curves.keys`.
@@ -326,7 +308,11 @@ def fit(
     >>> fits.shots_to_reach(0.5).round(2).tolist()
     [[1.84], [10.37]]
     """
-    law = get(law, shot_offset=shot_offset)
+    law = get(law, shot_offset=shot_offset, baseline_offset=baseline_offset)
+    if not law.joint and law.shot_offset == 0 and (curves.shots[curves.weight > 0] == 0).any():
+        raise InputError(
+            f"baseline_offset 0 gives the law {law.name!r} no t at 0 shots; give 1, or leave those points out"
+        )
     point_loss = get_loss(loss)
     if n_starts < 1 or max_steps < 1:
         raise InputError(f"n_starts and max_steps must be at least 1, are {n_starts} and {max_steps}")

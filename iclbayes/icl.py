@@ -12,7 +12,7 @@ batches of one shape, so that there is one compilation a model, which later call
 
 import functools
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -149,7 +149,12 @@ def score_model(
 
 
 def score_exact(
-    world: World, prompts: Sequence[Prompts], learner: str = "exact_prompt", *, batch: int = 64, **options
+    world: World,
+    prompts: Sequence[Prompts],
+    learner: str = "exact_prompt",
+    *,
+    batch: int = 64,
+    **options: Any,
 ) -> tuple[PromptScores, ...]:
     """Scores prompts with an exact learner of `iclbayes.ginc`.
 
@@ -181,7 +186,7 @@ def score_exact(
     )
 
 
-def icl_curves(scores: Sequence[PromptScores], **columns) -> pd.DataFrame:
+def icl_curves(scores: Sequence[PromptScores], **columns: Any) -> pd.DataFrame:
     """Averages scores over the prompts of each source.
 
     Returns:

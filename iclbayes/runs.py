@@ -12,6 +12,7 @@ import sys
 from collections.abc import Collection, Mapping
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from .errors import InputError
 from .files import write_text
@@ -21,7 +22,7 @@ PLACES = ("run_dir", "resume")  # fields that say where a run goes, not what it 
 PACKAGES = ("jax", "flax", "optax", "iclbayes")
 
 
-def as_json(config, leave_out: Collection[str] = PLACES) -> dict:
+def as_json(config: Any, leave_out: Collection[str] = PLACES) -> dict:
     """The fields of a dataclass as JSON values, without those that say where the run goes."""
     values = {name: value for name, value in dataclasses.asdict(config).items() if name not in leave_out}
     return json.loads(json.dumps(values, default=str))
@@ -85,7 +86,7 @@ def check_same(path: Path, values: Mapping) -> None:
             )
 
 
-def record(folder: str | os.PathLike, **more) -> None:
+def record(folder: str | os.PathLike, **more: Any) -> None:
     """Writes record.json: command, versions, device, and `more` (JSON values)."""
     import jax
 

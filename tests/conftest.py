@@ -10,6 +10,12 @@ ROOT = Path(__file__).resolve().parent.parent
 use_compilation_cache(ROOT / ".jax_cache")
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """With `-m smoke`, files without such a test are not even imported: what they need (torch, ...) may not be installed."""
+    alone = config.option.markexpr == "smoke" and collection_path.suffix == ".py"
+    return True if alone and "pytest.mark.smoke" not in collection_path.read_text(encoding="utf-8") else None
+
+
 @pytest.fixture(scope="session")
 def real_curves() -> Path:
     """The CSV of real long-context ICL curves; skips where the shared folder is absent."""

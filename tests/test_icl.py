@@ -68,6 +68,7 @@ def test_scores_are_those_of_full_logits(model, prompts, batch):
         np.testing.assert_array_equal(one.source, drawn.source)
 
 
+@pytest.mark.smoke
 def test_curves_are_averages_over_the_prompts_of_a_source(model, prompts):
     scores = icl.score_model(model, prompts, batch=40)
     frame = icl.icl_curves(scores, learner="gpt2", layers=2)

@@ -154,7 +154,7 @@ def _warn_of_zero_shots(fits: "Fits") -> None:
     """Says where a fit misses what was measured without examples."""
     missed = fits.zero_shot_misses()
     if len(missed):
-        worst = missed.loc[(missed["observed"] - missed["fitted"]).abs().idxmax()]
+        worst = missed.iloc[int((missed["observed"] - missed["fitted"]).abs().to_numpy().argmax())]
         warn(
             f"{fits.law.name} misses the zero-shot point of {len(missed)} of {fits.curves.n_curves} curves by far: fitted "
             f"{worst['fitted']:.2f}, measured {worst['observed']:.2f} at worst; more tasks (--background) "

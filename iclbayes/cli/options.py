@@ -30,6 +30,8 @@ LawName = Literal[
     "bayesian_scoring_log",
     "bayesian_heterogeneous_log",
     "bayesian_heterogeneous_exact_log",
+    "staged",
+    "bayesian_staged",
 ]
 LossName = Literal["squared", "squared_nll", "squared_log_nll", "huber", "binomial"]
 ValueName = Literal["prob", "n_correct", "accuracy", "nll"]
@@ -130,6 +132,8 @@ class FitOptions:
     """tasks of each group that own no curve: 0, 1, 2, … Groups of one curve have 1 by default."""
     shot_offset: float = 0.0
     """added to the shots of Bayesian laws; 1 meets the published code."""
+    baseline_offset: float = 1.0
+    """o in t = n + o of the other laws; 0 meets the published code, for curves that begin at 1 shot or later."""
     starts: int = 8
     """first guesses of each fit."""
     max_steps: int = 200

@@ -30,7 +30,7 @@ class PosteriorCommand:
 
     data: Data
     law: Laws = ()
-    """law (default: bayesian_heterogeneous, bayesian_scoring and logistic, and their average); give it again for several."""
+    """law (default: staged, bayesian_heterogeneous_exact and logistic, and their average); give it again for several."""
     fraction: Share = None
     """fit only shots up to this share of each curve's largest (0 to 1); forecast the rest."""
     level: Share = None

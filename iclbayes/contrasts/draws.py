@@ -163,7 +163,7 @@ def source_params(one: ParameterDraws) -> dict[str, np.ndarray]:
     if missing:
         raise InputError(
             f"the law {one.law.name} has no {', '.join(sorted(missing))} to contrast; "
-            "take bayesian_scoring, bayesian_heterogeneous, bayesian_sampling or their _log readings"
+            "take bayesian_scoring, bayesian_heterogeneous_exact, bayesian_sampling or their _log readings"
         )
     n_sources = int(one.curves.rank().max()) + 1
     found = {}

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Literal
 
 import jax
 import numpy as np
+from jax.typing import ArrayLike
 
 from ..errors import InputError
 from .rows import Rows, sample_document_rows
@@ -91,7 +92,7 @@ class Corpus:
         """The world that wrote it."""
         return make_world(self.config.world)
 
-    def rows(self, index) -> Documents:
+    def rows(self, index: ArrayLike) -> Documents:
         """The rows of the given numbers [B]: tokens [B, block] int32 and the HMM [B] of each, on the host."""
         picked = self.dataset.with_format("numpy")[np.asarray(index)]
         return Documents(picked["tokens"].astype(np.int32), picked["hmm"].astype(np.int32))
@@ -99,8 +100,8 @@ class Corpus:
 
 def corpus_documents(world: World, config: CorpusConfig, first: int, count: int) -> Documents:
     """Documents `first` … `first` + `count` − 1 of a corpus, tokens [count, length]."""
-    mixture_logits(world, config.weights)  # checks them
     weights = None if config.weights is None else np.array(config.weights)
+    mixture_logits(world, weights)  # checks them
     numbers = np.arange(first, first + count)
     return _documents(world, jax.random.key(config.seed), numbers, weights, config.block, config.rows)
 

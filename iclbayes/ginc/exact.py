@@ -12,6 +12,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.scipy.special import logsumexp
+from jax.typing import ArrayLike
 
 from ..errors import InputError
 from .sampling import Prompts, opening_states
@@ -20,7 +21,12 @@ from .world import World
 
 
 def document_log_probs(
-    world: World, tokens: jax.Array, *, blocks: int = 10, weights=None, restart: float = 0.0
+    world: World,
+    tokens: jax.Array,
+    *,
+    blocks: int = 10,
+    weights: ArrayLike | None = None,
+    restart: float = 0.0,
 ) -> jax.Array:
     """ln P(token t | tokens before it in the row) of the ideal model of documents: one HMM for the whole row.
 
@@ -64,7 +70,9 @@ class MixtureNLL(NamedTuple):
     rows: jax.Array
 
 
-def mixture_nll(world: World, tokens: jax.Array, *, blocks: int = 10, weights=None) -> MixtureNLL:
+def mixture_nll(
+    world: World, tokens: jax.Array, *, blocks: int = 10, weights: ArrayLike | None = None
+) -> MixtureNLL:
     """Exact NLL of rows, −(1/T) Σ_t ln P(token t | tokens before it in the row).
 
     The sum is over the T tokens of a row after the first that are not PAD, which are those that a language
@@ -95,7 +103,9 @@ class Prediction(NamedTuple):
     symbols: jax.Array | None
 
 
-def exact_prompt(world: World, prompts: Prompts, *, weights=None, symbols: bool = False) -> Prediction:
+def exact_prompt(
+    world: World, prompts: Prompts, *, weights: ArrayLike | None = None, symbols: bool = False
+) -> Prediction:
     """The learner that knows how a prompt is drawn.
 
     It knows k, so where examples begin, that they are independent given the source z and the start slot s ≠ 0
@@ -125,7 +135,7 @@ def exact_pretraining(
     prompts: Prompts,
     *,
     blocks: int = 10,
-    weights=None,
+    weights: ArrayLike | None = None,
     restart: float = 1e-6,
     symbols: bool = False,
 ) -> Prediction:
@@ -161,7 +171,7 @@ class Tables(NamedTuple):
     log_emit: jax.Array  # [n + 1, H, V] ln probability of the next symbol
 
 
-def state_tables(world: World, restart) -> Tables:
+def state_tables(world: World, restart: ArrayLike) -> Tables:
     """The tables of a world whose documents jump to a uniform hidden state with probability `restart` at every transition."""
     config = world.config
     n = config.states
@@ -175,7 +185,7 @@ def state_tables(world: World, restart) -> Tables:
     return Tables(emitters, jnp.moveaxis(transition, 0, -1).reshape((n + 1) ** 2, config.hmms), log_emit)
 
 
-def between(tables: Tables, now, then):
+def between(tables: Tables, now: jax.Array, then: jax.Array) -> jax.Array:
     """Transition probabilities [..., m, m, H] from the survivors `now` [..., m] to the survivors `then` [...,
     m]."""
     n_states = tables.log_emit.shape[0]
@@ -183,7 +193,7 @@ def between(tables: Tables, now, then):
     return jnp.where(((now[..., :, None] >= 0) & (then[..., None, :] >= 0))[..., None], block, 0)
 
 
-def log_matmul(log_weights, block):
+def log_matmul(log_weights: jax.Array, block: jax.Array) -> jax.Array:
     """ln Σ_i exp(log_weights[..., i, z]) · block[..., i, j, z], as [..., j, z].
 
     The largest weight of each HMM is taken out, so what is lost to underflow is at least e^87 times smaller

@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.scipy.special import logsumexp
+from jax.typing import ArrayLike
 
 from ..errors import InputError
 from .exact import Prediction, between, log_matmul, state_tables
@@ -34,7 +35,14 @@ def check_lengths(ks: Sequence[int]) -> tuple[int, ...]:
 
 
 def sample_examples(
-    world: World, key: jax.Array, count: int, length: int, ks: Sequence[int], *, weights=None, hmm=None
+    world: World,
+    key: jax.Array,
+    count: int,
+    length: int,
+    ks: Sequence[int],
+    *,
+    weights: ArrayLike | None = None,
+    hmm: ArrayLike | None = None,
 ) -> Documents:
     """Rows made of examples, without BOS and without PAD.
 
@@ -82,7 +90,9 @@ def _examples(world, key, logits, hmm, count, length, ks):
     return Documents(jnp.where(place == k, 0, symbols)[:length].T, hmm)
 
 
-def example_log_probs(world: World, tokens: jax.Array, ks: Sequence[int], *, weights=None) -> jax.Array:
+def example_log_probs(
+    world: World, tokens: jax.Array, ks: Sequence[int], *, weights: ArrayLike | None = None
+) -> jax.Array:
     """ln P(token t | tokens before it in the row) of the learner that knows how rows made of examples are drawn.
 
     It filters over HMM, start slot, example length and hidden state; of the length it knows only the list. With
@@ -112,7 +122,12 @@ def example_log_probs(world: World, tokens: jax.Array, ks: Sequence[int], *, wei
 
 
 def exact_examples(
-    world: World, prompts: Prompts, ks: Sequence[int], *, weights=None, symbols: bool = False
+    world: World,
+    prompts: Prompts,
+    ks: Sequence[int],
+    *,
+    weights: ArrayLike | None = None,
+    symbols: bool = False,
 ) -> Prediction:
     """What the learner of `example_log_probs` says at the scored positions of prompts.
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import jax
+from jax.typing import ArrayLike
 
 from ..errors import InputError
 from .exact import MixtureNLL, document_log_probs, nll_of_rows
@@ -40,7 +41,14 @@ class Rows:
 
 
 def sample_rows(
-    world: World, key: jax.Array, count: int, length: int, rows: Rows, *, weights=None, hmm=None
+    world: World,
+    key: jax.Array,
+    count: int,
+    length: int,
+    rows: Rows,
+    *,
+    weights: ArrayLike | None = None,
+    hmm: ArrayLike | None = None,
 ) -> Documents:
     """Independent rows [count, length], the stream to train on. Arguments as in `sample_blocks` and `sample_examples`."""
     if rows.kind == "examples":
@@ -49,7 +57,14 @@ def sample_rows(
 
 
 def sample_document_rows(
-    world: World, key: jax.Array, count: int, length: int, rows: Rows, *, weights=None, hmm=None
+    world: World,
+    key: jax.Array,
+    count: int,
+    length: int,
+    rows: Rows,
+    *,
+    weights: ArrayLike | None = None,
+    hmm: ArrayLike | None = None,
 ) -> Documents:
     """The rows [count · blocks, length] of `count` whole documents, one document after the other."""
     if rows.kind == "examples":
@@ -58,7 +73,7 @@ def sample_document_rows(
     return cut_blocks(documents, length)
 
 
-def rows_nll(world: World, tokens: jax.Array, rows: Rows, *, weights=None) -> MixtureNLL:
+def rows_nll(world: World, tokens: jax.Array, rows: Rows, *, weights: ArrayLike | None = None) -> MixtureNLL:
     """Exact NLL of rows [B, L], nats a predicted token: the entropy bound of a model trained on such rows.
 
     Errors as in `document_log_probs` and `example_log_probs`.

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from ..errors import InputError
 from .walks import choose, draw_hmm, draw_moves, given_hmm, look_up, mixture_logits, run, walk_bits
@@ -66,7 +67,13 @@ def shots_per_prompt(k: int, context: int, bos: bool = False) -> int:
 
 
 def sample_documents(
-    world: World, key: jax.Array, count: int, length: int, *, weights=None, hmm=None
+    world: World,
+    key: jax.Array,
+    count: int,
+    length: int,
+    *,
+    weights: ArrayLike | None = None,
+    hmm: ArrayLike | None = None,
 ) -> Documents:
     """Pretraining documents: BOS and `length` − 1 symbols, each document written by one HMM.
 
@@ -87,7 +94,14 @@ def sample_documents(
 
 
 def sample_blocks(
-    world: World, key: jax.Array, count: int, block: int, *, blocks: int = 10, weights=None, hmm=None
+    world: World,
+    key: jax.Array,
+    count: int,
+    block: int,
+    *,
+    blocks: int = 10,
+    weights: ArrayLike | None = None,
+    hmm: ArrayLike | None = None,
 ) -> Documents:
     """Independent blocks, each as if cut at random from its own document of `blocks` · `block` tokens.
 
@@ -135,8 +149,8 @@ def sample_prompts(
     context: int,
     *,
     bos: bool = False,
-    weights=None,
-    hmm=None,
+    weights: ArrayLike | None = None,
+    hmm: ArrayLike | None = None,
 ) -> Prompts:
     """In-context prompts of ⌊(context − bos) / (k + 1)⌋ examples.
 

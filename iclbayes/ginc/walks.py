@@ -12,12 +12,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
+from jax.typing import ArrayLike
 
 from ..errors import InputError
 from .world import World
 
 
-def mixture_logits(world: World, weights) -> jax.Array:
+def mixture_logits(world: World, weights: ArrayLike | None) -> jax.Array:
     """Log weights [H] over HMMs, normalised; uniform where `weights` is None.
 
     Raises:
@@ -36,7 +37,7 @@ def mixture_logits(world: World, weights) -> jax.Array:
     return jnp.log(weights) - jnp.log(jnp.sum(weights))
 
 
-def given_hmm(world, hmm, count: int):
+def given_hmm(world: World, hmm: ArrayLike | None, count: int) -> jax.Array | None:
     if hmm is None:
         return None
     n_hmms = world.config.hmms
@@ -50,12 +51,12 @@ def given_hmm(world, hmm, count: int):
     return jnp.broadcast_to(hmm, (count,))
 
 
-def draw_hmm(bits, logits, hmm):
+def draw_hmm(bits: jax.Array, logits: jax.Array, hmm: jax.Array | None) -> jax.Array:
     """The given HMMs, or else one for each of the random uint32 `bits` [count]."""
     return choose(bits, jnp.exp(logits)) if hmm is None else hmm
 
 
-def choose(bits, probabilities):
+def choose(bits: jax.Array, probabilities: jax.Array) -> jax.Array:
     """Indices with `probabilities` [..., n], float32 up to a constant, one for each of the uint32 `bits`
     [...].
 
@@ -66,13 +67,13 @@ def choose(bits, probabilities):
     return jnp.sum(total[..., :-1] < u[..., None] * total[..., -1:], axis=-1, dtype=jnp.int32)
 
 
-def index_of(bits, thresholds):
+def index_of(bits: jax.Array, thresholds: jax.Array) -> jax.Array:
     """Indices with cumulative probabilities `thresholds` [..., n], one for each of the random uint32 `bits`
     [...]."""
     return jnp.sum(bits[..., None] >= thresholds[..., :-1], axis=-1, dtype=jnp.int32)
 
 
-def draw_moves(world, bits, hmm):
+def draw_moves(world: World, bits: jax.Array, hmm: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Random maps of entities [..., E] and of slots [..., S] from random uint32 `bits` [2, ...]; the HMMs
     `hmm` broadcast against [...]."""
     entity = world.entity_permutations[index_of(bits[0], world.entity_thresholds)]
@@ -80,12 +81,12 @@ def draw_moves(world, bits, hmm):
     return entity, slot
 
 
-def look_up(table, index):
+def look_up(table: jax.Array, index: jax.Array) -> jax.Array:
     """table[..., index], the leading axes belonging together; the indices are known to be in range."""
     return jnp.take_along_axis(table, index, axis=-1, mode="promise_in_bounds")
 
 
-def walk(moves, first):
+def walk(moves: jax.Array, first: jax.Array) -> jax.Array:
     """States [C·c, B] after each of the moves [c, C, B, n] (C stretches of c steps each), from `first`
     [B]."""
     identity = jnp.broadcast_to(jnp.arange(moves.shape[-1], dtype=moves.dtype), moves.shape[1:])
@@ -104,7 +105,7 @@ def walk(moves, first):
     return look_up(composed, begins)[..., 0].swapaxes(0, 1).reshape(-1, first.shape[0])
 
 
-def walk_bits(key, count, draws, steps):
+def walk_bits(key: jax.Array, count: int, draws: int, steps: int) -> tuple[jax.Array, jax.Array]:
     """Random uint32 [draws, count] for single draws, and [2, c, C, count] for the moves of C stretches of c
     steps, together at least `steps`. One call, for a generator is what XLA compiles longest."""
     stretch = max(1, math.isqrt(steps))
@@ -113,7 +114,7 @@ def walk_bits(key, count, draws, steps):
     return bits[:draws], bits[draws:].reshape(2, stretch, stretches, count)
 
 
-def run(world, bits, hmm, state, steps):
+def run(world: World, bits: jax.Array, hmm: jax.Array, state: jax.Array, steps: int) -> jax.Array:
     """Symbols [B, 1 + steps] emitted from the hidden state [B] on; `bits` for the moves."""
     entity, slot = state // world.config.slots, state % world.config.slots
     entity_moves, slot_moves = draw_moves(world, bits, hmm)

@@ -8,6 +8,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 
 from ..errors import InputError
 
@@ -110,7 +111,7 @@ class World:
         return full.reshape(-1, self.config.states, self.config.states)
 
 
-def make_world(config: WorldConfig, dtype=jnp.float32) -> World:
+def make_world(config: WorldConfig, dtype: DTypeLike = jnp.float32) -> World:
     """Draws the world of `config.seed`.
 
     Slot transitions of HMM z are Σ_i w_i Π_i over S random permutation matrices with w = softmax((u − ½) /

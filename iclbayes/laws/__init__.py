@@ -40,19 +40,23 @@ _LOG = tuple(
 LAWS: dict[str, Law] = {law.name: law for law in (*SIX, *HETEROGENEOUS, *_LOG, *STAGED)}
 
 
-def get(law: "str | Law", *, shot_offset: float = 0.0) -> Law:
+def get(law: "str | Law", *, shot_offset: float = 0.0, baseline_offset: float = 1.0) -> Law:
     """A law by name; `NAME_log` is the log-shot reading of a Bayesian law.
 
     Args:
       law: a name from `LAWS`, or a law.
       shot_offset: added to the shots of a Bayesian law (1 meets the published code's numbers).
+      baseline_offset: o in t = n + o of the laws fitted curve by curve (0 meets the published code's numbers).
 
     Raises:
       InputError: the name is unknown; the message lists the known ones.
     """
-    if not (isinstance(shot_offset, (int, float)) and shot_offset >= 0):
-        raise InputError(f"shot_offset is {shot_offset}; give a number of shots ≥ 0")
+    for name, offset in (("shot_offset", shot_offset), ("baseline_offset", baseline_offset)):
+        if not (isinstance(offset, (int, float)) and offset >= 0):
+            raise InputError(f"{name} is {offset}; give a number of shots ≥ 0")
     if not isinstance(law, Law) and law not in LAWS:
         raise InputError(f"unknown law {law!r}: choose one of {', '.join(LAWS)}")
     found = law if isinstance(law, Law) else LAWS[law]
-    return dataclasses.replace(found, shot_offset=shot_offset) if shot_offset and found.joint else found
+    if found.joint:
+        return dataclasses.replace(found, shot_offset=shot_offset) if shot_offset else found
+    return dataclasses.replace(found, shot_offset=baseline_offset) if baseline_offset != 1 else found

@@ -131,7 +131,7 @@ class StagedLaw(Baseline):
 
     def stages(self, params: Params) -> Params:
         """Shots until the format is known (r = ½) and until the task is (half of L is gone), each [J]."""
-        return shots_of_stages(params)
+        return shots_of_stages(params, self.shot_offset)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -237,9 +237,9 @@ class BayesianStagedLaw(Baseline):
 
     def stages(self, params: Params) -> Params:
         """Shots until the format is as likely as nothing, and until the task is as likely as the format alone, each [J]."""
-        return shots_of_stages(params)
+        return shots_of_stages(params, self.shot_offset)
 
 
-def shots_of_stages(params: Params) -> Params:
-    """{"format": t_format − 1, "task": t_task − 1} in shots, 0 if before the first shot."""
-    return {name: jnp.maximum(params[f"t_{name}"] - 1.0, 0.0) for name in ("format", "task")}
+def shots_of_stages(params: Params, offset: float) -> Params:
+    """{"format": t_format − offset, "task": t_task − offset} in shots, 0 if before the first shot."""
+    return {name: jnp.maximum(params[f"t_{name}"] - offset, 0.0) for name in ("format", "task")}

@@ -22,7 +22,7 @@ from .draws import PosteriorDraws
 if TYPE_CHECKING:
     pass
 
-BACKGROUND = "background"  # label of the task that owns no curve
+BACKGROUND = "background"  # label of the task that owns no curve; numbered where there are several
 
 
 def to_arviz(posterior: PosteriorDraws, log_likelihood: bool = True) -> Any:
@@ -73,10 +73,12 @@ class _Axes:
             self.sources = [str(i) for i in range(posterior.n_sources)]
             self.coords["source"] = np.arange(posterior.n_sources)
             self.coords["source_label"] = (("group", "source"), table.astype(str))
-        self.background = any(block.spec.background for block in posterior.blocks)
+        self.background = max(int(block.spec.background) for block in posterior.blocks)
         if "prior" in posterior.law.param_names:
-            tasks = [*self.sources, *([BACKGROUND] if self.background else [])]
-            self.coords["task"] = np.array(tasks, dtype=str)
+            more = [f"{BACKGROUND} {i + 1}" for i in range(self.background)]
+            self.coords["task"] = np.array(
+                [*self.sources, *(more if len(more) > 1 else [BACKGROUND][: len(more)])]
+            )
 
     def parameters(self) -> dict[str, "tuple[list[str], np.ndarray]"]:
         """Dims and values of every parameter, groups in their own order."""
@@ -91,7 +93,7 @@ class _Axes:
         return found
 
     def _with_background_last(self, value: np.ndarray, axis: int) -> np.ndarray:
-        """The values of a task axis, its background task moved from behind a group's own sources to the end of the axis."""
+        """The values of a task axis, background tasks moved from behind a group's own sources to the end of the axis."""
         if not self.background:
             return value
         out = np.full((*value.shape[:axis], len(self.coords["task"]), *value.shape[axis + 1 :]), np.nan)
@@ -100,8 +102,9 @@ class _Axes:
             for group in block.units.groups.ravel():
                 old, new = (np.moveaxis(a[:, :, group], axis - 1, 0) for a in (value, out))
                 new[:n_curves] = old[:n_curves]
-                if block.spec.background:
-                    new[-1] = old[n_curves]
+                more = int(block.spec.background)
+                own = self.posterior.n_sources
+                new[own : own + more] = old[n_curves : n_curves + more]
         return out
 
     def sample_stats(self) -> dict[str, "tuple[list[str], np.ndarray]"]:

@@ -39,7 +39,7 @@ class PosteriorWarning(UserWarning):
 
 def sample(
     curves: Curves,
-    law: str | Law = "bayesian_heterogeneous",
+    law: str | Law = "bayesian_heterogeneous_exact",
     *,
     fraction: float | None = None,
     likelihood: str | Likelihood = "auto",
@@ -129,7 +129,7 @@ def sample(
 
 
 @deprecated("iclbayes.posterior.sample")
-def posterior(curves: Curves, law: str | Law = "bayesian_heterogeneous", **options: Any) -> Posterior:
+def posterior(curves: Curves, law: str | Law = "bayesian_heterogeneous_exact", **options: Any) -> Posterior:
     """The former name of `sample`."""
     return sample(curves, law, **options)
 

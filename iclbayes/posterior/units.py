@@ -67,7 +67,7 @@ def units_of(
             raise InputError(
                 "hierarchy: groups must have the same number of sources; some have more than others"
             )
-        found.append(_one(kept, likelihood, _joint_rows(kept, buckets, law), int(tasks.max())))
+        found.append(_one(kept, likelihood, _joint_rows(kept, law), int(tasks.max())))
     else:
         merged: dict[tuple[int, int, int], list] = {}
         for b in buckets:
@@ -88,8 +88,7 @@ def units_of(
     return [dataclasses.replace(units, points=original[units.points]) for units in found]
 
 
-def _joint_rows(kept, buckets, law):
-    del buckets
+def _joint_rows(kept: Curves, law: Law) -> tuple[np.ndarray, np.ndarray]:
     if not law.joint:
         return np.arange(kept.n_curves)[None, :, None], kept.group[None]
     per_group = kept.n_curves // kept.n_groups
@@ -102,7 +101,7 @@ def _keep(curves: Curves, used: np.ndarray) -> Curves:
     return dataclasses.replace(curves, start=np.concatenate([[0], np.cumsum(counts)]), **curves.points(used))
 
 
-def _one(kept: Curves, likelihood: Likelihood, rows, background: int) -> Units:
+def _one(kept: Curves, likelihood: Likelihood, rows: tuple[np.ndarray, np.ndarray], background: int) -> Units:
     index, groups = rows
     at, real = pad_index(kept.start, index, int(bucket_length(np.diff(kept.start)[index].max(), coarse=True)))
     shots, prob = kept.shots[at], kept.prob[at]

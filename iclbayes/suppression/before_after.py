@@ -13,12 +13,13 @@ from the pretrained model, with its own uncertainty.
 import dataclasses
 import warnings
 from collections.abc import Sequence
-from typing import ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
+from jax.typing import ArrayLike
 from numpyro.distributions import Distribution
 from scipy.optimize import least_squares
 
@@ -128,7 +129,7 @@ def posterior_draws(
     method: Literal["psis", "laplace", "nuts"] = "psis",
     draws: int = 2000,
     seed: int = 0,
-    **options,
+    **options: Any,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draws of the parameters after fine-tuning, from the posterior of `BeforeAfter`.
 
@@ -270,7 +271,7 @@ def curves_of(q: np.ndarray, shots: np.ndarray) -> np.ndarray:
         return np.asarray(_mean_of_many(np.asarray(q, float), np.asarray(shots, float)))
 
 
-def shots_to_level(q: np.ndarray, level) -> np.ndarray:
+def shots_to_level(q: np.ndarray, level: ArrayLike) -> np.ndarray:
     """n* of the scoring law in float64 for q […, 4] and levels that broadcast against […]: 0 from the start, inf for never."""
     q = np.asarray(q, float)
     level = np.broadcast_to(np.asarray(level, float), q.shape[:-1])

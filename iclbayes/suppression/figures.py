@@ -48,7 +48,7 @@ def interval(frame: pd.DataFrame, name: str, scale: str) -> pd.DataFrame:
 
 def draw_interval(
     axis: Axes, x: np.ndarray, rows: pd.DataFrame, *, color: str, marker: str = "o", label: str | None = None
-):
+) -> None:
     """Points with their intervals; what the curves do not identify is hollow and has no interval."""
     known = rows["identified"].to_numpy()
     axis.vlines(x[known], rows["low"][known], rows["high"][known], color=color, linewidth=1.2, alpha=0.8)

@@ -7,6 +7,7 @@ the efficiency. Each hypothesis says which of them all amounts, the pretrained m
 
 import itertools
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -60,7 +61,11 @@ def amount_curves(frame: pd.DataFrame) -> Curves:
 
 
 def compare_sharing(
-    curves: Curves, hypotheses: Sequence[str] = tuple(HYPOTHESES), *, fraction: float | None = None, **options
+    curves: Curves,
+    hypotheses: Sequence[str] = tuple(HYPOTHESES),
+    *,
+    fraction: float | None = None,
+    **options: Any,
 ) -> tuple[pd.DataFrame, dict[str, Fits]]:
     """Fits the scoring law to all amounts of each family under each hypothesis.
 

@@ -15,12 +15,13 @@ import os
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
+from jax.typing import ArrayLike
 
 from .. import training
 from ..errors import InputError
@@ -29,6 +30,7 @@ from ..ginc import Prompts, Rows, World, sample_document_rows, sample_rows
 from ..icl import icl_curves, score_model
 from ..models import GPT2
 from ..training.checkpoints import CHECKPOINT_FOLDER, check_config, read_config
+from ..training.preferences import Preferences
 
 CHUNK = 64  # documents made at once, so that the walks behind 5,000 long documents need not fit in memory together
 CURVES_FILE = "curves.csv"
@@ -104,9 +106,9 @@ def tuning_data(
     context: int,
     *,
     reference: GPT2 | None = None,
-    weights=None,
+    weights: ArrayLike | None = None,
     batch_size: int = 64,
-):
+) -> jax.Array | Preferences:
     """What `documents` documents give to train on; fewer documents are its first rows.
 
     Args:
@@ -165,7 +167,7 @@ def _in_chunks(make: Callable, key: jax.Array, documents: int) -> jax.Array:
 def tune(
     model: GPT2,
     tuning: Tuning,
-    data,
+    data: jax.Array | Preferences,
     amount: int,
     run_dir: str | os.PathLike,
     *,
@@ -235,7 +237,7 @@ def _pick(data, order, key, step):
     return jax.tree.map(lambda rows: rows[order[step]], data)
 
 
-def pretrained_curves(model: GPT2, prompts: Sequence[Prompts], **columns) -> pd.DataFrame:
+def pretrained_curves(model: GPT2, prompts: Sequence[Prompts], **columns: Any) -> pd.DataFrame:
     """ICL curves before any fine-tuning: method none, amount 0, step 0."""
     return icl_curves(score_model(model, prompts), **columns, method="none", amount=0, step=0)
 
@@ -249,7 +251,7 @@ def tune_amounts(
     prompts: Sequence[Prompts],
     run_dir: str | os.PathLike,
     *,
-    weights=None,
+    weights: ArrayLike | None = None,
     columns: dict | None = None,
     extra: dict | None = None,
     keep_models: bool = False,
@@ -287,7 +289,7 @@ def tune_amounts(
     if not amounts or len(set(amounts)) < len(amounts) or amounts[0] < 1:
         raise InputError(f"suppression: amounts are {amounts}; give whole numbers of at least 1, each once")
     columns, context = columns or {}, model.config.context
-    mixture = None if weights is None else [float(w) for w in weights]
+    mixture = None if weights is None else np.asarray(weights, float).tolist()
     extra = {"weights": mixture, "key": jax.random.key_data(key).tolist(), **(extra or {})}
     data, curves, logs = None, [], []
     for amount in amounts:

@@ -1,14 +1,16 @@
 """Batch functions: where the batch of an update comes from."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.tree_util import Partial
 
 from ..errors import InputError
 
 
-def rows_batch_fn(rows, batch_size: int, *, seed: int = 0, shuffle: bool = True):
+def rows_batch_fn(rows: Any, batch_size: int, *, seed: int = 0, shuffle: bool = True) -> Partial:
     """Batches from stored rows, epoch after epoch, each epoch in a new order that `seed` determines.
 
     Batches do not straddle epochs: rows left over at the end of an epoch, fewer than a batch, are dropped.

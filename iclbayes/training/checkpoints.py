@@ -134,7 +134,7 @@ def write_config(run_dir: str | os.PathLike, model: GPT2Config, train: TrainConf
 
 def check_config(
     run_dir: str | os.PathLike, stored: dict, model: GPT2Config, train: TrainConfig, extra: dict
-):
+) -> None:
     """Raises `InputError` naming the first field in which a run's config differs from its beginning's."""
     before, now = (_dotted(c) for c in (stored, json.loads(json.dumps(_as_json(model, train, extra)))))
     for name in sorted(before.keys() | now.keys()):

@@ -31,7 +31,9 @@ class EvalLoss(NamedTuple):
 _sequence_nll = nnx.jit(sequence_nll)
 
 
-def evaluate(model: GPT2, tokens_NxL, *, batch_size: int = 64, pad: int | None = None) -> EvalLoss:
+def evaluate(
+    model: GPT2, tokens_NxL: jax.Array | np.ndarray, *, batch_size: int = 64, pad: int | None = None
+) -> EvalLoss:
     """Loss on given sequences; the last batch is filled up, so one program serves all.
 
     Args:

@@ -26,7 +26,9 @@ def cross_entropy(logits: jax.Array, targets: jax.Array) -> jax.Array:
     return jax.nn.logsumexp(logits, axis=-1) - picked
 
 
-def lm_loss(model: GPT2, tokens_BxL: jax.Array, pad: int | jax.Array | None = None):
+def lm_loss(
+    model: GPT2, tokens_BxL: jax.Array, pad: int | jax.Array | None = None
+) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Mean NLL per predicted token, nats.
 
     Args:
@@ -44,7 +46,9 @@ def lm_loss(model: GPT2, tokens_BxL: jax.Array, pad: int | jax.Array | None = No
     return jnp.sum(nll * weight) / jnp.maximum(jnp.sum(weight), 1), {}
 
 
-def sequence_nll(model: GPT2, tokens_BxL: jax.Array, pad: int | jax.Array | None = None):
+def sequence_nll(
+    model: GPT2, tokens_BxL: jax.Array, pad: int | jax.Array | None = None
+) -> tuple[jax.Array, jax.Array]:
     """Sums over each sequence: (NLL in nats float32[B], number of predicted tokens float32[B])."""
     nll = token_nll(model, tokens_BxL)
     weight = jnp.ones_like(nll) if pad is None else (tokens_BxL[:, 1:] != pad).astype(nll.dtype)

@@ -30,7 +30,9 @@ class Preferences(NamedTuple):
 _log_probs = nnx.jit(lambda model, tokens: -token_nll(model, tokens))
 
 
-def preference_pairs(reference: GPT2, chosen, rejected, *, batch_size: int = 64) -> Preferences:
+def preference_pairs(
+    reference: GPT2, chosen: jax.Array, rejected: jax.Array, *, batch_size: int = 64
+) -> Preferences:
     """Pairs with the reference model's log probabilities, computed once.
 
     Train on them with `rows_batch_fn(pairs, batch_size)` and the loss `dpo_loss`.
@@ -58,7 +60,9 @@ def preference_pairs(reference: GPT2, chosen, rejected, *, batch_size: int = 64)
     return Preferences(chosen, rejected, log_probs(chosen), log_probs(rejected))
 
 
-def dpo_loss(model: GPT2, batch: Preferences, beta: float = 0.1, pad: int | None = None):
+def dpo_loss(
+    model: GPT2, batch: Preferences, beta: float = 0.1, pad: int | None = None
+) -> tuple[jax.Array, dict[str, jax.Array]]:
     """−ln σ( β [ (ln π(c) − ln π_ref(c)) − (ln π(r) − ln π_ref(r)) ] ), nats, mean over the pairs.
 
     Args:

@@ -86,12 +86,12 @@ def test_the_table_has_every_method_and_scores_only_what_was_held_out(tmp_path, 
     files = ["--out", tmp_path / "table.md", "--points", tmp_path / "points.csv"]
     whole = forecast_coverage.main([str(a) for a in (*options, "--curves", "averaged", *files)])
     names = [*bayes.STACK, "stacked", *(whole["method"][whole["method"].str.startswith("(")])]
-    assert list(whole["method"]) == names and len(names) == 7
+    assert list(whole["method"]) == names and len(names) == 8
     top = small.groupby("model")["shots"].transform("max")
     held = small[small["shots"] > 0.5 * top].groupby(["model", "shots"])
     assert (whole["points"] == held.ngroups).all()
     points = pd.read_csv(tmp_path / "points.csv")
-    assert len(points) == 7 * held.ngroups
+    assert len(points) == 8 * held.ngroups
     np.testing.assert_allclose(
         points[points["method"] == "stacked"]["crps"].mean(), whole.set_index("method")["crps"]["stacked"]
     )

@@ -15,6 +15,7 @@ from iclbayes.fitting.linear_algebra import (
 )
 
 
+@pytest.mark.smoke
 def test_levenberg_marquardt_is_an_optax_optimizer_of_its_own():
     """Rosenbrock's residuals, by the textbook loop: value and curvature in, updates out."""
     with jax.enable_x64(True):

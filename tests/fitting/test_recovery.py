@@ -12,6 +12,7 @@ from iclbayes.errors import InputError
 from iclbayes.fitting import Status
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("name", ["bayesian_scoring", "bayesian_sampling"])
 def test_joint_laws_give_back_their_parameters(name):
     rng = np.random.default_rng(0)

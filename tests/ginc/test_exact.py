@@ -59,6 +59,7 @@ def dense_filter(world, row, first, weights, restart=0.0):
     return np.array(out)
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("bos", [False, True])
 def test_prompt_learner_sums_over_all_paths(tiny, bos):
     k, number = 3, 4

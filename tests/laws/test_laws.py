@@ -284,6 +284,19 @@ def test_shot_offset_counts_the_query_as_a_shot():
     assert laws.get("power", shot_offset=1.0) is laws.power  # its t is n + 1 already
 
 
+@pytest.mark.parametrize("name", ["power", "bounded_power", "logistic", "staged", "bayesian_staged"])
+def test_baseline_offset_is_what_t_is_ahead_of_the_shots(name):
+    plain, shifted = laws.get(name), laws.get(name, baseline_offset=0.0)
+    np.testing.assert_allclose(
+        shifted.mean(PARAMS[name], SHOTS[1:]), plain.mean(PARAMS[name], SHOTS[1:] - 1), rtol=1e-12
+    )
+    assert np.isfinite(np.asarray(shifted.mean(PARAMS[name], SHOTS))).all()
+    later = shifted.shots_to_reach(PARAMS[name], 0.6)
+    np.testing.assert_allclose(later, plain.shots_to_reach(PARAMS[name], 0.6) + 1, rtol=1e-9)
+    with pytest.raises(InputError, match="baseline_offset is -1"):
+        laws.get(name, baseline_offset=-1)
+
+
 def test_scoring_law_far_out_is_finite():
     p = BASIC | {"efficiency": np.array(50.0), "beta": np.array([1e-9, 1e-300, 0.6])}
     value = laws.bayesian_scoring.mean(p, np.array([0.0, 1e6, 1e12]))

@@ -1,6 +1,8 @@
 """`--value prob`: the probability of the right choice is never one that contradicts the harness's own accuracy."""
 
+import importlib.util
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -331,3 +333,29 @@ def test_no_sample_is_a_traceback(broken):
         assert "\n" not in str(error)
     else:
         assert ((found >= 0) & (found <= 1)).all()
+
+
+def test_probabilities_in_files_that_the_harness_wrote():
+    """Of tasks that tell their right choices in every way it has, from `lm_eval/make_choices.py`."""
+    folder = Path(__file__).parent / "lm_eval"
+    spec = importlib.util.spec_from_file_location("make_choices", folder / "make_choices.py")
+    made = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made)
+
+    def expected(name, doc):
+        if name == "contexts":
+            logs = [made.log_likelihood(f"The {thing}", " was too big.") for thing in doc["two"]]
+            return softmax(logs)[doc["gold"] % 2]
+        texts = made.NUMBERS if name.startswith("numbers") else made.CHOICES
+        right = {
+            "numbers_text": [made.NUMBERS.index(doc["number"])],
+            "several": doc["golds"],
+            "mc2": np.flatnonzero(doc["labels"]),
+        }.get(name, [doc["gold"]])
+        return softmax([made.log_likelihood(doc["q"], f" {text}") for text in texts])[right].sum()
+
+    frame, about = read_results(folder / "choices", value="prob")
+    assert set(frame["task"]) == set(made.TASKS) and about["skipped"] == [] and set(frame["n_test"]) == {16}
+    for row in frame.itertuples():
+        means = np.mean([expected(row.task, doc) for doc in made.documents()])
+        np.testing.assert_allclose(row.prob, means, rtol=1e-12)

@@ -38,6 +38,7 @@ def constant():
     return posterior.sample(count_curves(COUNTS, 20), LAW, **OPTIONS)
 
 
+@pytest.mark.smoke
 def test_inference_data_serves_arviz_and_survives_netcdf(constant, tmp_path):
     posterior.write_netcdf(constant, tmp_path / "draws.nc")
     data = posterior.read_netcdf(tmp_path / "draws.nc")
@@ -86,6 +87,7 @@ def test_a_divergence_can_be_traced_to_its_group_whatever_the_order_of_the_block
     assert "energy" not in data["sample_stats"] and "k_hat" not in data["sample_stats"]
 
 
+@pytest.mark.smoke
 @pytest.mark.filterwarnings("ignore::iclbayes.posterior.PosteriorWarning")  # k-hat is not the question
 def test_axes_are_named_and_the_background_task_stands_last():
     frame = table(model=list("aabb"), task=list("xyxy"))

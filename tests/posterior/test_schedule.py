@@ -42,7 +42,7 @@ def test_too_few_draws_for_the_diagnostics_are_not_drawn_again(monkeypatch):
     real = schedule.sample_chains
     monkeypatch.setattr(schedule, "sample_chains", lambda *a: calls.append(1) or real(*a))
     monkeypatch.setattr(schedule.diagnostics, "MAX_RHAT", 2.0)
-    for few in ({"n_draws": 5}, {"n_draws": 50, "n_chains": 2}):  # no R-hat; no ESS of 200
+    for few in ({"n_draws": 5}, {"n_draws": 50, "n_chains": 2}):  # no R-hat; no ESS of 400
         with pytest.warns(posterior.PosteriorWarning, match="poor diagnostics"):
             posterior.sample(count_curves(COUNTS, 20), LAW, **few, **OPTIONS)
     assert len(calls) == 2

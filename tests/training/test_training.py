@@ -70,6 +70,7 @@ def same_rows(folder, whole):
     )
 
 
+@pytest.mark.smoke
 def test_learns_to_count_and_writes_what_it_did(whole):
     metrics = whole.metrics
     assert metrics["loss"].iloc[0] > 2.0  # ln 11 = 2.4
@@ -84,6 +85,7 @@ def test_learns_to_count_and_writes_what_it_did(whole):
     assert kept == [36, 40]
 
 
+@pytest.mark.smoke
 def test_a_run_that_was_interrupted_ends_with_the_same_bits(whole, tmp_path):
     def interrupt(step, model):
         if step == 30:  # the last checkpoint is that of step 24, the last row that of step 28

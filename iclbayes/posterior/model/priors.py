@@ -12,16 +12,23 @@ Priors live on the raw (unconstrained) parameters, so that a law's own transform
     beta (β/γ)             logit(β/γ)                 Normal(−1, 1.5)               0.27 (0.03 to 0.81)
     C, L (nats)            ln                         Normal(0, 1)                  1 (0.2 to 5.2)
     alpha                  ln α                       Normal(−0.7, 0.7)             0.5 (0.16 to 1.6)
-    kappa                  ln κ                       Normal(0, 0.5)                1 (0.44 to 2.3)
+    kappa                  ln κ                       Normal(0.3, 0.8)              1.3 (0.36 to 5.0)
     t_0, t_c (shots)       ln                         Normal(3, 2)                  20 (0.7 to 540)
-    E (nats)               ln E                       Normal(−2, 1)                 0.14 (0.03 to 0.7)
+    E (nats)               ln E                       Normal(−1, 1.3)               0.37 (0.04 to 3.1)
     t_format (shots + 1)   ln                         Normal(0.5, 1)                1.6 (0.3 to 8.5)
     t_task (shots + 1)     ln                         Normal(3, 2)                  20 (0.7 to 540)
-    kappa_format           ln                         Normal(0, 0.7)                1 (0.32 to 3.2)
-    kappa_task             ln                         Normal(0, 0.5)                1 (0.44 to 2.3)
+    kappa_format           ln                         Normal(0.3, 0.8)              1.3 (0.36 to 5.0)
+    kappa_task             ln                         Normal(0.2, 0.7)              1.2 (0.39 to 3.9)
     p_task                 logit                      Normal(1, 1.5)                0.73 (0.19 to 0.97)
     p_format/p_task        logit                      Normal(0.5, 1.5)              0.62 (0.12 to 0.95)
     p_none/p_format        logit                      Normal(−1, 2)                 0.27 (0.01 to 0.91)
+
+Those of E and of the steepness decide what is forecast while a plateau has not been reached. E says plateaus e^(−E) from 0.04
+to 0.96, median 0.69: a curve may start near 0 and level off at 0.2. With Normal(−2, 1), 0.5 to 0.97, and a steepness of 1 ± 0.5
+such a curve was forecast to rise to 0.5, and surely (90 % intervals of the logistic law for five curves of small models, fitted
+on a tenth, covered 0.49 of the later points; with these priors 0.91), since the discrepancy lets a law be wrong within the
+fitted shots and the prior speaks beyond them. On curves that do rise to 0.9 the wider priors cost that law a tenth of its CRPS
+at a tenth of the shots.
 
 A key of `priors` is a parameter's name (the distribution is then on its natural scale: LogNormal for K, Beta for γ, Dirichlet for
 ρ; those of `beta`, `p_format`, `p_none` are on the ratios above, because β ≤ γ) or `raw_NAME` (a distribution on the real line).
@@ -54,14 +61,14 @@ _TABLE: dict[str, tuple[str, float, float]] = {
     "C": ("exp", 0.0, 1.0),
     "L": ("exp", 0.0, 1.0),
     "alpha": ("exp", -0.7, 0.7),
-    "kappa": ("exp", 0.0, 0.5),
+    "kappa": ("exp", 0.3, 0.8),
     "t_0": ("exp", 3.0, 2.0),
     "t_c": ("exp", 3.0, 2.0),
-    "E": ("exp", -2.0, 1.0),
+    "E": ("exp", -1.0, 1.3),
     "t_format": ("exp", 0.5, 1.0),
     "t_task": ("exp", 3.0, 2.0),
-    "kappa_format": ("exp", 0.0, 0.7),
-    "kappa_task": ("exp", 0.0, 0.5),
+    "kappa_format": ("exp", 0.3, 0.8),
+    "kappa_task": ("exp", 0.2, 0.7),
     "p_task": ("sigmoid", 1.0, 1.5),
     "p_format": ("sigmoid", 0.5, 1.5),
     "p_none": ("sigmoid", -1.0, 2.0),

@@ -11,8 +11,13 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+# Limits for the worst parameter of a posterior. Vehtari et al. 2021 ask for 400 effective draws and an R-hat of at most 1.01 of a
+# quantity. 400 is taken over. 1.01 is not, for the largest of many R-hats passes it by chance: of four autocorrelated chains of
+# 500 draws that are right and worth some 500 draws, the largest of 12 parameters' R-hats is above 1.01 in 68 % of posteriors (of
+# 4 parameters' in 28 %), above 1.03 in none of 60. Of six real curves' posteriors (default law, 4 × 500 draws, no divergences, at
+# least 527 effective draws) two had 1.010 to 1.013. All these would be sampled again, two to eight times as long, for nothing.
 MAX_RHAT = 1.03
-MIN_ESS = 200.0
+MIN_ESS = 400.0
 MIN_BFMI = 0.2  # the energy hardly diffuses below it, so that tails are missed: the limit that Stan warns at
 FEWEST = 6  # draws of a chain; of fewer, halves have no variance to speak of, and R-hat and ESS are NaN
 
