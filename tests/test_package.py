@@ -1,6 +1,8 @@
 """`import iclbayes`: what it lists, and that every name is there."""
 
 import ast
+import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -39,3 +41,12 @@ def test_version_is_that_of_the_project_file():
 
 def test_types_are_shipped():
     assert (Path(iclbayes.__file__).parent / "py.typed").exists()
+
+
+def test_layers_in_the_architecture_are_those_that_are_checked():
+    root = Path(iclbayes.__file__).parent.parent
+    contract = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"][0]
+    checked = [set(layer.split(" | ")) for layer in contract["layers"] if layer != "__main__"]
+    table = (root / "ARCHITECTURE.md").read_text().split("## Where do I change X?")[0]
+    rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    assert [set(re.findall(r"`(\w+)`", row)) for row in rows] == checked
