@@ -22,7 +22,8 @@ def test_both_readings_meet_the_released_codes_errors(name, real_curves):
     curves = averaged(real_curves)
     assert curves.n_curves == 17
     errors = [
-        iclbayes.fit(curves, name, baseline_offset=offset).metrics()["rmse"].to_numpy() for offset in (1.0, 0.0)
+        iclbayes.fit(curves, name, baseline_offset=offset).metrics()["rmse"].to_numpy()
+        for offset in (1.0, 0.0)
     ]
     ratio = errors[0] / errors[1]
     mean, low, high = FACTS[name]
