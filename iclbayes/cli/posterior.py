@@ -119,7 +119,7 @@ class PosteriorCommand:
         if self.level is not None:
             reached = pd.concat([one.reach_table(self.level) for one in posteriors], ignore_index=True)
             print(
-                f"shots until the probability is {self.level:g}: quantiles; p_never, the probability of never"
+                f"shots until the probability is {self.level:g}: quantiles, and p_never, the probability that it never is"
             )
             print(_plain(reached))
             write_csv(reached, reach)
