@@ -31,7 +31,7 @@ def findings(run_dir: Path) -> list[story.Finding]:
             raise InputError(
                 f"{path}: is missing; give the folder of a finished run of experiments/synthetic.py"
             )
-        return pd.read_csv(path, float_precision="round_trip")
+        return pd.read_csv(path)
 
     favoured = (
         json.loads((run_dir / "config.json").read_text())["favoured"]

@@ -18,6 +18,7 @@ from .fitting.multistart import DEFAULT_OPTIMIZER
 from .fitting.result import Status, mean, mean_stderr, of_all, params_stderr, reach
 from .grouping import check_points, groups_to_fit
 from .laws import Law, get
+from .laws.baselines import Baseline
 from .metrics import score
 from .padding import pad_index
 
@@ -309,7 +310,7 @@ def fit(
     [[1.84], [10.37]]
     """
     law = get(law, shot_offset=shot_offset, baseline_offset=baseline_offset)
-    if not law.joint and law.shot_offset == 0 and (curves.shots[curves.weight > 0] == 0).any():
+    if isinstance(law, Baseline) and law.shot_offset == 0 and (curves.shots[curves.weight > 0] == 0).any():
         raise InputError(
             f"baseline_offset 0 gives the law {law.name!r} no t at 0 shots; give 1, or leave those points out"
         )

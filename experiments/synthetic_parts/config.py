@@ -38,12 +38,12 @@ class Config:
     """size of the residual stream."""
     heads: int = 4
     """attention heads."""
-    context: int = 128
+    context: int = 96
     """tokens in a row."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """precision of activations; auto is bfloat16 on accelerators and float32 on CPUs."""
 
-    steps: int = 6000
+    steps: int = 7000
     """updates, if training on fresh rows (documents = 0)."""
     documents: int = 0
     """train for --epochs on this many documents instead of on fresh ones."""
@@ -68,9 +68,9 @@ class Config:
     eval_rows: int = 512
     """held-out rows of --context tokens."""
 
-    ks: tuple[int, ...] = (2, 3, 5)
+    ks: tuple[int, ...] = (2, 3, 4)
     """example lengths, of the prompts and of rows made of examples."""
-    prompts: int = 300
+    prompts: int = 400
     """prompts for each example length, shared among the sources."""
 
     weights: tuple[float, ...] = ()
@@ -82,7 +82,7 @@ class Config:
     """suppression stage: the task to favour."""
     sft_learning_rate: float = 3e-4
     """suppression stage: peak learning rate of supervised fine-tuning."""
-    dpo_learning_rate: float = 1e-4
+    dpo_learning_rate: float = 5e-5
     """suppression stage: peak learning rate of preference tuning."""
     forecaster: Literal["psis", "laplace", "nuts", "point"] = "psis"
     """suppression stage: how returns are forecast: a posterior (importance-resampled, Laplace or NUTS), or around point fits."""
@@ -127,9 +127,9 @@ class Config:
 
 
 def quick_world(seed: int) -> ginc.WorldConfig:
-    """A world that two layers learn in minutes: 3 HMMs, one entity, 6 slots, and symbols so many that states rarely share one.
-    Its HMMs are alike (temperature 0.3), so that telling them apart takes a few examples."""
-    return ginc.WorldConfig(seed=seed, hmms=3, entities=1, slots=6, symbols=100, temperature=0.3)
+    """A world that two layers learn in minutes: 4 HMMs, one entity, 6 slots, and symbols so many that states rarely share one.
+    Its HMMs are alike (temperature 0.5), so that telling them apart takes a few examples."""
+    return ginc.WorldConfig(seed=seed, hmms=4, entities=1, slots=6, symbols=100, temperature=0.5)
 
 
 SMALL = Config(

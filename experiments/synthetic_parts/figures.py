@@ -138,7 +138,7 @@ def summary(
     _mean_curves(axes[0], frame, seed)
     _priors_beside(axes[1], fits, seed)
     _efficiency(axes[2], _scoring(fits, seed))
-    axes[2].set_title("ICL efficiency K: more in longer examples", fontsize=8)
+    axes[2].set_title("ICL efficiency K by example length", fontsize=8)
     if tuned:
         models = frame[frame["learner"] == "gpt2"]
         deepest = models[(models["layers"] == models["layers"].max()) & (models["seed"] == seed)]
@@ -165,7 +165,7 @@ def _mean_curves(axis: Axes, frame: pd.DataFrame, seed: int) -> None:
         axis.plot(deepest["shots"], deepest["prob"], color=color, linewidth=1.5, label=f"GPT-2, k = {k}")
     plots.shots_axis(axis, means["shots"].max())
     axis.set_ylabel("probability of the right answer")
-    axis.set_title("GPT-2 learns in context as the exact learner does", fontsize=8)
+    axis.set_title("GPT-2 beside the exact learner, means over tasks", fontsize=8)
 
 
 def _priors_beside(axis: Axes, fits: pd.DataFrame, seed: int) -> None:
@@ -201,7 +201,7 @@ def _suppressed(axis: Axes, final: pd.DataFrame, method: str, favoured: int) -> 
     axis.plot([], [], color="#555555", linestyle=":", label="the favoured task")
     plots.shots_axis(axis, part["shots"].max(), f"shots (k = {k})")
     axis.set_ylabel("probability of the right answer")
-    axis.set_title(f"{method.upper()} suppresses the other tasks, shots bring them back", fontsize=8)
+    axis.set_title(f"{method.upper()}: the suppressed tasks and the favoured one", fontsize=8)
 
 
 def _returns(axis: Axes, forecast: pd.DataFrame) -> None:

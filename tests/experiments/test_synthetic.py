@@ -22,6 +22,7 @@ import iclbayes
 from iclbayes import ginc, icl
 
 TINY = [
+    *("--context", "128"),
     *("--world.hmms", "4", "--world.slots", "5", "--world.symbols", "24"),
     *("--layers", "1", "2", "--width", "16", "--heads", "2", "--steps", "40", "--batch-size", "8"),
     *("--warmup-steps", "4", "--evals", "2", "--eval-rows", "64", "--ks", "3", "10", "--prompts", "40"),
