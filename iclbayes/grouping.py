@@ -136,4 +136,6 @@ def _check_sharing(curves: Curves, law: Law, share: tuple[str, ...], across: tup
     absent = [c for c in across if c not in curves.keys]
     if absent or not across:
         columns = ", ".join(map(str, curves.keys.columns))
-        raise InputError(f"across names {absent or 'no column'}; the curves are grouped by {columns}")
+        raise InputError(
+            f"across names {absent or 'no column'}; the curves are grouped by {columns or 'no column'}"
+        )

@@ -42,6 +42,8 @@ def read_table(path: Path, shots: str = "shots") -> pd.DataFrame:
     """
     if not path.exists():
         raise InputError(f"{path}: no such file; give the path of a CSV or Parquet file of curves")
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; give the path of a file of curves")
     suffix = path.suffix.lower()
     try:
         if suffix in PARQUET:

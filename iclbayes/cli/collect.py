@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ..errors import InputError
+from .options import Count, Text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,49 +20,49 @@ class Collect:
     """
 
     model: str
-    """Name on the hub or folder of the model; with `--backend openai`, what the server calls it."""
+    """name on the hub or folder of the model; with `--backend openai`, what the server calls it."""
     task: str
-    """Name of a task, or a file with columns question and answer (answer_other, answer_forms, source)."""
+    """name of a task, or a file with columns question and answer (answer_other, answer_forms, source)."""
     out: Path
-    """Where the curves go (CSV)."""
+    """where the curves go (CSV)."""
     backend: Literal["hf", "openai", "flax"] = "hf"
-    """Engine: transformers, a completions server, or this library's GPT-2."""
-    base_url: str | None = None
-    """Address of the server, with /v1. Its key is read from the variable that `--key-variable` names."""
+    """engine: transformers, a completions server, or this library's GPT-2."""
+    base_url: Text = None
+    """address of the server, with /v1. Its key is read from the variable that `--key-variable` names."""
     shuffles: int = 50
-    """Shuffled prompts for each source."""
-    max_shots: int | None = None
-    """Most shots before a scored answer; by default as many as the data and the context window hold."""
-    data: str | None = None
-    """For a named task: a local file, or another hub name, to read it from."""
-    answers: str | None = None
-    """For tasks that ship no answers: a file with columns BehaviorID or question, and answer."""
-    split: str | None = None
-    """Split of a hub data set."""
+    """shuffled prompts for each source."""
+    max_shots: Count = None
+    """most shots before a scored answer; by default as many as the data and the context window hold."""
+    data: Text = None
+    """for a named task: a local file, or another hub name, to read it from."""
+    answers: Text = None
+    """for tasks that ship no answers: a file with columns BehaviorID or question, and answer."""
+    split: Text = None
+    """split of a hub data set."""
     contrast: bool = False
-    """Add a second source in which answer and answer_other change places."""
+    """add a second source in which answer and answer_other change places."""
     seed: int = 0
-    """Seed of the shuffles and flips."""
+    """seed of the shuffles and flips."""
     flip: float = 0.0
-    """Probability that a shot shows a competing answer in place of its own."""
+    """probability that a shot shows a competing answer in place of its own."""
     score: Literal["shown", "true"] = "shown"
-    """With flips: score the answer that the context shows, or the example's own."""
+    """with flips: score the answer that the context shows, or the example's own."""
     others: bool = False
-    """Also score the competing answers, for accuracy."""
-    benign_source: str | None = None
-    """Source of the shots that come before those of the curve."""
+    """also score the competing answers, for accuracy."""
+    benign_source: Text = None
+    """source of the shots that come before those of the curve."""
     benign_shots: int = 0
-    """How many of them."""
-    first_tokens: int | None = None
-    """Score only so many tokens at the start of each answer."""
+    """how many of them."""
+    first_tokens: Count = None
+    """score only so many tokens at the start of each answer."""
     template: Literal["auto", "chat", "plain"] = "auto"
-    """The model's chat template, or User:/Assistant: lines; auto takes the former if there is one."""
-    system: str | None = None
-    """System message in front of the conversation."""
-    tokenizer: str | None = None
-    """Tokenizer, where it is not the model's own."""
-    context_window: int | None = None
-    """Tokens of a prompt at most, where the model can take more or does not say."""
+    """the model's chat template, or User:/Assistant: lines; auto takes the former if there is one."""
+    system: Text = None
+    """system message in front of the conversation."""
+    tokenizer: Text = None
+    """tokenizer, where it is not the model's own."""
+    context_window: Count = None
+    """tokens of a prompt at most, where the model can take more or does not say."""
     device: str = "auto"
     """hf: cpu, cuda, mps; auto takes the accelerator if there is one."""
     dtype: str = "auto"

@@ -12,6 +12,7 @@ import tyro
 from ..errors import InputError
 from ..files import check_place
 from ..llm import collection
+from .options import Text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,10 +20,10 @@ class ImportLmEval:
     """Turn a folder of lm-evaluation-harness results (a sweep over num_fewshot) into a curves file."""
 
     folder: tyro.conf.Positional[Path]
-    """Folder that holds the results of all runs, at any depth."""
+    """folder that holds the results of all runs, at any depth."""
     out: Path = Path("curves.csv")
-    """Where the curves go (CSV)."""
-    metric: str | None = None
+    """where the curves go (CSV)."""
+    metric: Text = None
     """acc, acc_norm, or with its filter exact_match,strict-match; by default the first of each task."""
     value: Literal["accuracy", "prob"] = "accuracy"
     """prob adds the mean probability of the right choice, from the samples files (--log_samples)."""

@@ -54,6 +54,7 @@ Columns = Annotated[UseAppendAction[tuple[str, ...]], COLUMN]
 Parameters = Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="PARAMETER", help_behavior_hint="")]
 Column = Annotated[str | None, COLUMN]
 File = Annotated[Path | None, FILE]
+Text = Annotated[str | None, arg(metavar="TEXT", help_behavior_hint="")]
 Share = Annotated[float | None, NUMBER]
 Count = Annotated[int | None, COUNT]
 
@@ -69,7 +70,11 @@ class CurvesIn:
     source: Column = None
     """column that tells the curves of one group apart: which task's examples the context holds. Without it they are averaged."""
     value: Annotated[
-        ValueName | None, arg(help_behavior_hint="(default: the first of them that is there)")
+        ValueName | None,
+        arg(
+            metavar=f"{{{','.join(ValueName.__args__)}}}",
+            help_behavior_hint="(default: the first of them that is there)",
+        ),
     ] = None
     """which column holds the measured values."""
     shots: Annotated[str, arg(metavar="COLUMN")] = "shots"

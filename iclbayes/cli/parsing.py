@@ -112,6 +112,8 @@ def one_line(box: str) -> str:
     choice = re.fullmatch(r"invalid choice '(.*)' for argument '-*(.*)'\. Expected one of \((.*)\)", text)
     if choice:
         value, option, known = choice[1], choice[2], re.findall(r"'([^']*)'", choice[3])
+        if "None" in known:  # of an option that may be left out, in no order
+            known = sorted(set(known) - {"None"})
         near = nearest(value, known)
         hint = f"; did you mean {near}?" if near else ""
         return f"unknown {option} {value!r}: choose one of {', '.join(known)}{hint}"

@@ -111,24 +111,42 @@ class PosteriorCommand:
         table = pd.concat(tables, ignore_index=True)
         for one in posteriors:
             if self.out:
-                write_netcdf(one, self._draws_path(one.law.name, len(posteriors)))
-            print(one.law.name)
-            print(one.diagnostics().to_string(index=False))
+                path = self._draws_path(one.law.name, len(posteriors))
+                write_netcdf(one, path)
+                print(f"draws: {path}")
+            print(f"diagnostics of {one.law.name}")
+            print(_plain(one.diagnostics()))
+        if self.level is not None:
+            reached = pd.concat([one.reach_table(self.level) for one in posteriors], ignore_index=True)
+            print(
+                f"shots until the probability is {self.level:g}: quantiles, and p_never, the probability that it never is"
+            )
+            print(_plain(reached))
+            write_csv(reached, reach)
+            print(f"shots: {reach}")
         if self.forecast:
             write_csv(table, self.forecast)
-        if self.level is not None:
-            write_csv(
-                pd.concat([one.reach_table(self.level) for one in posteriors], ignore_index=True), reach
-            )
+            print(f"forecast: {self.forecast}")
         if self.plot:
             best = stacked if len(posteriors) > 1 else first
             ahead = best.forecast(_grid(curves, HORIZON))
             plots.save(plots.plot_bands(first, ahead), self.plot)
+            print(f"figure: {self.plot}")
         return table
 
     def _draws_path(self, law: str, n_laws: int) -> Path:
         assert self.out is not None
         return self.out if n_laws == 1 else self.out.with_stem(f"{self.out.stem}_{law}")
+
+
+def _plain(table: "pd.DataFrame") -> str:
+    """The table without columns that say nothing, its numbers to three digits or whole."""
+
+    def number(value: float) -> str:
+        return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+
+    said = table.loc[:, table.notna().any() & (table.astype(str) != "").any()]
+    return said.to_string(index=False, float_format=number)
 
 
 def _grid(curves: "Curves", horizon: float = 1.0) -> "np.ndarray":

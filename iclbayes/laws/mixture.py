@@ -19,6 +19,7 @@ from jax import Array
 
 from .base import Law, Params, logit, safe_log
 from .heterogeneous import HeterogeneousLaw
+from .inversion import reach_by_bisection
 from .scoring import ScoringLaw, logits_from_simplex, simplex_from_logits
 
 
@@ -61,8 +62,6 @@ class TaskMixture(Law):
         return p, (*lean, *d_log_p, d_k)
 
     def shots_to_reach(self, params, level):
-        from .inversion import reach_by_bisection
-
         return reach_by_bisection(self, params, level)
 
 
