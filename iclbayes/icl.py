@@ -143,7 +143,7 @@ def score_model(
         )
     if batch is None:
         batch = 16 if jax.default_backend() == "cpu" else 64
-    score = functools.partial(_score_model, graphdef, state)
+    score = functools.partial(score_rows, graphdef, state)
     log_prob, correct = _in_batches(score, (tokens, positions, answers), batch)
     return _unstack(prompts, log_prob, correct)
 
@@ -224,7 +224,9 @@ def icl_curves(scores: Sequence[PromptScores], **columns: Any) -> pd.DataFrame:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _score_model(graphdef, state, rows):
+def score_rows(
+    graphdef: nnx.GraphDef, state: nnx.State, rows: tuple[jax.Array, jax.Array, jax.Array]
+) -> tuple[jax.Array, jax.Array]:
     """ln P(answer) and whether it is the most probable token, both [B, N], for rows (tokens [B, L], positions
     [B, N], answers [B, N])."""
     tokens, positions, answers = rows

@@ -89,13 +89,13 @@ def test_curves_are_averages_over_the_prompts_of_a_source(model, prompts):
 
 def test_measuring_during_training_does_not_compile_again(model, prompts):
     icl.score_model(model, prompts, batch=40)
-    compiled = icl._score_model._cache_size()
+    compiled = icl.score_rows._cache_size()
     other = make_model(seed=1)
     first, second = (icl.score_model(m, prompts, batch=40) for m in (model, other))
     assert np.abs(first[0].log_prob - second[0].log_prob).max() > 0.1  # the new weights are used
     third = icl.score_model(nnx.split(other), prompts, batch=40)
     np.testing.assert_array_equal(second[0].log_prob, third[0].log_prob)
-    assert icl._score_model._cache_size() == compiled
+    assert icl.score_rows._cache_size() == compiled
 
 
 def test_prompts_longer_than_the_context_lose_whole_examples(world, prompts):

@@ -9,11 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
+from jax import Array
 
 from ..curves import Curves
 from ..errors import InputError
 from ..fits import fit
 from ..laws import Law, ScoringLaw, bayesian_scoring, get
+from ..laws.base import Params
 from ..nested import f_test, pooled
 from ..runtime import cores
 from .draws import PARAMETERS
@@ -36,7 +38,7 @@ class _BetaAlone(Law):
     needs: ClassVar[dict] = {}
 
     @property
-    def ridge_at(self):
+    def ridge_at(self) -> dict[str, tuple[float, float]]:
         return {name: at for name, at in self.base.ridge_at.items() if name not in ("gamma", "beta")}
 
     def _raw(self, raw):
@@ -46,19 +48,19 @@ class _BetaAlone(Law):
         log_rest = jax.nn.log_sigmoid(-raw["beta"]) + jax.nn.log_sigmoid(-raw["gamma"])  # ln(1 − γ)
         return raw | {"gamma": log_gamma - log_rest, "beta": raw["beta"] - rise}
 
-    def raw_shapes(self, n_curves, background):
+    def raw_shapes(self, n_curves: int, background: int) -> dict[str, tuple[int, ...]]:
         return self.base.raw_shapes(n_curves, background)
 
-    def constrain(self, raw):
+    def constrain(self, raw: Params) -> Params:
         return self.base.constrain(self._raw(raw))
 
-    def local(self, raw):
+    def local(self, raw: Params) -> Array:
         return self.base.local(self._raw(raw))
 
-    def point_and_jacobian(self, q, x):
+    def point_and_jacobian(self, q: Array, x: Array) -> tuple[Array, tuple[Array, ...]]:
         return self.base.point_and_jacobian(q, x)
 
-    def guess(self, x, y, w, n_starts, key, background):
+    def guess(self, x: Array, y: Array, w: Array, n_starts: int, key: Array, background: int) -> Params:
         raw = self.base.guess(x, y, w, n_starts, key, background)
         log_beta = jax.nn.log_sigmoid(raw["gamma"]) + jax.nn.log_sigmoid(raw["beta"])
         gamma = raw["gamma"] + jax.nn.log_sigmoid(-raw["beta"])

@@ -34,7 +34,7 @@ class Baseline(Law):
     local_is_raw: ClassVar[bool] = True
     per_source: ClassVar[tuple[str, ...]] = ()
 
-    def raw_shapes(self, n_curves, background):
+    def raw_shapes(self, n_curves: int, background: int) -> dict[str, tuple[int, ...]]:
         del background
         return dict.fromkeys(self.param_names, (n_curves,))
 
@@ -47,7 +47,7 @@ class Baseline(Law):
     def local(self, raw: Params) -> Array:
         return jnp.stack([raw[name] for name in self.param_names])
 
-    def abscissa(self, shots):
+    def abscissa(self, shots: Array) -> Array:
         # At o = 0 there is no t at 0 shots; a tiny one keeps its terms finite.
         return (
             jnp.log(jnp.maximum(shots + self.shot_offset, 1e-12))
@@ -55,14 +55,14 @@ class Baseline(Law):
             else jnp.log1p(shots)
         )
 
-    def shots(self, x):
+    def shots(self, x: Array) -> Array:
         return jnp.expm1(x) + (1.0 - self.shot_offset)
 
     def _decay(self, q, x):
         """(u, [∂ ln u/∂q_i for all but the last q]): the part of the NLL that shots take away, u."""
         raise NotImplementedError
 
-    def point_and_jacobian(self, q, x):
+    def point_and_jacobian(self, q: Array, x: Array) -> tuple[Array, tuple[Array, ...]]:
         u, rows = self._decay(q, x)
         floor = jnp.exp(q[-1])
         p = jnp.exp(-(u + floor))
@@ -88,13 +88,13 @@ class Baseline(Law):
         """t at which the part above E has decayed by e^(−amplitude)."""
         raise NotImplementedError
 
-    def guess(self, x, y, w, n_starts, key, background):
+    def guess(self, x: Array, y: Array, w: Array, n_starts: int, key: Array, background: int) -> Params:
         del background
         first, last, half = first_last_half(x, y, w)
         nll_first, nll_last = -jnp.log(jnp.clip(first, 1e-12, 1.0)), -jnp.log(jnp.clip(last, 1e-12, 1.0))
         return self._guess(nll_first, nll_last, half, n_starts, key)
 
-    def shots_to_reach(self, params, level):
+    def shots_to_reach(self, params: Params, level: Array) -> Array:
         gap = -jnp.log(level) - params["E"]
         reachable = gap > 0
         amplitude = jnp.log(params[self.param_names[0]])

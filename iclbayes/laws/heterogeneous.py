@@ -24,7 +24,7 @@ Parameters: those of the scoring law, and the spread s; raw: spread = ln s.
 """
 
 import dataclasses
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -42,7 +42,7 @@ _WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
 def _over_speeds(nodes, weights, start, log_rate, spread, x):
     """E[σ(ℓ + e^m)] over speeds by quadrature, and its derivatives by ℓ, m and s."""
     limit = -500.0 if x.dtype == jnp.float64 else -80.0
-    level = bend = turn = widen = 0.0
+    level = bend = turn = widen = cast(Array, 0.0)  # sums begin as a plain number, which takes any dtype
     for node, weight in zip(nodes.tolist(), weights.tolist(), strict=True):
         ax = jnp.exp(jnp.clip(log_rate + spread * node, -60.0, 60.0)) * x
         s = 1.0 / (1.0 + jnp.exp(-jnp.clip(start + ax, limit, None)))
@@ -88,7 +88,7 @@ class HeterogeneousLaw(ScoringLaw):
             self.name.replace("heterogeneous", "heterogeneous_exact"), self.log_shots, self.shot_offset
         )
 
-    def raw_shapes(self, n_curves, background):
+    def raw_shapes(self, n_curves: int, background: int) -> dict[str, tuple[int, ...]]:
         return super().raw_shapes(n_curves, background) | {"spread": ()}
 
     def constrain(self, raw: Params) -> Params:
@@ -103,17 +103,17 @@ class HeterogeneousLaw(ScoringLaw):
             [beta, rise, start, safe_log(rate), jnp.broadcast_to(jnp.exp(raw["spread"]), rate.shape)]
         )
 
-    def point_and_jacobian(self, q, x):
+    def point_and_jacobian(self, q: Array, x: Array) -> tuple[Array, tuple[Array, ...]]:
         beta, rise, start, log_rate, spread = q
         level, bend, turn, widen = _over_speeds(_NODES, _WEIGHTS, start, log_rate, spread, x)
         return beta + rise * level, (jnp.ones_like(level), level, rise * bend, rise * turn, rise * widen)
 
-    def guess(self, x, y, w, n_starts, key, background):
+    def guess(self, x: Array, y: Array, w: Array, n_starts: int, key: Array, background: int) -> Params:
         raw = super().guess(x, y, w, n_starts, key, background)
         spread = jnp.resize(jnp.array(self.spread, y.dtype), (n_starts,))
         return raw | {"spread": jnp.log(spread)}
 
-    def shots_to_reach(self, params, level):
+    def shots_to_reach(self, params: Params, level: Array) -> Array:
         return reach_by_bisection(self, params, level)
 
 
@@ -205,7 +205,7 @@ class HeterogeneousExactLaw(HeterogeneousLaw):
         """None: nothing is gained."""
         return None
 
-    def point_and_jacobian(self, q, x):
+    def point_and_jacobian(self, q: Array, x: Array) -> tuple[Array, tuple[Array, ...]]:
         beta, rise, start, log_rate, spread = q
         far = 38.0 if x.dtype == jnp.float64 else 13.0
         rule, along_start, along_spread = _rule_and_slopes(start, spread)

@@ -49,7 +49,7 @@ class TaskMixture(Law):
             [rows, log_p, jnp.broadcast_to(jnp.exp(raw["efficiency"]), (1, log_p.shape[1]))]
         )
 
-    def point_and_jacobian(self, q, x):
+    def point_and_jacobian(self, q: Array, x: Array) -> tuple[Array, tuple[Array, ...]]:
         tasks = (q.shape[0] - 1) // 2
         log_prior, log_p, k = q[:tasks], q[tasks:-1], q[-1]
         kx = k * x
@@ -61,7 +61,7 @@ class TaskMixture(Law):
         d_k = x * jnp.sum(log_p * lean, axis=0)
         return p, (*lean, *d_log_p, d_k)
 
-    def shots_to_reach(self, params, level):
+    def shots_to_reach(self, params: Params, level: Array) -> Array:
         return reach_by_bisection(self, params, level)
 
 
@@ -88,20 +88,20 @@ class OriginalLaw(TaskMixture):
     param_names: ClassVar[tuple[str, ...]] = ("prior", "efficiency", "probs")
     per_source: ClassVar[tuple[str, ...]] = ("prior", "probs")
 
-    def raw_shapes(self, n_curves, background):
+    def raw_shapes(self, n_curves: int, background: int) -> dict[str, tuple[int, ...]]:
         tasks = n_curves + int(background)
         return {"prior": (tasks - 1,), "efficiency": (), "probs": (n_curves, tasks)}
 
-    def constrain(self, raw):
+    def constrain(self, raw: Params) -> Params:
         return self._shared(raw) | {"probs": jax.nn.sigmoid(raw["probs"])}
 
-    def unconstrain(self, params):
+    def unconstrain(self, params: Params) -> Params:
         return self._shared_raw(params) | {"probs": logit(params["probs"])}
 
-    def log_probs(self, raw):
+    def log_probs(self, raw: Params) -> Array:
         return jax.nn.log_sigmoid(raw["probs"])
 
-    def guess(self, x, y, w, n_starts, key, background):
+    def guess(self, x: Array, y: Array, w: Array, n_starts: int, key: Array, background: int) -> Params:
         key_scoring, key_noise = jax.random.split(key)
         raw = ScoringLaw().guess(x, y, w, n_starts, key_scoring, background)
         n_curves = y.shape[0]
@@ -134,17 +134,17 @@ class SamplingLaw(TaskMixture):
     per_source: ClassVar[tuple[str, ...]] = ("prior", "gamma", "beta")
     needs: ClassVar[dict[str, tuple[str, ...]]] = {"beta": ("gamma",)}
 
-    def raw_shapes(self, n_curves, background):
+    def raw_shapes(self, n_curves: int, background: int) -> dict[str, tuple[int, ...]]:
         tasks = n_curves + int(background)
         return {"prior": (tasks - 1,), "efficiency": (), "gamma": (n_curves,), "beta": (tasks,)}
 
-    def constrain(self, raw):
+    def constrain(self, raw: Params) -> Params:
         return self._shared(raw) | {
             "gamma": jax.nn.sigmoid(raw["gamma"]),
             "beta": jnp.exp(self._log_beta(raw)),
         }
 
-    def unconstrain(self, params):
+    def unconstrain(self, params: Params) -> Params:
         n_curves = params["gamma"].shape[0]
         ratio = logit(params["beta"][:n_curves] / params["gamma"])
         return self._shared_raw(params) | {
@@ -158,13 +158,13 @@ class SamplingLaw(TaskMixture):
         log_ratio = jax.nn.log_sigmoid(raw["beta"])
         return jnp.concatenate([log_gamma + log_ratio[:n_curves], log_ratio[n_curves:]])
 
-    def log_probs(self, raw):
+    def log_probs(self, raw: Params) -> Array:
         log_gamma, log_beta = jax.nn.log_sigmoid(raw["gamma"]), self._log_beta(raw)
         n_curves, tasks = log_gamma.shape[0], log_beta.shape[0]
         own = jnp.eye(n_curves, tasks, dtype=bool)
         return jnp.where(own, log_gamma[:, None], jnp.broadcast_to(log_beta, own.shape))
 
-    def guess(self, x, y, w, n_starts, key, background):
+    def guess(self, x: Array, y: Array, w: Array, n_starts: int, key: Array, background: int) -> Params:
         raw = ScoringLaw().guess(x, y, w, n_starts, key, background)
         if background:
             beta = logit(jax.nn.sigmoid(raw["gamma"]) * jax.nn.sigmoid(raw["beta"]))
@@ -195,20 +195,20 @@ class MixedLaw(Law):
                 f"no mixed-context reading of the law {self.base.name!r}: use original, sampling or scoring"
             )
 
-    def raw_shapes(self, n_curves, background):
+    def raw_shapes(self, n_curves: int, background: int) -> dict[str, tuple[int, ...]]:
         return self.base.raw_shapes(n_curves, background)
 
-    def constrain(self, raw):
+    def constrain(self, raw: Params) -> Params:
         return self.base.constrain(raw)
 
-    def unconstrain(self, params):
+    def unconstrain(self, params: Params) -> Params:
         return self.base.unconstrain(params)
 
-    def abscissa(self, shots):
+    def abscissa(self, shots: Array) -> Array:
         half = shots.shape[0] // 2
         return jnp.concatenate([self.base.abscissa(shots[:half]), shots[half:]])
 
-    def guess(self, x, y, w, n_starts, key, background):
+    def guess(self, x: Array, y: Array, w: Array, n_starts: int, key: Array, background: int) -> Params:
         n_curves = x.shape[0] // 2
         counts, query = x[:n_curves, 0], x[n_curves:, 0]  # [J, n]
         # Read each source's points against the shots of that source alone.
@@ -216,12 +216,12 @@ class MixedLaw(Law):
             counts, jnp.broadcast_to(y, counts.shape), w * query, n_starts, key, background
         )
 
-    def local(self, raw):
+    def local(self, raw: Params) -> Array:
         log_p = log_probs(self.base, raw)  # [J, M]
         log_prior = jnp.concatenate([raw["prior"], jnp.zeros((1,), log_p.dtype)])
         return jnp.concatenate([log_prior, log_p.reshape(-1), jnp.exp(raw["efficiency"])[None]])[:, None]
 
-    def point(self, q, x):
+    def point(self, q: Array, x: Array) -> Array:
         n_curves = x.shape[0] // 2
         tasks = (q.shape[0] - 1) // (n_curves + 1)
         log_prior, log_p, k = q[:tasks], q[tasks:-1].reshape(n_curves, tasks, *q.shape[1:]), q[-1]
@@ -230,7 +230,7 @@ class MixedLaw(Law):
         w = task_posterior(log_prior, evidence)
         return jnp.sum(w * jnp.sum(query[:, None] * jnp.exp(log_p), axis=0), axis=0)
 
-    def point_and_jacobian(self, q, x):
+    def point_and_jacobian(self, q: Array, x: Array) -> tuple[Array, tuple[Array, ...]]:
         return Law.point_and_jacobian(self, q, x)
 
 

@@ -59,7 +59,7 @@ class ScoringLaw(Law):
     faster: ClassVar[tuple[float, ...]] = (0.0,)
     certain: ClassVar[int] = 4
 
-    def raw_shapes(self, n_curves, background):
+    def raw_shapes(self, n_curves: int, background: int) -> dict[str, tuple[int, ...]]:
         tasks = n_curves + min(int(background), 1)  # all that own no curve are alike here
         return {"prior": (tasks - 1,), "efficiency": (), "gamma": (n_curves,), "beta": (n_curves,)}
 
@@ -91,7 +91,7 @@ class ScoringLaw(Law):
             ]
         )
 
-    def point_and_jacobian(self, q, x):
+    def point_and_jacobian(self, q: Array, x: Array) -> tuple[Array, tuple[Array, ...]]:
         beta, rise, start, rate = q
         s = 1.0 / (
             1.0 + jnp.exp(-jnp.clip(start + rate * x, -500.0 if x.dtype == jnp.float64 else -80.0, None))
@@ -99,7 +99,7 @@ class ScoringLaw(Law):
         bend = rise * (s * (1.0 - s))
         return beta + rise * s, (jnp.ones_like(s), s, bend, bend * x)
 
-    def guess(self, x, y, w, n_starts, key, background):
+    def guess(self, x: Array, y: Array, w: Array, n_starts: int, key: Array, background: int) -> Params:
         n_curves = y.shape[0]
         first, last, half = first_last_half(x, y, w)
         dtype = y.dtype
@@ -131,7 +131,7 @@ class ScoringLaw(Law):
     def _closed_local(self, params):
         return self.local(self.unconstrain(params))
 
-    def shots_to_reach(self, params, level):
+    def shots_to_reach(self, params: Params, level: Array) -> Array:
         _, rise, start, rate = self._closed_local(params)
         low, high = params["beta"], params["gamma"]  # as given: no rounding decides about a plateau
         inside = (level > low) & (level < high) & (rise > 0)

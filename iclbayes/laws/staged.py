@@ -97,7 +97,7 @@ class StagedLaw(Baseline):
     floor_share: ClassVar[tuple[float, ...]] = (0.5, 0.05, 0.7, 0.95, 0.95, 0.5, 0.9, 0.05)
     beyond: ClassVar[tuple[float, ...]] = (0.5, 0.0, 0.0, 0.0, 0.0, 0.5, 0.0, 0.0)
 
-    def point_and_jacobian(self, q, x):
+    def point_and_jacobian(self, q: Array, x: Array) -> tuple[Array, tuple[Array, ...]]:
         steep_f, steep_t, floor = jnp.exp(q[1]), jnp.exp(q[4]), jnp.exp(q[5])
         z_f, z_t = steep_f * (x - q[0]), steep_t * (x - q[3])
         known, unknown = _sigmoid_pair(z_f)
@@ -107,7 +107,7 @@ class StagedLaw(Baseline):
         pu, pf = p * u, p * unknown
         return p, (-steep_f * pf, z_f * pf, -pu, -steep_t * (pu * above), z_t * (pu * above), -floor * p)
 
-    def guess(self, x, y, w, n_starts, key, background):
+    def guess(self, x: Array, y: Array, w: Array, n_starts: int, key: Array, background: int) -> Params:
         del background
         first, last, begin, half, rest = _landmarks(x, y, w)
         table = lambda values: _column(values, n_starts, y.dtype)  # noqa: E731
@@ -126,7 +126,7 @@ class StagedLaw(Baseline):
         }
         return _scattered(raw, len(self.beyond), key)
 
-    def shots_to_reach(self, params, level):
+    def shots_to_reach(self, params: Params, level: Array) -> Array:
         return reach_by_bisection(self, params, level)
 
     def stages(self, params: Params) -> Params:
@@ -167,13 +167,13 @@ class BayesianStagedLaw(Baseline):
     task_level: ClassVar[tuple[float, ...]] = (0.3, 0.7, 0.02, 0.7, 0.02, 0.3, 0.3, 0.3)
     none_level: ClassVar[tuple[float, ...]] = (0.9, 0.98, 0.98, 0.3, 0.3, 0.3, 0.9, 0.9)
 
-    def constrain(self, raw):
+    def constrain(self, raw: Params) -> Params:
         p_task = jax.nn.sigmoid(raw["p_task"])
         p_format = p_task * jax.nn.sigmoid(raw["p_format"])
         levels = {"p_task": p_task, "p_format": p_format, "p_none": p_format * jax.nn.sigmoid(raw["p_none"])}
         return {name: jnp.exp(raw[name]) for name in self.param_names[:3]} | levels
 
-    def unconstrain(self, params):
+    def unconstrain(self, params: Params) -> Params:
         levels = {
             "p_task": logit(params["p_task"]),
             "p_format": logit(params["p_format"] / params["p_task"]),
@@ -181,7 +181,7 @@ class BayesianStagedLaw(Baseline):
         }
         return {name: safe_log(params[name]) for name in self.param_names[:3]} | levels
 
-    def point_and_jacobian(self, q, x):
+    def point_and_jacobian(self, q: Array, x: Array) -> tuple[Array, tuple[Array, ...]]:
         k = jnp.exp(q[0])
         lag_f, lag_t = x - q[1], x - q[2]  # ln(t / t_format), ln(t / t_task)
         # Each level over the one above it, and its logarithm: ln σ(a) = −softplus(−a), ∂ = 1 − σ(a).
@@ -211,7 +211,7 @@ class BayesianStagedLaw(Baseline):
             d1 * (w_0 * p_0) - d1 * k * lag_f * by_f,
         )
 
-    def guess(self, x, y, w, n_starts, key, background):
+    def guess(self, x: Array, y: Array, w: Array, n_starts: int, key: Array, background: int) -> Params:
         del background
         first, last, begin, half, rest = _landmarks(x, y, w)
         table = lambda values: _column(values, n_starts, y.dtype)  # noqa: E731
@@ -232,7 +232,7 @@ class BayesianStagedLaw(Baseline):
         }
         return _scattered(raw, len(self.steep), key)
 
-    def shots_to_reach(self, params, level):
+    def shots_to_reach(self, params: Params, level: Array) -> Array:
         return reach_by_bisection(self, params, level)
 
     def stages(self, params: Params) -> Params:

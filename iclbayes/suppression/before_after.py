@@ -19,11 +19,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
+from jax import Array
 from jax.typing import ArrayLike
 from numpyro.distributions import Distribution
 from scipy.optimize import least_squares
 
 from ..curves import Curves
+from ..laws.base import Params
 from ..laws.scoring import ScoringLaw
 from ..posterior import PosteriorWarning, sample
 from ..posterior.model.priors import normal
@@ -78,26 +80,26 @@ class BeforeAfter(ScoringLaw):
         **{f"{name}_moved": (0.0, getattr(SHIFT_PRIOR, name)) for name in PARTS},
     }
 
-    def raw_shapes(self, n_curves, background):
+    def raw_shapes(self, n_curves: int, background: int) -> dict[str, tuple[int, ...]]:
         del n_curves, background  # always two curves, each with a task of its own beside all others
         return dict.fromkeys(self.param_names, ())
 
-    def constrain(self, raw):
+    def constrain(self, raw: Params) -> Params:
         return dict(raw)
 
-    def unconstrain(self, params):
+    def unconstrain(self, params: Params) -> Params:
         return dict(params)
 
-    def local(self, raw):
+    def local(self, raw: Params) -> Array:
         before, moved = (jnp.stack([raw[name] for name in names]) for names in (PARTS, MOVED))
         return local_of(jnp.stack([before, before + moved], axis=1))
 
-    def shots_to_reach(self, params, level):
+    def shots_to_reach(self, params: Params, level: Array) -> Array:
         before, moved = (jnp.stack([params[name] for name in names]) for names in (PARTS, MOVED))
         both = jnp.stack([before, before + moved], axis=1)
         return jax.vmap(_reach, in_axes=(1, None))(both, level)
 
-    def guess(self, x, y, w, n_starts, key, background):
+    def guess(self, x: Array, y: Array, w: Array, n_starts: int, key: Array, background: int) -> Params:
         del background
         first = super().guess(x, y, w, n_starts, key, True)
         odds = first["prior"]

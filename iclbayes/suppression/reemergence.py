@@ -156,7 +156,9 @@ def forecast(
         plain[here] = shots_to_level(alone[common["curve"][here]], level[here])
     alone = common.assign(forecaster="alone", predicted=plain, p_never=np.isinf(plain).astype(float))
     table = pd.concat([knowledge, alone], ignore_index=True).drop(columns=["curve", "pair"])
-    table["error"] = _error(*(table[c].to_numpy(float) for c in ("predicted", "observed", "max_shots")))
+    table["error"] = forecast_error(
+        *(table[c].to_numpy(float) for c in ("predicted", "observed", "max_shots"))
+    )
     return table
 
 
@@ -168,7 +170,7 @@ def _case(observed: float, seen: float) -> str:
     return "ahead" if np.isfinite(observed) else "beyond"
 
 
-def _error(predicted, observed, max_shots) -> np.ndarray:
+def forecast_error(predicted: np.ndarray, observed: np.ndarray, max_shots: np.ndarray) -> np.ndarray:
     """|log₂ (1 + predicted) / (1 + observed)|; for a return beyond the prompt, log₂ of how far short the forecast falls."""
     late = np.isinf(observed)
     reached = np.where(late, max_shots, observed)

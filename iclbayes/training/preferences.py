@@ -27,7 +27,7 @@ class Preferences(NamedTuple):
     rejected_reference: jax.Array
 
 
-_log_probs = nnx.jit(lambda model, tokens: -token_nll(model, tokens))
+row_log_probs = nnx.jit(lambda model, tokens: -token_nll(model, tokens))
 
 
 def preference_pairs(
@@ -54,7 +54,9 @@ def preference_pairs(
     def log_probs(tokens):
         short = -len(tokens) % batch_size  # the last batch is filled up, so one program serves all
         filled = jnp.concatenate([tokens, jnp.broadcast_to(tokens[:1], (short, tokens.shape[1]))])
-        parts = [_log_probs(reference, filled[i : i + batch_size]) for i in range(0, len(filled), batch_size)]
+        parts = [
+            row_log_probs(reference, filled[i : i + batch_size]) for i in range(0, len(filled), batch_size)
+        ]
         return jnp.concatenate(parts)[: len(tokens)]
 
     return Preferences(chosen, rejected, log_probs(chosen), log_probs(rejected))

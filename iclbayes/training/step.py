@@ -86,7 +86,7 @@ class Trainer:
     def init(self, params: nnx.State) -> TrainState:
         """The state before the first update. The parameters are copied, since `run` gives up its input."""
         key = jax.random.fold_in(jax.random.key(self.config.seed), 1)
-        return _start(self.program, params, key, self._batch_fn, self._loss_fn)
+        return start(self.program, params, key, self._batch_fn, self._loss_fn)
 
     def tokens_per_step(self) -> int:
         """Integers in the arrays of two or more dimensions of a batch: the tokens of one update."""
@@ -100,7 +100,7 @@ class Trainer:
 
     def run(self, state: TrainState, steps: int) -> TrainState:
         """The state `steps` updates later. `state` itself is donated: its arrays are gone afterwards."""
-        return _advance(self.program, state, jnp.int32(steps), self._schedule, self._batch_fn, self._loss_fn)
+        return advance(self.program, state, jnp.int32(steps), self._schedule, self._batch_fn, self._loss_fn)
 
 
 @functools.cache
@@ -109,7 +109,9 @@ def _graph(config: GPT2Config) -> nnx.GraphDef:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _start(program: Program, params: nnx.State, key: jax.Array, batch_fn, loss_fn) -> TrainState:
+def start(
+    program: Program, params: nnx.State, key: jax.Array, batch_fn: BatchFn, loss_fn: LossFn
+) -> TrainState:
     def metrics_of(params, key):
         return loss_fn(nnx.merge(program.graph, params), batch_fn(key, jnp.int32(0)))[1]
 
@@ -121,7 +123,9 @@ def _start(program: Program, params: nnx.State, key: jax.Array, batch_fn, loss_f
 
 
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
-def _advance(program: Program, state: TrainState, steps, rates: Schedule, batch_fn, loss_fn) -> TrainState:
+def advance(
+    program: Program, state: TrainState, steps: jax.Array, rates: Schedule, batch_fn: BatchFn, loss_fn: LossFn
+) -> TrainState:
     # One loop with a traced number of updates: however a run is cut into calls, the same program does the
     # same arithmetic, so a resumed run equals an uninterrupted one bit for bit.
     optimizer = make_optimizer(program.optimizer, rates.rate)

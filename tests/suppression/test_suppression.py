@@ -284,8 +284,8 @@ def test_preference_tuning_scores_the_reference_once_and_leaves_it(small, tmp_pa
     world, model, prompts = small
     how = suppression.Tuning(method="dpo", learning_rate=3e-2, batch_size=2, evals=0)
     before = [np.array(x) for x in jax.tree.leaves(nnx.state(model))]
-    scored, real = [], preferences._log_probs
-    monkeypatch.setattr(preferences, "_log_probs", lambda m, t: scored.append((m, len(t))) or real(m, t))
+    scored, real = [], preferences.row_log_probs
+    monkeypatch.setattr(preferences, "row_log_probs", lambda m, t: scored.append((m, len(t))) or real(m, t))
     _, log = suppression.tune_amounts(
         model, how, (4, 10), world, jax.random.key(2), prompts, tmp_path, progress=False
     )
@@ -480,7 +480,7 @@ def test_the_posterior_equals_that_of_a_known_curve_where_much_is_known():
 
 
 def test_errors_of_returns_beyond_the_prompt():
-    error = reemergence._error(
+    error = reemergence.forecast_error(
         *(np.array(x, float) for x in ([3, np.inf, 15, 0], [7, np.inf, np.inf, 0], [31] * 4))
     )
     np.testing.assert_allclose(error, [1, 0, 1, 0])

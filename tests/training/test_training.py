@@ -193,7 +193,7 @@ def test_runs_of_other_lengths_rates_and_seeds_share_one_compiled_step(whole, tm
     sizes, results = [], []
     for i, config in enumerate(configs):
         results.append(training.train(whole.model, config, batches, tmp_path / str(i), progress=False))
-        sizes.append((training_step._advance._cache_size(), training_step._start._cache_size()))
+        sizes.append((training_step.advance._cache_size(), training_step.start._cache_size()))
     assert sizes[0] == sizes[1]
     assert not np.array_equal(results[0].model.token_embedding[...], results[1].model.token_embedding[...])
     # The same run with its schedule compiled in as constants, by hand.
