@@ -27,15 +27,22 @@ def background_tasks(curves: Curves, background: int | None = None) -> np.ndarra
             )
         return np.full(curves.n_groups, int(background))
     sizes = np.bincount(curves.group, minlength=curves.n_groups)
-    share = np.full(curves.n_curves, np.nan)
-    for j in np.flatnonzero(sizes[curves.group] > 1):
-        points = slice(curves.start[j], curves.start[j + 1])
-        prob, shots = curves.prob[points], curves.shots[points]
-        fitted = curves.weight[points] > 0
-        start = fitted & (shots == 0)
-        if start.any():
-            top = np.quantile(prob[fitted], 0.75)
-            share[j] = prob[start].mean() / max(top, 1e-12)
+    curve, fitted = curves.point_curve(), curves.weight > 0
+    start = fitted & (curves.shots == 0)
+    starts = np.bincount(curve, start, curves.n_curves)
+    mean = np.bincount(curve, np.where(start, curves.prob, 0.0), curves.n_curves) / np.maximum(starts, 1)
+    share = np.where(starts > 0, mean / np.maximum(_upper_quartiles(curves, fitted), 1e-12), np.nan)
     total = np.full(curves.n_groups, 0.0)
     np.add.at(total, curves.group, share)  # NaN where a curve has no zero-shot point
     return np.where(sizes == 1, 1, (total < SHORT_OF_ONE).astype(int))
+
+
+def _upper_quartiles(curves: Curves, fitted: np.ndarray) -> np.ndarray:
+    """0.75 quantile of the fitted points of each curve [C], linear between neighbours; 0 where a curve has none."""
+    curve = curves.point_curve()
+    ordered = curves.prob[np.lexsort((curves.prob, ~fitted, curve))]  # each curve's fitted points first
+    count = np.bincount(curve, fitted, curves.n_curves).astype(int)
+    place = 0.75 * np.maximum(count - 1, 0)
+    below = np.minimum(curves.start[:-1] + place.astype(int), len(ordered) - 1)
+    above = np.minimum(below + (place % 1 > 0), len(ordered) - 1)
+    return np.where(count > 0, ordered[below] + (ordered[above] - ordered[below]) * (place % 1), 0.0)

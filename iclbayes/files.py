@@ -57,6 +57,15 @@ def write_csv(frame: "pd.DataFrame", path: str | os.PathLike) -> None:
         frame.to_csv(temporary, index=False)
 
 
+def write_table(frame: "pd.DataFrame", path: str | os.PathLike) -> None:
+    """Writes a table as CSV, or as Parquet where the path ends so; whole or not at all."""
+    if Path(path).suffix == ".parquet":
+        with atomic_path(path) as temporary:
+            frame.to_parquet(temporary, index=False)
+    else:
+        write_csv(frame, path)
+
+
 def write_text(text: str, path: str | os.PathLike) -> None:
     """Writes a text file, whole or not at all."""
     with atomic_path(path) as temporary:

@@ -7,7 +7,7 @@ curve (isotonic regression, Robertson, Wright & Dykstra 1988), whatever the law.
 import numpy as np
 import pandas as pd
 from scipy.optimize import isotonic_regression
-from scipy.stats import chi2
+from scipy.special import chdtri
 
 from .curves import Curves, curve_columns
 
@@ -56,18 +56,34 @@ def _shape(prob: np.ndarray, error: np.ndarray) -> str:
     if np.abs(rest).max() <= SEEN:
         return ""
     known = np.isfinite(error) & (error > 0)
-    if known.all() and np.sum((rest / error) ** 2) <= chi2.isf(0.01, n - np.sum(1 / np.arange(1, n + 1))):
+    if known.all() and np.sum((rest / error) ** 2) <= chdtri(n - np.sum(1 / np.arange(1, n + 1)), 0.01):
         return ""
     enough = TOLD * np.sum(rest**2)
-    if _left(prob, increasing=False) <= enough:
+    rising, falling = _left(prob), _left(-prob)  # of the first 1, 2, … points
+    if falling[-1] <= enough:
         return "falls"
-    turns = range(1, n)
-    if min(_left(prob[:i], increasing=False) + _left(prob[i:], increasing=True) for i in turns) <= enough:
+    to_rise, to_fall = _left(-prob[::-1])[::-1], _left(prob[::-1])[::-1]  # of the points from the 1st, 2nd, …
+    if np.min(falling[:-1] + to_rise[1:]) <= enough:
         return "falls, then rises"
-    if min(_left(prob[:i], increasing=True) + _left(prob[i:], increasing=False) for i in turns) <= enough:
+    if np.min(rising[:-1] + to_fall[1:]) <= enough:
         return "rises, then falls"
     return "rises and falls"
 
 
-def _left(prob: np.ndarray, increasing: bool) -> float:
-    return float(np.sum((prob - isotonic_regression(prob, increasing=increasing).x) ** 2))
+def _left(values: np.ndarray) -> np.ndarray:
+    """What the best rising curve of the first 1, 2, …, n values leaves of their squared distance, [n].
+
+    One pass of the algorithm behind isotonic regression: the fit of k + 1 values is that of k with the last blocks merged
+    that the new value pulls down, and merging two of sizes a, b and means x, y adds a b / (a + b) (x − y)².
+    """
+    means, sizes, left, total = [], [], [], 0.0
+    for mean in values.tolist():
+        size = 1
+        while means and means[-1] > mean:
+            x, a = means.pop(), sizes.pop()
+            total += a * size / (a + size) * (x - mean) ** 2
+            mean, size = (a * x + size * mean) / (a + size), a + size
+        means.append(mean)
+        sizes.append(size)
+        left.append(total)
+    return np.array(left)

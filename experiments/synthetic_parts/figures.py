@@ -46,12 +46,9 @@ def curves(frame: pd.DataFrame, seed: int) -> Figure:
             axis = next(at)
             part = before[(before["k"] == k) & (before["source"] == source)].sort_values("shots")
             for i, (layers, rows) in enumerate(part[part["learner"] == "gpt2"].groupby("layers")):
-                color = plots.color(i)
-                axis.plot(rows["shots"], rows["prob"], color=color, linewidth=1.4, label=layers_label(layers))
-                axis.fill_between(
-                    rows["shots"], rows["prob"] - 2 * rows["stderr"], rows["prob"] + 2 * rows["stderr"],
-                    color=color, alpha=0.15, linewidth=0,
-                )  # fmt: skip
+                plots.line_with_band(
+                    axis, rows, color=plots.color(i), linewidth=1.4, label=layers_label(layers)
+                )
             ideal = part[part["learner"] == "exact_pretraining"]
             axis.plot(
                 ideal["shots"], ideal["prob"], color="#888888", linewidth=1.0, linestyle=":", label=IDEAL

@@ -7,6 +7,7 @@ from typing import Annotated
 from tyro.conf import UseAppendAction
 
 from ..console import progress
+from ..files import write_table
 from .options import (
     NUMBER,
     Data,
@@ -17,7 +18,6 @@ from .options import (
     TableStyle,
     check_figure,
     check_table,
-    write_table,
 )
 
 

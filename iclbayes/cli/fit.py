@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..console import progress, warn, warnings_as_lines
 from ..errors import CurvesWarning, InputError
+from ..files import write_table
 from .options import (
     Columns,
     Count,
@@ -19,7 +20,6 @@ from .options import (
     Share,
     check_figure,
     check_table,
-    write_table,
 )
 
 if TYPE_CHECKING:

@@ -8,11 +8,9 @@ from tyro.conf import OmitArgPrefixes, Positional, UseAppendAction, arg
 
 from ..console import warn, warnings_as_lines
 from ..errors import CurvesWarning, InputError
-from ..files import atomic_path, check_place
+from ..files import check_place
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from ..curves import Curves
 
 # The names that the library's own tables hold, said again without importing them; a test keeps the two alike.
@@ -161,15 +159,6 @@ def check_table(path: Path) -> None:
     if path.suffix not in (".csv", ".parquet"):
         raise InputError(f"{path}: tables are written as .csv or .parquet; change the ending")
     check_place(path)
-
-
-def write_table(frame: "pd.DataFrame", path: Path) -> None:
-    """Writes a table as CSV or Parquet, whole or not at all."""
-    with atomic_path(path) as temporary:
-        if path.suffix == ".parquet":
-            frame.to_parquet(temporary, index=False)
-        else:
-            frame.to_csv(temporary, index=False)
 
 
 def check_figure(path: Path | None) -> None:

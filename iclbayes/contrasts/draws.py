@@ -123,9 +123,8 @@ class NormalDraws:
         )
         out = np.full((self.n_draws, self.curves.n_groups, *tail), np.nan)
         for block, piece in zip(self.fits.blocks, pieces, strict=True):
-            for b, c in np.ndindex(block.groups.shape):
-                part = tuple(slice(n) for n in piece.shape[3:])
-                out[(slice(None), block.groups[b, c], *part)] = piece[b, :, c]
+            part = tuple(slice(n) for n in piece.shape[3:])
+            out[(slice(None), block.groups, *part)] = np.moveaxis(piece, 1, 0)
         return out
 
     @cached_property

@@ -160,6 +160,13 @@ def logit(p: Array) -> Array:
     return jnp.log(p) - jnp.log1p(-p)
 
 
+def sigmoid_pair(z: Array) -> tuple[Array, Array]:
+    """σ(z) and σ(−z), each with all its digits, from one exponential."""
+    e = jnp.exp(-jnp.abs(z))
+    inverse = 1.0 / (1.0 + e)
+    return jnp.where(z >= 0, 1.0, e) * inverse, jnp.where(z >= 0, e, 1.0) * inverse
+
+
 def safe_log(p: Array) -> Array:
     """ln p with p kept above the smallest normal number."""
     return jnp.log(jnp.maximum(p, jnp.finfo(_floating(p)).tiny * 4))

@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from .base import Law, Params, first_last_half, safe_log
+from .base import Law, Params, first_last_half, safe_log, sigmoid_pair
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,10 +167,7 @@ class LogisticLaw(Baseline):
     def _decay(self, q, x):
         kappa = jnp.exp(q[1])
         z = kappa * (x - q[2])
-        e = jnp.exp(-jnp.abs(z))
-        inverse = 1.0 / (1.0 + e)
-        below = jnp.where(z >= 0, e, 1.0) * inverse  # σ(−z)
-        above = jnp.where(z >= 0, 1.0, e) * inverse  # σ(z)
+        above, below = sigmoid_pair(z)
         return jnp.exp(q[0]) * below, (jnp.ones_like(z), -above * z, above * kappa)
 
     def _guess(self, nll_first, nll_last, half, n_starts, key):

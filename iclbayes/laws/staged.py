@@ -36,16 +36,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from .base import Params, first_last_half, logit, safe_log
+from .base import Params, first_last_half, logit, safe_log, sigmoid_pair
 from .baselines import Baseline
 from .inversion import reach_by_bisection
-
-
-def _sigmoid_pair(z: Array) -> tuple[Array, Array]:
-    """σ(z) and σ(−z), each with all its digits, from one exponential."""
-    e = jnp.exp(-jnp.abs(z))
-    inverse = 1.0 / (1.0 + e)
-    return jnp.where(z >= 0, 1.0, e) * inverse, jnp.where(z >= 0, e, 1.0) * inverse
 
 
 def _landmarks(x: Array, y: Array, w: Array) -> tuple[Array, ...]:
@@ -100,8 +93,8 @@ class StagedLaw(Baseline):
     def point_and_jacobian(self, q: Array, x: Array) -> tuple[Array, tuple[Array, ...]]:
         steep_f, steep_t, floor = jnp.exp(q[1]), jnp.exp(q[4]), jnp.exp(q[5])
         z_f, z_t = steep_f * (x - q[0]), steep_t * (x - q[3])
-        known, unknown = _sigmoid_pair(z_f)
-        above, below = _sigmoid_pair(z_t)
+        known, unknown = sigmoid_pair(z_f)
+        above, below = sigmoid_pair(z_t)
         u = jnp.exp(q[2]) * below
         p = known * jnp.exp(-(u + floor))
         pu, pf = p * u, p * unknown
@@ -185,7 +178,7 @@ class BayesianStagedLaw(Baseline):
         k = jnp.exp(q[0])
         lag_f, lag_t = x - q[1], x - q[2]  # ln(t / t_format), ln(t / t_task)
         # Each level over the one above it, and its logarithm: ln σ(a) = −softplus(−a), ∂ = 1 − σ(a).
-        (s3, d3), (s2, d2), (s1, d1) = (_sigmoid_pair(a) for a in (q[3], q[4], q[5]))
+        (s3, d3), (s2, d2), (s1, d1) = (sigmoid_pair(a) for a in (q[3], q[4], q[5]))
         step_t, step_f = (
             jax.nn.softplus(-q[4]),
             jax.nn.softplus(-q[5]),

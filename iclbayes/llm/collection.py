@@ -16,7 +16,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from ..errors import InputError
-from ..files import atomic_path
+from ..files import write_csv, write_text
 from .backends import Backend, Engine, load_backend
 from .contexts import Context, make_contexts
 from .data import Example, load_task
@@ -286,10 +286,8 @@ def average(
 def write_curves(out: str | os.PathLike, curves: pd.DataFrame, about: dict[str, Any]) -> None:
     """Writes the curves as CSV, and beside them, with the suffix `.json`, what they are curves of."""
     out = Path(out)
-    with atomic_path(out.with_suffix(".json")) as path:
-        path.write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n")
-    with atomic_path(out) as path:
-        curves.to_csv(path, index=False)
+    write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", out.with_suffix(".json"))
+    write_csv(curves, out)
 
 
 def versions() -> dict[str, str]:

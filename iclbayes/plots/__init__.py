@@ -7,6 +7,7 @@ from .contrasts import plot_reach as plot_reach
 from .contrasts import plot_task_weights as plot_task_weights
 from .errors import plot_errors as plot_errors
 from .fits import plot_fits as plot_fits
+from .lines import line_with_band as line_with_band
 from .lines import plot_lines as plot_lines
 from .parameters import plot_parameter as plot_parameter
 from .style import MARKERS as MARKERS

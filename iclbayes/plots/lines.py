@@ -4,9 +4,33 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from . import style
+
+
+def line_with_band(
+    axis: Axes,
+    rows: pd.DataFrame,
+    *,
+    color: str,
+    value: str = "prob",
+    stderr: str | None = "stderr",
+    alpha: float = 0.15,
+    **line: Any,
+) -> None:
+    """A measured curve as a line, with a band of ± 2 standard errors where they are known.
+
+    Args:
+      rows: columns `shots`, `value` and, where there is one, `stderr`, in the order of the shots.
+      alpha: of the band.
+      line: how the line looks, of `Axes.plot`.
+    """
+    axis.plot(rows["shots"], rows[value], color=color, **line)
+    if stderr is not None and stderr in rows and rows[stderr].notna().any():
+        low, high = rows[value] - 2 * rows[stderr], rows[value] + 2 * rows[stderr]
+        axis.fill_between(rows["shots"], low, high, color=color, alpha=alpha, linewidth=0)
 
 
 def plot_lines(
@@ -37,10 +61,9 @@ def plot_lines(
             rows = part[part[line] == name].sort_values("shots")
             if rows.empty:
                 continue
-            axis.plot(rows["shots"], rows[value], label=label(name), linewidth=1.5, **style.look(i))
-            if stderr is not None and stderr in rows and rows[stderr].notna().any():
-                low, high = rows[value] - 2 * rows[stderr], rows[value] + 2 * rows[stderr]
-                axis.fill_between(rows["shots"], low, high, color=style.color(i), alpha=0.15, linewidth=0)
+            line_with_band(
+                axis, rows, value=value, stderr=stderr, label=label(name), linewidth=1.5, **style.look(i)
+            )
         values = dict(zip(by, key, strict=True))
         named = panel_label(key if len(by) > 1 else key[0]) if panel_label else style.panel_title(values)
         axis.set_title(named, fontsize=style.TITLE)

@@ -115,13 +115,8 @@ def plot_return(frame: pd.DataFrame, forecast: pd.DataFrame, favoured: int) -> F
                 rows = part[part["amount"] == amount].sort_values("shots")
                 color = colors.get(amount, BEFORE)
                 label = f"after {amount} documents" if amount else "before"
-                axis.plot(
-                    rows["shots"], rows["prob"], color=color, linewidth=1.4 if amount else 1.8, label=label
-                )
-                axis.fill_between(
-                    rows["shots"], rows["prob"] - 2 * rows["stderr"], rows["prob"] + 2 * rows["stderr"],
-                    color=color, alpha=0.12, linewidth=0,
-                )  # fmt: skip
+                width = 1.4 if amount else 1.8
+                plots.line_with_band(axis, rows, color=color, linewidth=width, label=label, alpha=0.12)
             here = forecast[(forecast["k"] == k) & (forecast["source"] == source) & forecast["ahead"]]
             for row in here.itertuples():
                 color = colors[row.amount]

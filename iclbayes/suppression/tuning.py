@@ -25,7 +25,7 @@ from jax.typing import ArrayLike
 
 from .. import training
 from ..errors import InputError
-from ..files import atomic_path
+from ..files import write_csv
 from ..ginc import Prompts, Rows, World, sample_document_rows, sample_rows
 from ..icl import icl_curves, score_model
 from ..models import GPT2
@@ -311,7 +311,7 @@ def tune_amounts(
                 model, tuning, data, amount, folder,
                 on_eval=measure, resume=resume, extra=extra, progress=progress,
             )  # fmt: skip
-            _write(pd.concat(map(_read, measure.files()), ignore_index=True), done)
+            write_csv(pd.concat(map(_read, measure.files()), ignore_index=True), done)
         if not keep_models:
             shutil.rmtree(folder / CHECKPOINT_FOLDER, ignore_errors=True)
         for path in _parts(folder):
@@ -329,7 +329,7 @@ class _Measure:
 
     def __call__(self, step: int, model: GPT2) -> dict[str, float]:
         frame = icl_curves(score_model(model, self.prompts), **self.labels, step=step)
-        _write(frame, self.folder / f"curves_{step:08d}.csv")
+        write_csv(frame, self.folder / f"curves_{step:08d}.csv")
         return {"zero_shot": frame.loc[frame["shots"] == 0, "prob"].mean()}
 
     def files(self) -> list[Path]:
@@ -338,11 +338,6 @@ class _Measure:
 
 def _parts(folder: Path) -> list[Path]:
     return sorted(folder.glob("curves_*.csv"))
-
-
-def _write(frame: pd.DataFrame, path: Path) -> None:
-    with atomic_path(path) as temporary:
-        frame.to_csv(temporary, index=False)
 
 
 def _read(path: Path) -> pd.DataFrame:
