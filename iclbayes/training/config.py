@@ -1,14 +1,19 @@
 """How to train: hyperparameters, the learning-rate schedule and the optimizer that follow from them."""
 
 import dataclasses
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
+import optax.contrib
 from jax.typing import ArrayLike
 
 from ..errors import InputError
+
+MUON_RMS = (
+    0.2  # root mean square of Muon's updates of a matrix before the learning rate: about that of AdamW's
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +34,9 @@ class TrainConfig:
     epsilon: float = 1e-8  # Adam's addition to the denominator
     clip_norm: float = 1.0  # largest global norm of the gradient; 0 does not clip
     seed: int = 0  # of the initial weights and the batches
+    optimizer: Literal["adamw", "muon"] = (
+        "adamw"  # muon: orthogonalised momentum for matrices, AdamW for the rest
+    )
     log_every: int = 50  # updates between rows of metrics.csv, each a mean over them
     eval_every: int = 0  # updates between calls of `on_eval`; 0 calls it at the end only
     checkpoint_every: int = 500  # updates between checkpoints; there is always one at the end
@@ -54,6 +62,8 @@ class TrainConfig:
         for name, value in least.items():
             if not getattr(self, name) >= value:
                 raise InputError(f"TrainConfig.{name} is {getattr(self, name)}; give at least {value}")
+        if self.optimizer not in ("adamw", "muon"):
+            raise InputError(f'TrainConfig.optimizer is {self.optimizer!r}; give "adamw" or "muon"')
         for name in ("beta1", "beta2"):
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(f"TrainConfig.{name} is {getattr(self, name)}; give a number in [0, 1)")
@@ -99,21 +109,34 @@ def learning_rate_at(config: TrainConfig, step: jax.Array) -> jax.Array:
 
 
 def make_optimizer(config: TrainConfig, rate: optax.Schedule | None = None) -> optax.GradientTransformation:
-    """Clipping by the global norm, then AdamW (Loshchilov & Hutter 2019).
+    """Clipping by the global norm, then AdamW (Loshchilov & Hutter 2019) or Muon (Jordan et al. 2024).
 
-    Weights decay in arrays of two or more dimensions only.
+    Weights decay in arrays of two or more dimensions only. Muon replaces the momentum of a matrix W [m, n] by the nearest
+    matrix with orthonormal rows or columns (five Newton–Schulz steps), times 0.2 √max(m, n), so that an update is as large as
+    AdamW's and both take the same learning rates (Liu et al. 2025, arXiv 2502.16982); all other arrays follow AdamW.
 
     Args:
       config: hyperparameters.
       rate: update → learning rate; that of `config` by default.
     """
-    adamw = optax.adamw(
-        rate or schedule(config).rate,
-        b1=config.beta1,
-        b2=config.beta2,
-        eps=config.epsilon,
-        weight_decay=config.weight_decay,
-        mask=lambda params: jax.tree.map(lambda leaf: leaf.ndim >= 2, params),
-    )
+    rate = rate or schedule(config).rate
+    if config.optimizer == "muon":
+        method = optax.contrib.muon(
+            rate,
+            adam_b1=config.beta1,
+            adam_b2=config.beta2,
+            eps=config.epsilon,
+            weight_decay=config.weight_decay,  # of the matrices; the rest does not decay
+            consistent_rms=MUON_RMS,
+        )
+    else:
+        method = optax.adamw(
+            rate,
+            b1=config.beta1,
+            b2=config.beta2,
+            eps=config.epsilon,
+            weight_decay=config.weight_decay,
+            mask=lambda params: jax.tree.map(lambda leaf: leaf.ndim >= 2, params),
+        )
     clip = optax.clip_by_global_norm(config.clip_norm) if config.clip_norm else optax.identity()
-    return optax.chain(clip, adamw)
+    return optax.chain(clip, method)

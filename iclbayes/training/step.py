@@ -72,7 +72,7 @@ class Trainer:
     def __init__(self, model_config: GPT2Config, config: TrainConfig, batch_fn: BatchFn, loss_fn: LossFn):
         self.config = config
         self.graph = _graph(model_config)
-        constants = ("beta1", "beta2", "epsilon", "weight_decay", "clip_norm")
+        constants = ("beta1", "beta2", "epsilon", "weight_decay", "clip_norm", "optimizer")
         self.program = Program(self.graph, TrainConfig(**{name: getattr(config, name) for name in constants}))
         self._schedule = schedule(config)
         self._batch_fn, self._loss_fn = (

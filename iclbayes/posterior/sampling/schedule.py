@@ -12,7 +12,7 @@ from ..model.numpyro_model import Sites
 from ..model.spec import Spec, UnitData
 from ..seeds import stream
 from ..units import Units, chunk_size, over_units
-from . import coordinates, diagnostics, laplace, psis
+from . import coordinates, diagnostics, importance, laplace, psis
 from .chains import rows, sample_chains
 from .coordinates import Coordinates
 from .options import SamplerOptions
@@ -99,7 +99,7 @@ def approximate(
     if method == "laplace":
         draws = laplace.normal_draws(rng, mode, total)
     else:
-        proposals, ratios = laplace.importance_draws(rng, values, mode, sampling.n_importance)
+        proposals, ratios = importance.importance_draws(rng, values, mode, sampling.n_importance)
         weights, k_hat = psis.smooth(ratios)
         worth = 1 / np.exp(2 * weights).sum(1)
         draws = np.take_along_axis(proposals, psis.resample(rng, weights, total)[..., None], 1)
