@@ -29,7 +29,10 @@ class FitBlock:
 
 
 def per_group(
-    blocks: Sequence[FitBlock], curves: Curves, leaf: Callable[[FitBlock], ArrayLike], fill: float = np.nan
+    blocks: Sequence[FitBlock],
+    curves: Curves,
+    leaf: Callable[[FitBlock], ArrayLike],
+    fill: float | str = np.nan,
 ) -> np.ndarray:
     """A quantity of every block, stacked by group; what a shorter group does not have is `fill`.
 

@@ -22,6 +22,10 @@ from .laws.baselines import Baseline
 from .metrics import score
 from .padding import pad_index
 
+# Raw parameters are logarithms and log odds. A standard error of 1.5 leaves a factor of 12 either way within 90 %: that is not to
+# know a shot count, and from log odds of 0 anything from 8 to 92 %.
+UNDETERMINED = 1.5
+DEGENERATE = 1e8  # condition number of the scaled JᵀWJ from which on its inverse has few digits left
 _DIAGNOSTICS = ("loss", "n_agreed", "steps", "status", "grad_norm", "condition")
 
 
@@ -45,7 +49,7 @@ class Fits:
         done = int((self.status == Status.CONVERGED).sum())
         return f"Fits({self.law.name}: {done} of {len(self.status)} fits converged; {self.curves!r})"
 
-    def _per_group(self, leaf: Callable[[FitBlock], ArrayLike], fill: float = np.nan) -> np.ndarray:
+    def _per_group(self, leaf: Callable[[FitBlock], ArrayLike], fill: float | str = np.nan) -> np.ndarray:
         return per_group(self.blocks, self.curves, leaf, fill)
 
     @property
@@ -212,17 +216,33 @@ class Fits:
         table.insert(list(table).index("n_eval"), "n_fit", _count_positive(self.curves))
         return table
 
+    def not_identified(self) -> np.ndarray:
+        """What the data do not determine: names of parameters, separated by spaces, [G] (laws fitted curve by curve [G, J]).
+
+        A parameter is not determined if the standard error of its raw value (a logarithm, or log odds) is above
+        `UNDETERMINED`, or unknown since there are no more points than parameters. Where no single one is to blame but the
+        condition number is above `DEGENERATE`, the text is "combination". "" where all is determined.
+        """
+        return self._per_group(lambda block: by_condition(block, _not_identified(block)), fill="")
+
     def to_frame(self, stderr: bool = False) -> pd.DataFrame:
         """One row per curve: group columns, source, law, its parameters, and the fit's diagnostics.
 
         Parameters that belong to a source stand in that source's row; a background's prior is `prior_background`, a second
         one's `prior_background_2`; the full matrix of the original law is `probs_0`, `probs_1`, … With `stderr`, each has a
-        column `NAME_se`.
+        column `NAME_se`. `identified` says whether the data determine all parameters, `not_identified` which ones they do not;
+        see the method of that name.
         """
         curve_group = self.curves.group
         rank = self.curves.rank()
         frame = curve_columns(self.curves)
-        taken = set(self.curves.keys) & {"law", *self.law.param_names, *_DIAGNOSTICS}
+        taken = set(self.curves.keys) & {
+            "law",
+            "identified",
+            "not_identified",
+            *self.law.param_names,
+            *_DIAGNOSTICS,
+        }
         if taken:
             raise InputError(
                 f"column {taken.pop()!r} has a meaning of its own in this table: rename it before grouping by it"
@@ -237,7 +257,29 @@ class Fits:
             value = self._per_group(lambda b, n=name: by_condition(b, getattr(b.result, n)), fill=0)
             frame[name] = value[curve_group] if self.law.joint else value[curve_group, rank]
         frame["status"] = [Status(s).name.lower() for s in frame["status"]]
+        unknown = self.not_identified()
+        frame["not_identified"] = unknown[curve_group] if self.law.joint else unknown[curve_group, rank]
+        frame["identified"] = frame["not_identified"] == ""
         return frame
+
+
+def _not_identified(block: FitBlock) -> np.ndarray:
+    """[B] names of the parameters that the data of each fit do not determine."""
+    result = block.result
+    spread = np.sqrt(np.diagonal(np.asarray(result.covariance, np.float64), axis1=1, axis2=2))
+    names = sorted(result.raw)  # the order of the covariance
+    sizes = [int(np.prod(np.shape(result.raw[name])[1:])) for name in names]
+    columns = np.split(spread, np.cumsum(sizes)[:-1], axis=1)
+    unknown = np.stack([~(column <= UNDETERMINED).all(1) for column in columns], 1)
+    texts = [" ".join(name for name, flag in zip(names, row, strict=True) if flag) for row in unknown]
+    condition = np.asarray(result.condition)
+    return np.array(
+        [
+            text or ("" if c <= DEGENERATE else "combination")
+            for text, c in zip(texts, condition, strict=True)
+        ],
+        dtype=object,
+    )
 
 
 def _count_positive(curves: Curves) -> np.ndarray:

@@ -93,6 +93,7 @@ class Fit:
             print(_summary(found[-1]))
             _warn_of_steps(found[-1])
             _warn_of_zero_shots(found[-1])
+            _say_what_is_not_identified(found[-1])
         write_table(pd.concat([f.to_frame(stderr=self.stderr) for f in found], ignore_index=True), self.out)
         print(f"parameters: {self.out}")
         if self.plot is not None:
@@ -160,6 +161,21 @@ def _warn_of_zero_shots(fits: "Fits") -> None:
             f"{worst['fitted']:.2f}, measured {worst['observed']:.2f} at worst; more tasks (--background) "
             "or a law of two stages (staged) may say it"
         )
+
+
+def _say_what_is_not_identified(fits: "Fits") -> None:
+    """One line on the fits whose data leave parameters open, and on which parameters."""
+    unknown = fits.to_frame()["not_identified"]
+    open_ones = unknown[unknown != ""]
+    if open_ones.empty:
+        return
+    counts = open_ones.str.split().explode().value_counts()
+    named = ", ".join(f"{name} of {n}" for name, n in counts.items() if name != "combination")
+    print(
+        f"{fits.law.name}: the data do not determine every parameter of {len(open_ones)} of {len(unknown)} curves"
+        + (f" ({named})" if named else "")
+        + "; columns identified and not_identified of the table say which, and what they hold there is no measurement"
+    )
 
 
 def _warn_of_steps(fits: "Fits") -> None:

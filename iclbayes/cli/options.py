@@ -58,8 +58,8 @@ Count = Annotated[int | None, COUNT]
 
 
 @dataclasses.dataclass(frozen=True)
-class CurvesIn:
-    """Which curves the file holds. Its columns are described in the README under "Curve files"."""
+class CurveFile:
+    """Which curves the file holds, but for the column of the shots."""
 
     curves: Annotated[Positional[Path], arg(metavar="CURVES")]
     """file of curves (CSV, JSON lines, Parquet): a row for each measured number of shots."""
@@ -75,8 +75,11 @@ class CurvesIn:
         ),
     ] = None
     """which column holds the measured values."""
-    shots: Annotated[str, arg(metavar="COLUMN")] = "shots"
-    """column with the numbers of shots."""
+
+    @property
+    def column(self) -> str:
+        """The column with the numbers of shots."""
+        return "shots"
 
     def read(self) -> "Curves":
         """Reads the curves and says what they are, and of what reading warns.
@@ -86,19 +89,74 @@ class CurvesIn:
         """
         from .. import reading, tables
 
-        frame = tables.read_table(self.curves, self.shots)
+        frame = tables.read_table(self.curves, self.column)
         with warnings_as_lines(CurvesWarning):
             curves = reading.curves_from_frame(
                 frame,
                 group_by=self.group_by,
                 source=self.source,
                 value=self.value,
-                shots=self.shots,
+                shots=self.column,
                 name=str(self.curves),
             )
         print(f"{self.curves}: {curves!r} from {len(frame)} rows")
         _warn_of_shapes(curves)
         return curves
+
+
+@dataclasses.dataclass(frozen=True)
+class CurvesIn(CurveFile):
+    """Which curves the file holds. Its columns are described in the README under "Curve files"."""
+
+    shots: Annotated[str, arg(metavar="COLUMN")] = "shots"
+    """column with the numbers of shots."""
+
+    @property
+    def column(self) -> str:
+        """The column with the numbers of shots."""
+        return self.shots
+
+
+@dataclasses.dataclass(frozen=True)
+class CurvesAhead(CurveFile):
+    """Which curves the file holds, and at which numbers of shots they are forecast."""
+
+    shots: Annotated[UseAppendAction[tuple[str, ...]], NUMBER] = ()
+    """numbers of shots to forecast besides those up to the largest measured, as in --shots 64 128; a word instead names the
+    column of the file that holds the numbers of shots."""
+    upto: Annotated[float | None, NUMBER] = None
+    """forecast up to this number of shots."""
+
+    @property
+    def column(self) -> str:
+        """The column with the numbers of shots."""
+        words = [word for word in self.shots if not _is_number(word)]
+        if len(words) > 1:
+            raise InputError(
+                f"--shots {words[0]} {words[1]}: name one column, the one with the numbers of shots"
+            )
+        return words[0] if words else "shots"
+
+    @property
+    def asked(self) -> tuple[float, ...]:
+        """The numbers of shots that are asked for by --shots.
+
+        Raises:
+          InputError: a number that cannot be one of shots.
+        """
+        numbers = tuple(float(word) for word in self.shots if _is_number(word))
+        for number in (*numbers, *(() if self.upto is None else (self.upto,))):
+            if not 0 <= number < float("inf"):
+                raise InputError(f"--shots and --upto want finite numbers of at least 0, not {number:g}")
+        return numbers
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
 
 
 def _warn_of_shapes(curves: "Curves") -> None:
@@ -151,6 +209,7 @@ class FitOptions:
 
 
 Data = OmitArgPrefixes[CurvesIn]
+DataAhead = OmitArgPrefixes[CurvesAhead]
 Fitting = OmitArgPrefixes[FitOptions]
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ..console import progress, warnings_as_lines
 from ..errors import InputError
 from ..files import check_place, write_csv
-from .options import Data, File, Laws, LikelihoodName, Parameters, Share, check_figure
+from .options import DataAhead, File, Laws, LikelihoodName, Parameters, Share, check_figure
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,13 +28,13 @@ class PosteriorCommand:
     fitted shots from the first.
     """
 
-    data: Data
+    data: DataAhead
     law: Laws = ()
     """law (default: staged, bayesian_heterogeneous_exact and logistic, and their average); give it again for several."""
     fraction: Share = None
     """fit only shots up to this share of each curve's largest (0 to 1); forecast the rest."""
     level: Share = None
-    """probability between 0 and 1: also write shots_to_reach.csv, the shots that it takes, beside the forecast."""
+    """probability between 0 and 1: say how many shots it takes to get there, and write shots_to_reach.csv beside the forecast."""
     forecast: File = None
     """where the forecast goes (CSV)."""
     plot: File = None
@@ -47,8 +47,11 @@ class PosteriorCommand:
     """let the curve wander from the law, the more the farther outside the fitted shots."""
     hierarchy: Parameters = ()
     """parameter that the groups draw from a common distribution, such as gamma; give it again for several."""
-    method: Literal["nuts", "psis", "laplace"] = "nuts"
-    """sampler; psis and laplace are for thousands of curves."""
+    method: Literal["auto", "nuts", "psis", "laplace"] = "auto"
+    """auto: importance sampling where its diagnostic k-hat is good, NUTS where it is not (psis is its former name); nuts: chains
+    for all; laplace: the normal approximation, for thousands of curves."""
+    diagnostics: bool = False
+    """print the whole table of diagnostics."""
     chains: int = 4
     """chains of nuts."""
     warmup: int = 300
@@ -64,9 +67,10 @@ class PosteriorCommand:
         Raises:
           InputError: anything that the user can mend.
         """
+        import numpy as np
         import pandas as pd
 
-        from .. import plots
+        from .. import plots, posterior
         from ..laws import get
         from ..posterior import STACK, PosteriorWarning, stack, write_netcdf
 
@@ -83,6 +87,7 @@ class PosteriorCommand:
         wanted = [*draws, self.forecast, reach if self.level is not None else None]
         for path in filter(None, wanted):
             check_place(path)
+        asked = self.data.asked
         curves = self.data.read()
         options: dict[str, Any] = {
             "likelihood": self.likelihood,
@@ -102,36 +107,47 @@ class PosteriorCommand:
 
         stacked = stack(curves, laws, fraction=self.fraction, watch=watch, **options)
         posteriors, first = stacked.posteriors, stacked.posteriors[0]
-        shots = _grid(curves)
+        best = stacked if len(posteriors) > 1 else first
+        shots = _grid(curves, self.data.upto, asked)
         tables = [one.forecast(shots) for one in posteriors]
+        name = first.law.name
         if len(posteriors) > 1:
             shares = zip(posteriors, stacked.weights, strict=True)
             print("stacking weights:", ", ".join(f"{one.law.name} {w:.2f}" for one, w in shares))
             tables.append(stacked.forecast(shots))
+            name = "the stack of " + ", ".join(one.law.name for one in posteriors)
         table = pd.concat(tables, ignore_index=True)
         for one in posteriors:
-            if self.out:
-                path = self._draws_path(one.law.name, len(posteriors))
-                write_netcdf(one, path)
-                print(f"draws: {path}")
-            print(f"diagnostics of {one.law.name}")
-            print(_plain(one.diagnostics()))
+            checks = one.diagnostics()
+            print(posterior.diagnostics_sentence(one.law.name, checks))
+            if self.diagnostics:
+                print(_plain(checks))
+        if self.level is not None or self.plot:
+            ahead = best.forecast(np.union1d(_grid(curves, HORIZON * curves.shots.max()), shots))
         if self.level is not None:
-            reached = pd.concat([one.reach_table(self.level) for one in posteriors], ignore_index=True)
-            print(
-                f"shots until the probability is {self.level:g}: quantiles, and p_never, the probability that it never is"
-            )
-            print(_plain(reached))
-            write_csv(reached, reach)
-            print(f"shots: {reach}")
+            every = [*posteriors, stacked] if len(posteriors) > 1 else posteriors
+            reached = [one.reach_table(self.level) for one in every]
+            print(f"\nShots until the probability is {self.level:g}, by {name}:")
+            print(*posterior.reach_sentences(curves, first.used, reached[-1], ahead), sep="\n")
+            write_csv(pd.concat(reached, ignore_index=True), reach)
+        if asked:
+            print(f"\nExpected probability, by {name}:")
+            print(*posterior.forecast_sentences(curves, first.used, tables[-1], asked), sep="\n")
+        written = []
+        for one in posteriors if self.out else ():
+            path = self._draws_path(one.law.name, len(posteriors))
+            write_netcdf(one, path)
+            written.append(f"draws: {path}")
+        if self.level is not None:
+            written.append(f"shots: {reach}")
         if self.forecast:
             write_csv(table, self.forecast)
-            print(f"forecast: {self.forecast}")
+            written.append(f"forecast: {self.forecast}")
         if self.plot:
-            best = stacked if len(posteriors) > 1 else first
-            ahead = best.forecast(_grid(curves, HORIZON))
             plots.save(plots.plot_bands(first, ahead), self.plot)
-            print(f"figure: {self.plot}")
+            written.append(f"figure: {self.plot}")
+        if written:
+            print("\n" + "\n".join(written))
         return table
 
     def _draws_path(self, law: str, n_laws: int) -> Path:
@@ -149,10 +165,13 @@ def _plain(table: "pd.DataFrame") -> str:
     return said.to_string(index=False, float_format=number)
 
 
-def _grid(curves: "Curves", horizon: float = 1.0) -> "np.ndarray":
-    """Shots up to `horizon` × the longest curve: 60 even in ln(1 + n), and those of the curves where they are few."""
+def _grid(curves: "Curves", upto: float | None, asked: tuple[float, ...] = ()) -> "np.ndarray":
+    """Shots up to `upto` (default: the longest curve): 60 even in ln(1 + n), those of the curves where they are few, those asked
+    for."""
     import numpy as np
 
     own = np.unique(curves.shots)
-    even = np.unique(np.round(np.expm1(np.linspace(0.0, np.log1p(horizon * own.max()), 60))))
-    return np.union1d(own, even) if len(own) <= 60 else even
+    top = own.max() if upto is None else upto
+    even = np.unique(np.round(np.expm1(np.linspace(0.0, np.log1p(top), 60))))
+    even = np.union1d(own[own <= top], even) if len(own) <= 60 else even
+    return np.union1d(even, np.asarray(asked, float))

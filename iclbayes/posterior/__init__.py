@@ -1,5 +1,8 @@
 """Posteriors over the parameters of any law: sampling, diagnostics, forecasts, averaging of laws."""
 
+from .answers import diagnostics_sentence as diagnostics_sentence
+from .answers import forecast_sentences as forecast_sentences
+from .answers import reach_sentences as reach_sentences
 from .arviz import read_netcdf as read_netcdf
 from .arviz import to_arviz as to_arviz
 from .arviz import to_arviz as to_inference_data  # the former name

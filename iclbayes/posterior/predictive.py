@@ -3,6 +3,7 @@
 Functions of `PosteriorDraws`; `Posterior` has them as methods.
 """
 
+import dataclasses
 from typing import NamedTuple
 
 import jax
@@ -17,12 +18,31 @@ from ..curves import Curves, curve_columns
 from ..errors import InputError
 from ..padding import pad_index
 from .draws import PosteriorDraws
-from .model.latent import split_sites, unravel
+from .model.latent import prior_draws, split_sites, unravel
 from .model.numpyro_model import Sites, noise_at, probability, shift
 from .model.spec import Spec, UnitData
 from .sampling.unit_draws import UnitDraws
 from .seeds import key_of, stream, unit_keys
 from .units import chunk_size, median, over_units
+
+# The data have the say where they took away three quarters of the variance that the prior gives to the expected probability, half
+# of its standard deviation; else the forecast is more the prior's than theirs. 1 − Var(posterior) / Var(prior) is known as the
+# posterior contraction (Schad, Betancourt, Vasishth 2021, Psychological Methods 26, 103).
+PRIOR_DOMINATED = 0.5
+
+
+class Along(NamedTuple):
+    """Draws along curves, each [S, G, J, n] or [S, N].
+
+    Attributes:
+      latent: of the expected probability.
+      observed: of the next observation at it.
+      prior: of the expected probability under the prior alone, before any data; S of its own.
+    """
+
+    latent: np.ndarray
+    observed: np.ndarray
+    prior: np.ndarray
 
 
 def draws(
@@ -35,31 +55,65 @@ def draws(
     seed: int | None = None,
 ) -> np.ndarray:
     """Draws [S, G, J, n] or [S, N] of the probability or of the next observation; see `Posterior.draws`."""
+    found = along(posterior, shots, n_test=n_test, most=most, seed=seed, prior=False)
+    return found.observed if observation else found.latent
+
+
+def along(
+    posterior: PosteriorDraws,
+    shots: ArrayLike | Curves,
+    *,
+    n_test: float | None = None,
+    most: int = 1000,
+    seed: int | None = None,
+    prior: bool = True,
+) -> Along:
+    """Draws of the probability, of the observation at it, and (unless not wanted) of the probability under the prior alone.
+
+    Args:
+      posterior, shots, n_test, most, seed: see `Posterior.draws`.
+      prior: whether the prior's draws are wanted; NaN else.
+    """
     seed = posterior.seed if seed is None else seed
     own = isinstance(shots, Curves)
     take = _thinned(posterior, most)
     if own:
-        out = np.full((len(take), len(shots.shots)), np.nan)
+        blank = np.full((len(take), len(shots.shots)), np.nan)
     else:
         shots = np.asarray(shots, float)
         if shots.ndim != 1 or not (shots >= 0).all():
             raise InputError("shots must be one axis of numbers ≥ 0, or a Curves")
-        out = np.full((len(take), posterior.curves.n_groups, posterior.n_sources, len(shots)), np.nan)
+        blank = np.full((len(take), posterior.curves.n_groups, posterior.n_sources, len(shots)), np.nan)
+    found = Along(blank, blank.copy(), blank.copy())
     rng = np.random.default_rng(stream(seed, "noise"))
     for number, block in enumerate(posterior.blocks):
         target = _targets(posterior, block, shots, n_test)
         keys = unit_keys(stream(seed, "walk", number), len(block.theta))
         value, noise = _probabilities(block, take, target.shots, keys)
-        if observation:
-            trials, error = (np.broadcast_to(a[:, None], value.shape) for a in (target.n_test, target.stderr))
-            value = block.spec.likelihood.sample(rng, value, noise, trials, error)
-        value = np.moveaxis(value, 1, 0)
-        if own:
-            out[:, target.where[target.real]] = value[:, target.real]
-        else:
-            index = block.units.curves
-            out[:, posterior.curves.group[index], posterior.curves.rank()[index]] = value
-    return out
+        trials, error = (np.broadcast_to(a[:, None], value.shape) for a in (target.n_test, target.stderr))
+        kinds = [value, block.spec.likelihood.sample(rng, value, noise, trials, error)]
+        if prior:
+            kinds.append(_prior_probabilities(block, take, target.shots, keys, seed))
+        for out, kind in zip(found, kinds, strict=False):
+            kind = np.moveaxis(kind, 1, 0)
+            if own:
+                out[:, target.where[target.real]] = kind[:, target.real]
+            else:
+                index = block.units.curves
+                out[:, posterior.curves.group[index], posterior.curves.rank()[index]] = kind
+    return found
+
+
+def _prior_probabilities(
+    block: UnitDraws, take: np.ndarray, at: np.ndarray, keys: np.ndarray, seed: int
+) -> np.ndarray:
+    """Draws of p [U, S, G, J, n] under the prior alone: `_probabilities` of draws of the prior, of no data."""
+    data = block.units.data
+    theta = prior_draws(block.spec, data.shots.shape[1], len(take), stream(seed, "prior"))
+    theta = np.broadcast_to(theta[None, None], (len(block.theta), 1, *theta.shape))
+    units = dataclasses.replace(block.units, data=data._replace(mask=np.zeros_like(data.mask)))
+    none = dataclasses.replace(block, theta=theta, units=units)
+    return _probabilities(none, np.arange(len(take)), at, keys)[0]
 
 
 def log_score(
@@ -90,24 +144,38 @@ def forecast(
     if shots is None:
         top = posterior.curves.max_shots().max()
         shots = np.unique(np.round(np.expm1(np.linspace(0.0, np.log1p(top), 60))))
-    values = draws(posterior, shots, observation=True, n_test=n_test, most=most)
-    return frame_of(posterior.curves, shots, values).assign(law=posterior.law.name)
+    found = along(posterior, shots, n_test=n_test, most=most)
+    return frame_of(posterior.curves, shots, found).assign(law=posterior.law.name)
 
 
-def frame_of(curves: Curves, shots: ArrayLike | Curves, values: np.ndarray) -> pd.DataFrame:
-    """Group columns, source, shots, mean, median, lo50, hi50, lo90, hi90 of draws as `Posterior.draws` returns them."""
+def frame_of(curves: Curves, shots: ArrayLike | Curves, found: Along) -> pd.DataFrame:
+    """The columns of `Posterior.forecast` but for `law`, of draws as `along` gives them."""
     if isinstance(shots, Curves):
-        curve, at, flat = shots.point_curve(), shots.shots, values
+        curve, at = shots.point_curve(), shots.shots
+        latent, next_one, before = found
     else:
         shots = np.asarray(shots, float)
         curve = np.repeat(np.arange(curves.n_curves), len(shots))
         at = np.tile(shots, curves.n_curves)
-        flat = values[:, curves.group, curves.rank()].reshape(len(values), -1)
+        latent, next_one, before = (
+            part[:, curves.group, curves.rank()].reshape(len(part), -1) for part in found
+        )
     frame = curve_columns(curves).iloc[curve].reset_index(drop=True)
-    frame = frame.assign(shots=at, mean=flat.mean(0), median=np.median(flat, 0))
-    for name, level in INTERVALS.items():
-        frame[name] = np.quantile(flat, level, axis=0)
+    frame = frame.assign(shots=at)
+    for prefix, part in (("", next_one), ("latent_", latent)):
+        frame[f"{prefix}mean"], frame[f"{prefix}median"] = part.mean(0), np.median(part, 0)
+        for name, level in INTERVALS.items():
+            frame[f"{prefix}{name}"] = np.quantile(part, level, axis=0)
+    frame["observed"] = _observed(curves, curve, at)
+    frame["prior_dominated"] = latent.std(0) > PRIOR_DOMINATED * before.std(0)
     return frame
+
+
+def _observed(curves: Curves, curve: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """What was measured of each curve at each number of shots (a mean where it was measured more than once); NaN elsewhere."""
+    known = pd.DataFrame({"curve": curves.point_curve(), "shots": curves.shots, "value": curves.prob})
+    means = known.groupby(["curve", "shots"])["value"].mean()
+    return means.reindex(pd.MultiIndex.from_arrays([curve, at])).to_numpy(float)
 
 
 def _thinned(posterior: PosteriorDraws, most: int) -> np.ndarray:

@@ -71,7 +71,10 @@ class Posterior(PosteriorDraws):
           most: draws at most.
 
         Returns:
-          Group columns, source, shots, mean, median, lo50, hi50, lo90, hi90 (probabilities), law.
+          Group columns, source, shots; mean, median, lo50, hi50, lo90, hi90 of the next observation; the same with latent_
+          before them of the expected probability itself; observed, what was measured at these shots (NaN elsewhere);
+          prior_dominated, whether the standard deviation of the expected probability is still above half of what the prior alone
+          gives it, so that the forecast is more the prior's than the data's; law.
 
         Raises:
           InputError: as `draws`.
@@ -126,7 +129,7 @@ class Posterior(PosteriorDraws):
 
         Returns:
           Group columns, source, level, q05, q25, q50, q75, q95 (shots; inf for never), p_never (share of the draws that are not
-          at the level within `horizon` shots), law.
+          at the level within `horizon` shots), horizon, law.
 
         Raises:
           InputError: level outside (0, 1).

@@ -25,11 +25,12 @@ from .sampling.schedule import infer
 from .seeds import stream
 from .units import Units, units_of
 
-METHODS = ("nuts", "psis", "laplace")
+METHODS = ("auto", "nuts", "psis", "laplace")
 TAKEN = {
-    "law", "parameter", "index", "quantity", "shots", "level", "elpd", "mean", "sd", "median", "lo50", "hi50", "lo90", "hi90",
-    "q05", "q25", "q50", "q75", "q95", "p_never", "p_positive", "method", "k_hat", "r_hat", "ess_bulk", "ess_tail", "e_bfmi",
-    "divergences", "n_points", "n_params", "ok", "problem",
+    "law", "parameter", "index", "quantity", "shots", "level", "horizon", "observed", "prior_dominated", "latent_mean",
+    "latent_median", "latent_lo50", "latent_hi50", "latent_lo90", "latent_hi90", "elpd", "mean", "sd", "median", "lo50", "hi50",
+    "lo90", "hi90", "q05", "q25", "q50", "q75", "q95", "p_never", "p_positive", "method", "k_hat", "r_hat", "ess_bulk",
+    "ess_tail", "e_bfmi", "divergences", "n_points", "n_params", "ok", "problem",
 }  # columns of the tables that a posterior makes, beside the group columns  # fmt: skip
 
 
@@ -46,7 +47,7 @@ def sample(
     priors: Mapping[str, dist.Distribution] | None = None,
     discrepancy: RandomWalk | Literal["walk"] | None = "walk",
     hierarchy: Sequence[str] = (),
-    method: Literal["nuts", "psis", "laplace"] = "nuts",
+    method: Literal["auto", "nuts", "psis", "laplace"] = "auto",
     background: int | None = None,
     seed: int = 0,
     sampling: SamplerOptions | None = None,
@@ -65,7 +66,8 @@ def sample(
       priors: distributions that replace the defaults, by parameter name, see `posterior.model.priors`.
       discrepancy: "walk" (the default), a `RandomWalk`, or None to take the law as exactly true.
       hierarchy: names of the law's parameters that groups draw from a common distribution, which is inferred too.
-      method: "nuts"; "psis", importance-resampled Laplace, with NUTS for the units whose k̂ is above 0.7; or "laplace".
+      method: "auto" (or "psis", its former name): importance sampling from an adapted mixture, and NUTS for the units whose k̂ is
+        above 0.7; "nuts" for all; or "laplace", the normal approximation, whose k̂ says whether it can be trusted.
       background: number of tasks that own no curve; default as in `iclbayes.fit`.
       seed: of all random numbers.
       sampling: chains, draws and the like; `options` (n_chains=…, n_draws=…) replace its fields.

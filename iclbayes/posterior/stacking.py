@@ -15,11 +15,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from ..contrasts.draws import horizon_of
 from ..contrasts.tables import reach_quantiles
 from ..curves import Curves, curve_columns
 from ..errors import InputError
 from ..laws import Law, get
-from .predictive import frame_of
+from .predictive import Along, along, frame_of
 from .result import Posterior
 from .sampler import PosteriorWarning, sample
 from .sampling import psis
@@ -29,7 +30,7 @@ from .sampling import psis
 STACK = ("staged", "bayesian_heterogeneous_exact", "logistic")
 # The posteriors that weights come from: as many again as are asked for, of half the points, and only their densities count, so
 # importance sampling where it can be trusted.
-WEIGHED_BY: Mapping[str, Any] = {"method": "psis", "max_k_hat": psis.GOOD}
+WEIGHED_BY: Mapping[str, Any] = {"method": "auto", "max_k_hat": psis.GOOD}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,8 +65,10 @@ class Stack:
 
     def forecast(self, shots: ArrayLike | Curves) -> pd.DataFrame:
         """As `Posterior.forecast`, for the law-averaged prediction; its column `law` says "stacked"."""
-        values = self.draws(shots, observation=True)
-        return frame_of(self.posteriors[0].curves, shots, values).assign(law="stacked")
+        parts = [lambda one=one: np.stack(along(one, shots, most=self.most), -1) for one in self.posteriors]
+        found = self._mixed(parts, self.most)
+        frame = frame_of(self.posteriors[0].curves, shots, Along(*np.moveaxis(found, -1, 0)))
+        return frame.assign(law="stacked")
 
     def shots_to_reach(self, level: float, *, horizon: float | None = None) -> np.ndarray:
         """Draws [S, G, J] of the shots at which each curve is at `level`, from the mixture; see `Posterior.shots_to_reach`."""
@@ -76,7 +79,8 @@ class Stack:
     def reach_table(self, level: float, *, horizon: float | None = None) -> pd.DataFrame:
         """As `Posterior.reach_table`, for the mixture; its column `law` says "stacked"."""
         shots = self.shots_to_reach(level, horizon=horizon)
-        return reach_quantiles(self.posteriors[0].curves, shots, level).assign(law="stacked")
+        curves = self.posteriors[0].curves
+        return reach_quantiles(curves, shots, level, horizon_of(curves, horizon)).assign(law="stacked")
 
     def _mixed(self, parts: Sequence[Callable[[], np.ndarray]], most: int) -> np.ndarray:
         """Draws of every law in proportion to its weight, evenly thinned; laws of no draw are not asked."""

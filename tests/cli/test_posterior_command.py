@@ -27,16 +27,38 @@ def test_command_writes_what_it_promises(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(plots, "save", lambda figure, path: (drawn.append(figure), save(figure, path)))
     outputs = ["--out", "posterior.nc", "--plot", "bands.png", "--forecast", "forecast.csv", "--level", "0.6"]
     assert main(["posterior", "curves.csv", "--law", "power", "--fraction", "0.5", *OPTIONS, *outputs]) == 0
-    assert "7 points" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "7 points" in out and "power: all 1 posteriors pass their diagnostics" in out
     written = pd.read_csv("forecast.csv")
-    columns = ["model", "source", "shots", "mean", "median", "lo50", "hi50", "lo90", "hi90", "law"]
+    stats = ["mean", "median", "lo50", "hi50", "lo90", "hi90"]
+    columns = [
+        "model",
+        "source",
+        "shots",
+        *stats,
+        *(f"latent_{name}" for name in stats),
+        "observed",
+        "prior_dominated",
+        "law",
+    ]
     assert list(written.columns) == columns
+    seen = written.dropna(subset="observed")
+    assert list(seen["shots"]) == [0, 1, 2, 5, 10, 20, 50]
+    np.testing.assert_allclose(seen["observed"], np.round(200 * p) / 200)
+    # The next observation has the noise of 200 tests besides what is not known of the probability.
+    assert (seen["hi90"] - seen["lo90"] > seen["latent_hi90"] - seen["latent_lo90"]).all()
+    assert not written.loc[written["shots"] <= 20, "prior_dominated"].any()
     assert len(written) > 7 and (written["law"] == "power").all()
     last = written[written["shots"] == 50].iloc[0]
     assert last["lo90"] < p[-1] < last["hi90"]
     reach = pd.read_csv("shots_to_reach.csv").iloc[0]
     exact_reach = ((-np.log(0.6) - 0.2) / 1.2) ** (-1 / 0.6) - 1
-    assert reach["q05"] < exact_reach < reach["q95"]
+    assert reach["q05"] < exact_reach < reach["q95"] and reach["horizon"] == 5000
+    sentence = next(line for line in out.splitlines() if line.startswith("m: "))
+    assert sentence.startswith(
+        f"m: 60 % after {reach['q50']:.1f} shots (90 %: {reach['q05']:.1f} to {reach['q95']:.1f})"
+    )
+    assert sentence.endswith("; never within 5,000 shots: 0 %")
     ahead = [line for line in drawn[0].axes[0].get_lines() if line.get_linestyle() == "--"]
     assert [line.get_xdata().max() for line in ahead] == [200.0]  # four times the longest curve
     assert (tmp_path / "bands.png").read_bytes()[:4] == b"\x89PNG"
@@ -91,4 +113,4 @@ def test_several_laws_in_one_command_are_stacked(tmp_path, monkeypatch, capsys):
     for name in ("posterior_power.nc", "posterior_logistic.nc"):
         assert posterior.read_netcdf(name)["posterior"].sizes["group"] == 1
     reach = pd.read_csv("shots_to_reach.csv")
-    assert list(reach["law"]) == ["power", "logistic"]
+    assert list(reach["law"]) == ["power", "logistic", "stacked"]

@@ -72,8 +72,14 @@ def test_observations_follow_the_beta_binomial_of_the_closed_form(constant):
         assert abs(draws[:, g].mean() * 20 - expected.mean()) < 0.3
         assert abs(draws[:, g].std() * 20 / expected.std() - 1) < 0.1
     table = constant.forecast(np.array([0.0, 9.0]))
-    columns = ["group", "source", "shots", "mean", "median", "lo50", "hi50", "lo90", "hi90", "law"]
-    assert list(table.columns) == columns and len(table) == 6
+    stats_ = ["mean", "median", "lo50", "hi50", "lo90", "hi90"]
+    columns = [*stats_, *(f"latent_{name}" for name in stats_), "observed", "prior_dominated", "law"]
+    assert list(table.columns) == ["group", "source", "shots", *columns] and len(table) == 6
+    latent = exact(1)  # of the expected probability itself, a beta distribution
+    rows = table[table["group"] == 1]
+    np.testing.assert_allclose(rows["latent_hi90"], latent.ppf(0.95), atol=0.02)
+    np.testing.assert_allclose(rows["latent_mean"], latent.mean(), atol=0.01)
+    assert not table["prior_dominated"].any()  # of a uniform prior
     assert (table["lo90"] <= table["lo50"]).all() and (table["hi50"] <= table["hi90"]).all()
     scores = constant.log_score(constant.curves, most=2000)
     a, b = exact(1).args

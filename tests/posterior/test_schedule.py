@@ -11,7 +11,7 @@ from iclbayes.posterior.sampling import schedule
 LAW = Constant()
 COUNTS = np.array([[3, 5, 4, 2], [18, 16, 19, 20], [9, 11, 10, 8]])  # of 20
 PRIOR = {"gamma": dist.Beta(2.0, 3.0)}
-OPTIONS = {"likelihood": "binomial", "priors": PRIOR, "discrepancy": None}
+OPTIONS = {"likelihood": "binomial", "priors": PRIOR, "discrepancy": None, "method": "nuts"}
 
 
 def test_groups_that_fail_are_named():

@@ -52,7 +52,7 @@ def test_one_point_weighs_all_laws_alike_and_reaches_a_level_some_day():
         weights = posterior.forecast_weights(curves, ["power", "logistic"])
     np.testing.assert_array_equal(weights, [0.5, 0.5])
     with pytest.warns(posterior.PosteriorWarning, match="prior speaks"):
-        one = posterior.sample(curves, "logistic", method="laplace")
+        one = posterior.sample(curves, "logistic")
     assert 0 < one.reach_table(0.5)["p_never"][0] < 1
 
 
@@ -69,7 +69,7 @@ def power_counts():
         steps.append(step)
         yield lambda n: steps.append(n)
 
-    options = {"likelihood": "binomial", "discrepancy": None, "method": "laplace", "n_draws": 250}
+    options = {"likelihood": "binomial", "discrepancy": None, "method": "auto", "n_draws": 250}
     one = posterior.stack(curves, ("power", "logistic"), fraction=0.35, watch=watch, **options)
     return curves, one, steps, options
 
@@ -79,7 +79,7 @@ def test_a_stack_is_the_laws_posteriors_and_their_weights_by_leave_future_out(po
     assert steps == ["power", 1, "logistic", 1, "stacking"]
     alone = posterior.sample(curves, "logistic", fraction=0.35, **options)
     np.testing.assert_array_equal(one.posteriors[1].params["L"], alone.params["L"])
-    weighed_by = options | {"method": "psis"}
+    weighed_by = options | {"method": "auto"}
     weights = posterior.forecast_weights(curves, ("power", "logistic"), fraction=0.35, **weighed_by)
     np.testing.assert_allclose(one.weights, weights)
     assert one.weights.sum() == pytest.approx(1) and one.weights.min() > 0
@@ -108,6 +108,10 @@ def test_predictions_of_a_stack_are_a_mixture_with_its_weights(power_counts):
     table = mixed.reach_table(level)
     np.testing.assert_allclose(table["q50"], np.median(reach), rtol=0.02)
     assert table["law"][0] == "stacked" and table["p_never"][0] == np.isinf(reach).mean()
+    assert table["horizon"][0] == 10_000
+    ahead = mixed.forecast(at)
+    np.testing.assert_allclose(ahead["latent_median"], np.median(draws[:, 0, 0], 0))
+    assert ahead["observed"].isna().all() and (ahead["hi90"] > ahead["latent_hi90"]).all()
     forecast = mixed.forecast(curves)
     assert list(forecast["shots"]) == list(curves.shots) and set(forecast["law"]) == {"stacked"}
     sure = dataclasses.replace(one, weights=np.array([1.0, 0.0]), most=100)

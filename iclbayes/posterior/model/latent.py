@@ -6,12 +6,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import numpyro
 import numpyro.distributions as dist
 from jax import Array
 from numpyro.infer.util import log_density
 
-from .numpyro_model import Sites, model, walk_steps
+from .numpyro_model import Sites, iid, model, walk_steps
 from .spec import Spec, UnitData
 
 
@@ -91,6 +92,31 @@ def start_vector(spec: Spec, raw: Sites, data: UnitData) -> Array:
         else:
             sites[name] = jnp.zeros(shape)
     return ravel(spec, sites, n_groups)
+
+
+def prior_draws(spec: Spec, n_groups: int, n: int, seed: np.random.SeedSequence) -> np.ndarray:
+    """[n, P] draws of the latent vector under the prior alone."""
+    rng = np.random.default_rng(seed)
+    priors = dict(spec.priors)
+    parts = []
+    for name, shape in latent_shapes(spec, n_groups):
+        kind, _, rest = name.partition("_")
+        if kind in ("raw", "location"):
+            known = normal_prior(priors[rest])
+            if known:
+                centre, scale = (np.broadcast_to(np.asarray(x, float), shape) for x in known)
+                value = centre + scale * rng.standard_normal((n, *shape))
+            else:
+                own = spec.shapes.get(rest, ())
+                key = jax.random.key(int(rng.integers(2**31)))
+                with jax.enable_x64(True):
+                    value = np.asarray(iid(priors[rest], shape[0], own).sample(key, (n,)))
+        elif name.startswith("log_scale_"):
+            value = np.log(spec.hierarchy_scale) + 0.7 * rng.standard_normal((n, *shape))
+        else:  # steps of the walk, deviations of a hierarchy
+            value = rng.standard_normal((n, *shape))
+        parts.append(value.reshape(n, -1))
+    return np.concatenate(parts, 1)
 
 
 def _centre(prior: dist.Distribution) -> Array:

@@ -46,7 +46,7 @@ def model(spec: Spec, data: UnitData, obs: Array | None = None) -> Array:
     extra = {}
     for name in priors:
         if name not in spec.shapes:
-            extra[f"raw_{name}"] = numpyro.sample(f"raw_{name}", _iid(priors[name], n_groups, ()))
+            extra[f"raw_{name}"] = numpyro.sample(f"raw_{name}", iid(priors[name], n_groups, ()))
             numpyro.deterministic(name, jnp.exp(extra[f"raw_{name}"]))
     if spec.discrepancy:
         shape = (n_groups, spec.n_curves, spec.discrepancy.n_steps)
@@ -97,16 +97,17 @@ def _sample_raw(
     spec: Spec, name: str, shape: tuple[int, ...], prior: dist.Distribution, n_groups: int
 ) -> Array:
     if name not in spec.hierarchy:
-        return jnp.asarray(numpyro.sample(f"raw_{name}", _iid(prior, n_groups, shape)))
+        return jnp.asarray(numpyro.sample(f"raw_{name}", iid(prior, n_groups, shape)))
     # Non-centred: groups that say little about a parameter do not make a funnel of its scale.
-    location = jnp.asarray(numpyro.sample(f"location_{name}", _iid(prior, 1, shape)))[0]
+    location = jnp.asarray(numpyro.sample(f"location_{name}", iid(prior, 1, shape)))[0]
     log_scale = numpyro.sample(f"log_scale_{name}", dist.Normal(jnp.log(spec.hierarchy_scale), 0.7))
     size = (n_groups, *shape)
     deviation = numpyro.sample(f"deviation_{name}", dist.Normal(0.0, 1.0).expand(size).to_event(len(size)))
     return jnp.asarray(numpyro.deterministic(f"raw_{name}", location + jnp.exp(log_scale) * deviation))
 
 
-def _iid(prior: dist.Distribution, n_groups: int, shape: tuple[int, ...]) -> dist.Distribution:
+def iid(prior: dist.Distribution, n_groups: int, shape: tuple[int, ...]) -> dist.Distribution:
+    """The prior of one entry as that of independent entries [G, *shape]."""
     batch = (n_groups, *shape)
     if prior.event_dim:  # a distribution over the whole vector
         batch = batch[: len(batch) - prior.event_dim]

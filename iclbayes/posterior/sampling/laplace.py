@@ -1,4 +1,4 @@
-"""The mode of a posterior, its curvature there, and draws of the normal (Laplace) and Student-t approximations.
+"""The mode of a posterior, its curvature there, draws of the normal (Laplace) approximation, and whether they can be trusted.
 
 Mode by Newton's method with the eigenvalues of the Hessian made positive, |λ| ≥ floor, and a backtracking line search: steps
 of 1, 1/4, … 1/4⁵ are tried at once. Everything is batched over units. Densities and gradients are programs of JAX; the small
@@ -10,13 +10,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from scipy.special import logsumexp
+
+from . import psis
 
 FLOOR = 0.02  # smallest curvature believed: every prior here is at least that informative
 DIFFERENCE = 1e-4  # step of the central differences; raw coordinates are of order 1
-STUDENT = (
-    6.0  # degrees of freedom of the proposals: tails heavier than those of posteriors with normal priors
-)
 
 Values = Callable[[np.ndarray, np.ndarray], np.ndarray]  # (theta [B, n, P], unit [B]) → potential [B, n]
 Slopes = Callable[[np.ndarray, np.ndarray], np.ndarray]  # the same → gradients [B, n, P]
@@ -113,46 +111,15 @@ def normal_draws(rng: np.random.Generator, mode: Mode, n: int) -> np.ndarray:
     return mode.theta[:, None] + z @ mode.factor.transpose(0, 2, 1)
 
 
-def importance_draws(
-    rng: np.random.Generator, values: Values, mode: Mode, n: int, rounds: int = 4, part: int = 1000
-) -> tuple[np.ndarray, np.ndarray]:
-    """Draws [U, n, P] of Student-t proposals and their log importance ratios [U, n]; n is rounded up to a multiple of `part`.
-
-    A proposal starts at the mode with the Laplace covariance; in each round it takes over the mean and covariance of
-    `part` weighted draws (adaptive importance sampling by moment matching), mixed with the Laplace covariance for safety.
-    Weights are first capped at a share 1/√part of their sum, so that few draws do not settle the moments alone.
-    """
-    n_units, size = mode.theta.shape
-    unit = np.arange(n_units)
-    centre, factor = mode.theta, mode.factor
-    laplace = mode.factor @ mode.factor.transpose(0, 2, 1)
-
-    def propose(parts):
-        n = parts * part
-        z = rng.standard_normal((n_units, n, size))
-        z /= np.sqrt(rng.chisquare(STUDENT, (n_units, n, 1)) / STUDENT)
-        draws = centre[:, None] + z @ factor.transpose(0, 2, 1)
-        log_q = -0.5 * (STUDENT + size) * np.log1p((z**2).sum(2) / STUDENT)
-        potential = values(draws.reshape(-1, part, size), unit.repeat(parts)).reshape(n_units, n)
-        return draws, _lowest(-potential - log_q)
-
-    for _ in range(rounds):
-        draws, ratio = propose(1)
-        ratio = ratio - ratio.max(1, keepdims=True)
-        cap = logsumexp(ratio, axis=1, keepdims=True) - 0.5 * np.log(part)
-        weight = np.exp(np.minimum(ratio, cap) - cap)
-        weight = weight / weight.sum(1, keepdims=True)
-        mean = np.einsum("un,unp->up", weight, draws)
-        moved = draws - mean[:, None]
-        covariance = np.einsum("un,unp,unq->upq", weight, moved, moved, optimize=True)
-        mixed = 0.9 * covariance + 0.1 * laplace
-        usable = np.isfinite(mixed).all((1, 2)) & (
-            np.linalg.eigvalsh(np.where(np.isfinite(mixed), mixed, 0.0))[:, 0] > 0
-        )
-        safe = np.where(usable[:, None, None], mixed, np.eye(size))
-        centre = np.where(usable[:, None], mean, mode.theta)
-        factor = np.where(usable[:, None, None], np.linalg.cholesky(safe), mode.factor)
-    return propose(-(-n // part))
+def k_hat(rng: np.random.Generator, values: Values, mode: Mode, n: int, part: int = 1000) -> np.ndarray:
+    """[U] Pareto shapes of the ratios of posterior to normal approximation at n draws of the latter: above 0.7 its draws miss
+    part of the posterior."""
+    parts = -(-n // part)
+    theta = normal_draws(rng, mode, parts * part)
+    units, _, size = theta.shape
+    potential = values(theta.reshape(-1, part, size), np.arange(units).repeat(parts)).reshape(units, -1)
+    z = np.linalg.solve(mode.factor, (theta - mode.theta[:, None]).transpose(0, 2, 1))
+    return psis.smooth(_lowest(0.5 * (z**2).sum(1) - potential))[1]
 
 
 def _finite(value):

@@ -13,8 +13,8 @@ class SamplerOptions:
     Attributes:
       n_chains, n_warmup, n_draws: chains of a unit, adaptation steps, draws kept of each chain.
       target_accept, max_tree_depth: of NUTS.
-      n_importance: proposals of a unit for PSIS.
-      max_k_hat: with "psis", NUTS takes over the units whose k̂ is above this (inf: never).
+      n_importance: proposals of a unit for importance sampling.
+      max_k_hat: with "auto", NUTS takes over the units whose k̂ is above this (inf: never).
       retries: times that units with poor diagnostics are sampled again: with smaller steps (1 − target_accept over 4) where there
         were divergences, and chains twice as long, thinned, where R-hat or the effective sample size was poor. Not where the
         draws are too few for either, however they are made.

@@ -10,6 +10,7 @@ import numpy as np
 # k̂ above this: do not trust the weights. From there on the error of an estimate falls so slowly with the number of draws that no
 # feasible number is enough (Vehtari et al. 2024, section 3.2.4), which is the limit of ArviZ too.
 GOOD = 0.7
+EQUAL = 1e-8  # log ratios that differ by less are those of a proposal that is the posterior: rounding has no tail to fit
 
 
 def smooth(log_ratios: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -19,7 +20,7 @@ def smooth(log_ratios: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
       log_ratios: [..., n] log importance ratios; −inf for impossible draws.
 
     Returns:
-      (log_weights [..., n] with exponentials summing to 1, k̂ [...]; inf where the tail cannot be fitted).
+      (log_weights [..., n] with exponentials summing to 1, k̂ [...]; 0 where all ratios are equal, inf where the tail cannot be fitted).
     """
     log_ratios = np.asarray(log_ratios, np.float64)
     lead, n = log_ratios.shape[:-1], log_ratios.shape[-1]
@@ -35,7 +36,9 @@ def smooth(log_ratios: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     cut = np.maximum(ranked[:, -tail - 1], np.log(np.finfo(np.float64).tiny))
     excess = np.exp(ranked[:, -tail:]) - np.exp(cut)[:, None]
     usable = (tail > 4) & (excess[:, 0] >= 0) & (excess[:, -1] > 0) & np.isfinite(peak[:, 0])
-    k = np.full(len(x), np.inf)
+    equal = (tail > 4) & np.isfinite(peak[:, 0]) & (ranked[:, -1] < ranked[:, 0] + EQUAL)
+    k = np.where(equal, 0.0, np.inf)
+    usable &= ~equal
     if usable.any():
         shape, scale = _pareto_fit(np.maximum(excess[usable], 1e-300))
         levels = (np.arange(tail) + 0.5) / tail

@@ -40,7 +40,7 @@ def infer(
     n_units = len(block.theta)
     if method == "laplace":
         todo = np.arange(0)
-    elif method == "psis":
+    elif method in ("auto", "psis"):
         todo = np.flatnonzero(~(block.k_hat <= sampling.max_k_hat))
     else:
         todo = np.arange(n_units)
@@ -98,6 +98,7 @@ def approximate(
     rng = np.random.default_rng(stream(seed, "proposals"))
     if method == "laplace":
         draws = laplace.normal_draws(rng, mode, total)
+        k_hat = laplace.k_hat(rng, values, mode, sampling.n_importance)
     else:
         proposals, ratios = importance.importance_draws(rng, values, mode, sampling.n_importance)
         weights, k_hat = psis.smooth(ratios)
@@ -114,7 +115,7 @@ def approximate(
         n_steps=np.zeros(shape, int),
         bfmi=np.full(shape[:2], np.nan),
         k_hat=k_hat,
-        method=np.full(n_units, method, dtype=object),
+        method=np.full(n_units, "laplace" if method == "laplace" else "psis", dtype=object),
     )
     return block, worth
 

@@ -21,7 +21,7 @@ class UnitDraws:
       theta: [U, C, D, P] draws of the latent vector.
       energy, diverging, n_steps: [U, C, D] of NUTS; NaN, False, 0 for the other methods.
       bfmi: [U, C] E-BFMI of each chain before thinning; NaN for the other methods.
-      k_hat: [U] Pareto shape of the importance weights; NaN where there were none.
+      k_hat: [U] Pareto shape of the importance weights, of the normal draws for "laplace".
       method: [U] "nuts", "psis" or "laplace".
     """
 
@@ -70,6 +70,6 @@ def _problem(row: pd.Series) -> str:
             found.append(f"ESS {ess:.0f}")
         if not row["e_bfmi"] >= diagnostics.MIN_BFMI:
             found.append(f"E-BFMI {row['e_bfmi']:.2f}")
-    elif row["method"] == "psis" and not row["k_hat"] <= psis.GOOD:
+    elif not row["k_hat"] <= psis.GOOD:
         found.append(f"k-hat {row['k_hat']:.2f}")
     return ", ".join(found)

@@ -1,0 +1,132 @@
+"""What posteriors say, in sentences for people who read no tables: shots to a level, forecasts, diagnostics."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from ..curves import Curves, curve_columns
+
+
+def shots_text(shots: float) -> str:
+    """A number of shots as people say it: 93, 1,192, 2.4; "never" for inf."""
+    if np.isinf(shots):
+        return "never"
+    return f"{shots:,.0f}" if shots >= 9.95 or shots == round(shots) else f"{shots:.1f}"
+
+
+def share_text(probability: float) -> str:
+    """A probability as a percentage: 0 %, below 1 %, 34 %, above 99 %, 100 %."""
+    if 0 < probability < 0.01:
+        return "below 1 %"
+    if 0.99 < probability < 1:
+        return "above 99 %"
+    return f"{100 * probability:.0f} %"
+
+
+def curve_labels(curves: Curves) -> list[str]:
+    """A name for each curve: the values of its group columns, and its source where a group has more than one."""
+    table = curve_columns(curves)
+    names = list(curves.keys.columns)
+    if "source" not in names and (curves.n_curves > curves.n_groups or not names):
+        names.append("source")
+    if curves.n_curves == 1 and names == ["source"]:
+        return ["the curve"]
+    return table[names].astype(str).agg(" ".join, axis=1).tolist()
+
+
+def seen(curves: Curves, used: np.ndarray) -> tuple[np.ndarray, str]:
+    """([C] largest number of shots in each curve among the points used [N], the word for it: measured or fitted)."""
+    part = curves.with_weight(used.astype(float))
+    top = np.zeros(curves.n_curves)
+    np.maximum.at(top, part.point_curve()[used], part.shots[used])
+    return top, "measured" if used.all() else "fitted"
+
+
+def reach_sentences(
+    curves: Curves, used: np.ndarray, reached: pd.DataFrame, ahead: pd.DataFrame | None = None
+) -> list[str]:
+    """A line for each curve on the shots to a level.
+
+    Args:
+      curves, used: whose posteriors these are, and the mask [N] of the points that were used.
+      reached: of `Posterior.reach_table`, a row per curve.
+      ahead: of `Posterior.forecast`, from which it is told where the answer is more the prior's than the data's.
+    """
+    top, word = seen(curves, used)
+    lines = []
+    for number, (label, (_, row)) in enumerate(zip(curve_labels(curves), reached.iterrows(), strict=True)):
+        level = f"{100 * row['level']:g} %"
+        low, middle, high = (float(row[q]) for q in ("q05", "q50", "q95"))
+        if np.isnan(middle):
+            lines.append(f"{label}: nothing can be said of {level}")
+            continue
+        within = f"within {row['horizon']:,.0f} shots"
+        never = f"; never {within}: {share_text(row['p_never'])}"
+        if np.isinf(low):
+            said, never = f"{level} not reached {within} ({share_text(row['p_never'])} sure)", ""
+        elif np.isinf(middle):
+            said = f"{level} more likely not reached {within} than reached"
+            said += f"; if it is, after {shots_text(low)} shots or more" if low > 0 else ""
+        elif high == 0:
+            said = f"at {level} without any example"
+        elif middle == 0:
+            said = f"as likely as not at {level} without any example (90 %: 0 to {shots_text(high)})"
+        else:
+            said = f"{level} after {shots_text(middle)} shots (90 %: {shots_text(low)} to {shots_text(high)})"
+        line = f"{label}: {said}{never}"
+        notes = [f"{word} up to {shots_text(top[number])}"] if high > top[number] else []
+        if ahead is not None and _dominated(ahead, number, curves.n_curves, middle):
+            notes.append("the prior says more here than the data")
+        lines.append(line + "".join(f"; {note}" for note in notes))
+    return lines
+
+
+def forecast_sentences(
+    curves: Curves, used: np.ndarray, ahead: pd.DataFrame, shots: Sequence[float]
+) -> list[str]:
+    """A line for each curve and number of shots asked for, from `Posterior.forecast` at a common grid that holds them."""
+    top, word = seen(curves, used)
+    lines = []
+    for number, label in enumerate(curve_labels(curves)):
+        rows = _rows(ahead, number, curves.n_curves)
+        for n in shots:
+            row = rows[rows["shots"] == n].iloc[0]
+            low, middle, high = (share_text(row[f"latent_{name}"]) for name in ("lo90", "median", "hi90"))
+            notes = [f"{word} up to {shots_text(top[number])}"] if n > top[number] else []
+            if row["prior_dominated"]:
+                notes.append("the prior says more here than the data")
+            lines.append(
+                f"{label}: at {shots_text(n)} shots {middle} (90 %: {low} to {high})"
+                + "".join(f"; {note}" for note in notes)
+            )
+    return lines
+
+
+def diagnostics_sentence(law: str, checks: pd.DataFrame) -> str:
+    """One line on whether a law's posteriors can be trusted, and those that cannot by name."""
+    counts = checks["method"].value_counts()
+    how = {"psis": "importance sampling", "nuts": "NUTS", "laplace": "the normal approximation"}
+    by = ", ".join(f"{counts[name]} by {words}" for name, words in how.items() if name in counts)
+    bad = checks[~checks["ok"]]
+    if bad.empty:
+        return f"{law}: all {len(checks)} posteriors pass their diagnostics ({by})"
+    known = list(checks.columns[: list(checks.columns).index("method")])
+    named = [
+        " ".join(str(row[name]) for name in known) + f" ({row['problem']})" if known else row["problem"]
+        for _, row in bad.head(6).iterrows()
+    ]
+    more = f" and {len(bad) - 6} more" if len(bad) > 6 else ""
+    return f"{law}: {len(bad)} of {len(checks)} posteriors fail their diagnostics ({by}): {'; '.join(named)}{more}"
+
+
+def _rows(ahead: pd.DataFrame, number: int, n_curves: int) -> pd.DataFrame:
+    """The rows of one curve in a forecast at a common grid, whose rows go curve by curve."""
+    each = len(ahead) // n_curves
+    return ahead.iloc[number * each : (number + 1) * each]
+
+
+def _dominated(ahead: pd.DataFrame, number: int, n_curves: int, shots: float) -> bool:
+    rows = _rows(ahead, number, n_curves)
+    at = np.abs(np.log1p(rows["shots"]) - np.log1p(min(shots, rows["shots"].max()))).to_numpy().argmin()
+    return bool(rows["prior_dominated"].iloc[at])
