@@ -158,21 +158,51 @@ def to_text(frame: pd.DataFrame, style: str = "plain", digits: int = 4, index: b
     )
 
 
+def verdict(table: pd.DataFrame) -> list[str]:
+    """What won, a sentence for each fraction: the law of the lowest mean NRMSE, by how much, and over how many curves."""
+    lines = []
+    for fraction, wide in common_curves(table).items():
+        what = "Fitted on all shots" if fraction == 1 else f"Fitted on the first {fraction:.0%} of the shots"
+        if wide.empty:
+            lines.append(f"{what}, no curve can be scored under every law.")
+            continue
+        means = wide.mean().sort_values(kind="stable")
+        n = len(wide)
+        of = "the one curve" if n == 1 else f"{n} curves"
+        line = f"{what}, {means.index[0]} is nearest to {of} (mean NRMSE {means.iloc[0]:.3f})"
+        if len(means) > 1:
+            gap = means.iloc[1] - means.iloc[0]
+            nearest = int((wide[means.index[0]] < wide[means.index[1]]).sum())
+            line += f", by {gap:.3f} before {means.index[1]}"
+            line += f"; it is the nearer of the two on {nearest} of {n}" if n > 1 else ""
+            if n == 1:
+                line += "; one curve cannot tell which law is better in general"
+        lines.append(line + ".")
+    return lines
+
+
+def p_text(p: float) -> str:
+    """A p-value: "< 0.0001" below that, four digits else, "–" where there is none."""
+    return "–" if np.isnan(p) else "< 0.0001" if p < 1e-4 else f"{p:.4f}"
+
+
 def summary_text(table: pd.DataFrame, style: str = "plain") -> str:
-    """What `compare` found, as text: mean NRMSE by law and fraction, over how many curves, and the paired t-tests.
+    """What `compare` found, as text: what won, mean NRMSE by law and fraction, over how many curves, and the paired t-tests
+    where there are two curves or more.
 
     Raises:
       InputError: a style that is none of `FORMATS`.
     """
     counts = list(dict.fromkeys(len(wide) for wide in common_curves(table).values()))
     parts = [
-        f"Mean NRMSE over {', '.join(map(str, counts))} curves, by the share of shots that was fitted",
+        "\n".join(verdict(table)),
+        f"Mean NRMSE over {', '.join(map(str, counts))} {'curve' if counts == [1] else 'curves'}, by the share of shots fitted",
         to_text(mean_table(table), style, index=True),
     ]
-    tests = paired_tests(table)
+    tests = paired_tests(table).dropna(subset="p")
     if len(tests):
         parts += [
             "Paired t-tests of NRMSE over curves, best law against each other one",
-            to_text(tests, style),
+            to_text(tests.assign(p=[p_text(p) for p in tests["p"]]), style),
         ]
     return "\n\n".join(parts)

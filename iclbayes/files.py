@@ -3,7 +3,7 @@
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,20 @@ def check_place(path: str | os.PathLike) -> None:
         raise InputError(f"{path}: there is no folder {path.parent}; make it first or choose another place")
     if not os.access(path.resolve().parent, os.W_OK):
         raise InputError(f"{path}: cannot write to the folder {path.parent}; choose another place")
+
+
+def check_apart(outputs: Iterable[str | os.PathLike], inputs: Iterable[str | os.PathLike]) -> None:
+    """Raises InputError if an output is one of the inputs, by whatever name or link: a command never overwrites what it reads."""
+    read = [Path(path) for path in inputs]
+    for output in map(Path, outputs):
+        for path in read:
+            same = output.resolve() == path.resolve()
+            if not same and output.exists() and path.exists():
+                same = output.samefile(
+                    path
+                )  # hard links, and names that differ in case where that makes no difference
+            if same:
+                raise InputError(f"{output}: is the input {path} itself; write to another file")
 
 
 @contextlib.contextmanager

@@ -43,7 +43,7 @@ class Config:
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """precision of activations; auto is bfloat16 on accelerators and float32 on CPUs."""
 
-    steps: int = 6000
+    steps: int = 4000
     """updates, if training on fresh rows (documents = 0)."""
     documents: int = 0
     """train for --epochs on this many documents instead of on fresh ones."""
@@ -78,7 +78,7 @@ class Config:
     weights: tuple[float, ...] = ()
     """mixture weights of the pretraining, one for each HMM; uniform by default."""
 
-    suppress: tuple[int, ...] = (256, 1024, 4096)
+    suppress: tuple[int, ...] = (512, 1024, 2048, 4096)
     """suppression stage: documents of the favoured task to fine-tune the deepest model on; none skips it."""
     favoured: int = 0
     """suppression stage: the task to favour."""
@@ -130,9 +130,9 @@ class Config:
 
 
 def quick_world(seed: int) -> ginc.WorldConfig:
-    """A world that two layers learn in minutes: 4 HMMs, one entity, 6 slots, and symbols so many that states rarely share one.
-    Its HMMs are alike (temperature 1), so that telling them apart takes a few examples."""
-    return ginc.WorldConfig(seed=seed, hmms=4, entities=1, slots=6, symbols=100, temperature=1.0)
+    """A world that two layers learn in minutes: 3 HMMs, one entity, 6 slots, and symbols so many that states rarely share one.
+    Its HMMs are alike (temperature 0.5), so that telling them apart takes a few examples."""
+    return ginc.WorldConfig(seed=seed, hmms=3, entities=1, slots=6, symbols=100, temperature=0.5)
 
 
 SMALL = Config(

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ..errors import InputError
+from ..files import check_apart
 from .options import Count, Text
 
 if TYPE_CHECKING:
@@ -93,6 +94,8 @@ class Collect:
         settings = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         model, task, out = (settings.pop(name) for name in ("model", "task", "out"))
         journal = out.with_suffix(".prompts.jsonl")
+        files = [Path(word) for word in (task, self.data, self.answers) if word is not None]
+        check_apart((out, out.with_suffix(".json"), journal), [path for path in files if path.exists()])
         curves, about = collection.collect(model, task, journal=journal, **settings)
         collection.write_curves(out, curves, about)
         print(f"curves: {out} ({curves['source'].nunique()} sources, up to {about['most_shots']} shots)")

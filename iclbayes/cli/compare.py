@@ -7,7 +7,7 @@ from typing import Annotated
 from tyro.conf import UseAppendAction
 
 from ..console import progress
-from ..files import write_table
+from ..files import check_apart, write_table
 from .options import (
     NUMBER,
     Data,
@@ -51,6 +51,7 @@ class Compare:
 
         check_table(self.out)
         check_figure(self.plot)
+        check_apart(filter(None, (self.out, self.plot)), [self.data.curves])
         curves = self.data.read()
         with progress("comparing laws", "fit") as advance:
             table = comparison.compare(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..console import progress, warn, warnings_as_lines
 from ..errors import CurvesWarning, InputError
-from ..files import write_table
+from ..files import check_apart, write_table
 from .options import (
     Columns,
     Count,
@@ -66,6 +66,7 @@ class Fit:
 
         check_table(self.out)
         check_figure(self.plot)
+        check_apart(filter(None, (self.out, self.plot)), [self.data.curves])
         laws = self.law or ("bayesian_scoring",)
         for law in laws:
             get(law)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ..console import progress, warnings_as_lines
 from ..errors import InputError
-from ..files import check_place, write_csv
+from ..files import check_apart, check_place, write_csv
 from .options import DataAhead, File, Laws, LikelihoodName, Parameters, Share, check_figure
 
 if TYPE_CHECKING:
@@ -87,6 +87,7 @@ class PosteriorCommand:
         wanted = [*draws, self.forecast, reach if self.level is not None else None]
         for path in filter(None, wanted):
             check_place(path)
+        check_apart(filter(None, (*wanted, self.plot)), [self.data.curves])
         asked = self.data.asked
         curves = self.data.read()
         options: dict[str, Any] = {

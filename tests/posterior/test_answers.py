@@ -45,7 +45,8 @@ def curves():
         ),
         (
             {"q05": 0.0, "q50": 0.0, "q95": np.inf, "p_never": 0.3},
-            "as likely as not at 50 % without any example (90 %: 0 to never); never within 25,600 shots: 30 %; measured up to 256",
+            "as likely as not at 50 % without any example (90 %: 0 to never); never within 25,600 shots: 30 %; "
+            "measured up to 256",
         ),
         (
             {"q05": 0.0, "q50": np.inf, "q95": np.inf, "p_never": 0.6},

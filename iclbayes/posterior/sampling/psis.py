@@ -20,7 +20,7 @@ def smooth(log_ratios: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
       log_ratios: [..., n] log importance ratios; −inf for impossible draws.
 
     Returns:
-      (log_weights [..., n] with exponentials summing to 1, k̂ [...]; 0 where all ratios are equal, inf where the tail cannot be fitted).
+      (log_weights [..., n] with exponentials summing to 1, k̂ [...]; 0: all ratios are equal, inf: no tail can be fitted).
     """
     log_ratios = np.asarray(log_ratios, np.float64)
     lead, n = log_ratios.shape[:-1], log_ratios.shape[-1]
