@@ -9,7 +9,7 @@ from tyro.conf import arg
 
 from ..console import progress, warn, warnings_as_lines
 from ..errors import InputError
-from ..files import write_table
+from ..files import check_apart, write_table
 from .options import Data, File, LawName, LikelihoodName, Share, check_figure, check_table
 
 if TYPE_CHECKING:
@@ -82,6 +82,7 @@ class Contrast:
         for path in (self.out, shots_path):
             if path is not None:
                 check_table(path)
+        check_apart(filter(None, (self.out, shots_path, self.plot)), [self.data.curves])
         column, pairs = self.pair[0], [(self.pair[1], self.pair[2])]
         data = self.data
         if column not in data.group_by:

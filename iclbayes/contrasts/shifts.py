@@ -62,7 +62,8 @@ def contrast(
                 vague = (False, False)
                 if unknown is not None:
                     place = unknown[name]
-                    vague = (place[a], place[b]) if once else (place[a, i], place[b, j])
+                    x_open, y_open = (place[a], place[b]) if once else (place[a, i], place[b, j])
+                    vague = (bool(x_open), bool(y_open))
                     shift = np.full_like(shift, np.nan) if any(vague) else shift
                 low, middle, high = np.quantile(shift, [0.05, 0.5, 0.95])
                 tail = min((shift > 0).sum(), (shift < 0).sum())

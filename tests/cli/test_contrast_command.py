@@ -78,6 +78,7 @@ def test_curves_that_say_nothing_get_no_numbers(tmp_path, monkeypatch, capsys):
         (["--level", "2"], "--level 2.0 is not a probability between 0 and 1"),
         (["--law", "power"], "the law power has no beta, efficiency, gamma, prior to contrast"),
         (["--out", "moved.txt"], "tables are written as .csv or .parquet"),
+        (["--out", "./curves.csv"], "is the input"),
         (["--plot", "figure.xyz"], "figures are written as"),
     ],
 )
