@@ -31,6 +31,9 @@ COMMANDS = {
     "posterior": Command(
         "posterior", "PosteriorCommand", "how many shots, and how sure: posteriors and forecasts"
     ),
+    "contrast": Command(
+        "contrast", "Contrast", "what differs between two conditions, such as base and instruct, and how sure"
+    ),
     "collect": Command("collect", "Collect", "measure curves of a language model"),
     "import-lm-eval": Command(
         "import_lm_eval", "ImportLmEval", "curves from results of lm-evaluation-harness"

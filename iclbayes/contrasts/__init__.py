@@ -12,13 +12,16 @@ factor of 1.35 of K or of odds wherever it happens.
 
 from .draws import NormalDraws as NormalDraws
 from .draws import ParameterDraws as ParameterDraws
+from .draws import check_law as check_law
 from .draws import horizon_of as horizon_of
 from .draws import source_params as source_params
+from .pairs import common_sources as common_sources
 from .pairs import concatenate as concatenate
 from .pairs import paired_groups as paired_groups
 from .sharing import sharing_tests as sharing_tests
 from .shifts import contrast as contrast
 from .shifts import holm as holm
+from .shifts import unconstrained as unconstrained
 from .tables import parameter_table as parameter_table
 from .tables import posterior_table as posterior_table
 from .tables import reach_quantiles as reach_quantiles

@@ -152,18 +152,23 @@ def _reach(law: Law, params: dict[str, Array], level: Array) -> Array:
     return law.shots_to_reach(params, level)
 
 
+def check_law(law: Law) -> None:
+    """Raises InputError for a law without prior, efficiency, gamma and beta."""
+    missing = {"prior", "efficiency", "gamma", "beta"} - set(law.param_names)
+    if missing:
+        raise InputError(
+            f"the law {law.name} has no {', '.join(sorted(missing))} to contrast; "
+            "take bayesian_scoring, bayesian_heterogeneous_exact, bayesian_sampling or their _log readings"
+        )
+
+
 def source_params(one: ParameterDraws) -> dict[str, np.ndarray]:
     """Draws [S, G] of what a group has once, [S, G, J] of what each source has, by name.
 
     Raises:
       InputError: a law without prior, efficiency, gamma and beta.
     """
-    missing = {"prior", "efficiency", "gamma", "beta"} - set(one.law.param_names)
-    if missing:
-        raise InputError(
-            f"the law {one.law.name} has no {', '.join(sorted(missing))} to contrast; "
-            "take bayesian_scoring, bayesian_heterogeneous_exact, bayesian_sampling or their _log readings"
-        )
+    check_law(one.law)
     n_sources = int(one.curves.rank().max()) + 1
     found = {}
     for name in PARAMETERS:

@@ -1,12 +1,15 @@
 """Which parameters moved, by how much, and how sure that is."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
 from .draws import ParameterDraws, source_params
 from .pairs import common_sources, paired_groups
+
+# In which of two groups a parameter is not determined, by (before, after).
+UNDETERMINED = {(False, False): "", (True, False): "before", (False, True): "after", (True, True): "both"}
 
 
 def contrast(
@@ -17,6 +20,7 @@ def contrast(
     tests: pd.DataFrame | None = None,
     tolerance: float = 0.3,
     alpha: float = 0.05,
+    unknown: Mapping[str, np.ndarray] | None = None,
 ) -> pd.DataFrame:
     """Which parameters moved from the first to the second of each pair.
 
@@ -27,11 +31,15 @@ def contrast(
       tolerance: shifts (of ln or logit) up to this count as none.
       alpha: chance of calling anything moved in a pair where nothing did (Holm's correction over its parameters).
 
+      unknown: by parameter, [G] or [G, J], which the data do not determine (of `Posterior`s: `posterior.undetermined`). Such a
+        parameter gets no numbers, is "unclear", and does not count in Holm's correction.
+
     Returns:
       A row per pair, condition, parameter and source ("" for the group's own), with these columns behind their names.
       value_before, value_after: medians on the natural scale;
       shift, shift_sd, lo90, hi90: median, standard deviation and 90 % interval on the unconstrained scale;
       p_value: two-sided, corrected; with `tests` that of all sources together;
+      undetermined: with `unknown`, in which of the two it is so: "", "before", "after" or "both";
       moved: "same" where the interval lies within ± tolerance; "up" or "down" where it does not, nor does it hold 0, and
         p_value < alpha; "unclear" where none of these.
 
@@ -47,11 +55,16 @@ def contrast(
         common = [(s, labels[a].index(s), labels[b].index(s)) for s in common_sources(curves, a, b)]
         rows = []
         for name, value in params.items():
-            scale = np.log if name in ("efficiency", "spread") else _logit
             once = value.ndim == 2
             for source, i, j in [("", None, None)] if once else common:
                 x, y = (value[:, a], value[:, b]) if once else (value[:, a, i], value[:, b, j])
-                shift = scale(y) - scale(x)
+                shift = unconstrained(name, y) - unconstrained(name, x)
+                vague = (False, False)
+                if unknown is not None:
+                    place = unknown[name]
+                    x_open, y_open = (place[a], place[b]) if once else (place[a, i], place[b, j])
+                    vague = (bool(x_open), bool(y_open))
+                    shift = np.full_like(shift, np.nan) if any(vague) else shift
                 low, middle, high = np.quantile(shift, [0.05, 0.5, 0.95])
                 tail = min((shift > 0).sum(), (shift < 0).sum())
                 p = np.nan if np.isnan(shift).any() else min(1.0, 2 * (tail + 1) / (len(shift) + 1))
@@ -59,9 +72,10 @@ def contrast(
                     {
                         **{n: curves.keys[n].iloc[b] for n in rest},
                         "before": before, "after": after, "parameter": name, "source": source,
-                        "value_before": np.median(x), "value_after": np.median(y),
+                        "value_before": np.nan if vague[0] else np.median(x), "value_after": np.nan if vague[1] else np.median(y),
                         "shift": middle, "shift_sd": shift.std(), "lo90": low, "hi90": high, "p_value": p,
                     }
+                    | ({} if unknown is None else {"undetermined": UNDETERMINED[vague]})
                 )  # fmt: skip
         table = pd.DataFrame(rows)
         if tests is None:
@@ -91,6 +105,11 @@ def holm(p: np.ndarray) -> np.ndarray:
     out = np.full(len(p), np.nan)
     out[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(order), 0, -1)), 1.0)
     return out
+
+
+def unconstrained(name: str, value: np.ndarray) -> np.ndarray:
+    """A parameter on its scale without ends: ln for the efficiency and the spread, logit for the others."""
+    return np.log(value) if name in ("efficiency", "spread") else _logit(value)
 
 
 def _logit(p: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 from .bands import plot_band as plot_band
 from .bands import plot_bands as plot_bands
 from .contrasts import plot_contrast as plot_contrast
+from .contrasts import plot_overlay as plot_overlay
 from .contrasts import plot_reach as plot_reach
 from .contrasts import plot_task_weights as plot_task_weights
 from .errors import plot_errors as plot_errors

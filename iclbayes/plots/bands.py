@@ -49,7 +49,7 @@ def plot_band(one: Fitted, forecast: pd.DataFrame, curve: int = 0, *, ax: Axes |
     curves = one.curves
     mine = slice(curves.start[curve], curves.start[curve + 1])
     fitted = curves.shots[mine][one.used[mine]]
-    band = _rows(curves, forecast, curve)
+    band = rows_of(curves, forecast, curve)
     x = band["shots"].to_numpy(float)
     style.fitted_range(axis, fitted)
     for name, alpha in (("90", 0.18), ("50", 0.32)):
@@ -75,7 +75,7 @@ def plot_band(one: Fitted, forecast: pd.DataFrame, curve: int = 0, *, ax: Axes |
     return axis
 
 
-def _rows(curves: Curves, forecast: pd.DataFrame, curve: int) -> pd.DataFrame:
+def rows_of(curves: Curves, forecast: pd.DataFrame, curve: int) -> pd.DataFrame:
     """The forecast's rows of one curve, found by its group's columns and source."""
     own = curve_columns(curves)
     hits = [forecast[name].to_numpy() == own[name].iloc[curve] for name in own]

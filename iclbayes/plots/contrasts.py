@@ -7,7 +7,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ..curves import Curves
 from . import style
+from .bands import Fitted, rows_of
 
 SYMBOLS = {"prior": "logit of the prior ρ", "efficiency": "ln K", "spread": "ln of the spread s"}
 SYMBOLS |= {"gamma": "logit γ", "beta": "logit β"}
@@ -67,6 +69,60 @@ def plot_contrast(table: pd.DataFrame, tolerance: float) -> Figure:
         axis.set_xlabel(f"shift of {SYMBOLS.get(name, name)}", fontsize=style.LABEL)
     style.shared_legend(figure, axes)
     return figure
+
+
+def plot_overlay(
+    one: Fitted,
+    forecast: pd.DataFrame,
+    pairs: Sequence[tuple[int, int, tuple[str, str]]],
+    level: float | None = None,
+    *,
+    most: int = 12,
+) -> Figure:
+    """Two curves in each panel (the first `most`): points, and median and 90 % band of the expected probability.
+
+    The median is dashed beyond the shots that were fitted.
+
+    Args:
+      one: what the forecast is of.
+      forecast: from `Posterior.forecast`: columns shots, latent_median, latent_lo90, latent_hi90 for every curve.
+      pairs: numbers of the two curves of each panel, and their names.
+      level: drawn as a line.
+    """
+    shown = pairs[:most]
+    figure, axes = style.panels(len(shown), sharey=True)
+    for axis, (*both, names) in zip(axes, shown, strict=True):
+        for i, (c, name) in enumerate(zip(both, names, strict=True)):
+            _overlaid(axis, one, rows_of(one.curves, forecast, c), c, name, i)
+        if level is not None:
+            axis.axhline(level, color=style.GREY, linewidth=1, linestyle=":", label=f"probability {level:g}")
+        axis.set_title(_shared_title(one.curves, both[0], both[1]), fontsize=style.TITLE)
+        style.shots_axis(axis, float(forecast["shots"].max()))
+    for axis in style.first_column(axes):
+        style.probability_axis(axis, style.PROBABILITY)
+    style.shared_legend(figure, axes)
+    style.left_out(figure, len(shown), len(pairs), "pairs")
+    return figure
+
+
+def _overlaid(axis: Axes, one: Fitted, rows: pd.DataFrame, curve: int, name: str, number: int) -> None:
+    mine = slice(one.curves.start[curve], one.curves.start[curve + 1])
+    shots, color = one.curves.shots[mine], style.color(number)
+    x = rows["shots"].to_numpy(float)
+    axis.fill_between(x, rows["latent_lo90"], rows["latent_hi90"], color=color, alpha=0.2, linewidth=0)
+    last = float(shots[one.used[mine]].max(initial=0.0))
+    label = style.short(name)
+    style.split_line(axis, x, rows["latent_median"].to_numpy(float), last, color=color, label=label)
+    axis.plot(shots, one.curves.prob[mine], style.MARKERS[number], color=color, markersize=3.2)
+
+
+def _shared_title(curves: Curves, a: int, b: int) -> str:
+    """Title of a panel with two curves: the columns in which they are alike."""
+    first, second = (curves.keys.iloc[curves.group[c]].to_dict() for c in (a, b))
+    values = {str(name): value for name, value in first.items() if second[name] == value}
+    if len(set(curves.source)) > 1:
+        values["source"] = curves.source[a]
+    return style.panel_title(values) if values else ""
 
 
 def plot_task_weights(table: pd.DataFrame, by: Sequence[str], largest: float, *, most: int = 16) -> Figure:

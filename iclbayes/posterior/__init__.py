@@ -7,12 +7,18 @@ from .arviz import read_netcdf as read_netcdf
 from .arviz import to_arviz as to_arviz
 from .arviz import to_arviz as to_inference_data  # the former name
 from .arviz import write_netcdf as write_netcdf
+from .contrast_answers import MEANING as MEANING
+from .contrast_answers import contrast_sentences as contrast_sentences
 from .model.discrepancy import RandomWalk as RandomWalk
 from .model.likelihoods import LIKELIHOODS as LIKELIHOODS
 from .model.numpyro_model import model as numpyro_model
 from .model.spec import Spec as Spec
 from .model.spec import UnitData as UnitData
 from .model.spec import make_spec as make_spec
+from .moved import curve_pairs as curve_pairs
+from .moved import moved_table as moved_table
+from .moved import times_table as times_table
+from .moved import undetermined as undetermined
 from .result import Posterior as Posterior
 from .sampler import PosteriorWarning as PosteriorWarning
 from .sampler import posterior as posterior

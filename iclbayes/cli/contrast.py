@@ -1,0 +1,148 @@
+"""`iclbayes contrast`: two conditions side by side, in sentences."""
+
+import contextlib
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from tyro.conf import arg
+
+from ..console import progress, warn, warnings_as_lines
+from ..errors import InputError
+from ..files import check_apart, write_table
+from .options import Data, File, LawName, LikelihoodName, Share, check_figure, check_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ..curves import Curves
+    from ..posterior import Posterior
+
+HORIZON = 4.0  # the figure goes this many times as far as the longest curve
+
+
+@dataclasses.dataclass(frozen=True)
+class Contrast:
+    """What differs between two conditions (base and instruct, before and after): which parameters of a Bayesian law moved, by how
+    much, how sure; and how many times as many shots it takes to get to a level.
+
+    Groups are compared that differ only in the column of --pair. What the data do not determine is said so.
+    """
+
+    data: Data
+    pair: Annotated[tuple[str, str, str], arg(metavar="COLUMN BEFORE AFTER")]
+    """column and the two of its values to compare, as in --pair variant base instruct; the column need not be in --group-by."""
+    law: Annotated[LawName, arg(metavar="LAW", help_behavior_hint="(default: bayesian_scoring)")] = (
+        "bayesian_scoring"
+    )
+    """a Bayesian law with prior, efficiency, gamma and beta."""
+    level: float = 0.5
+    """probability between 0 and 1 to which the shots are counted."""
+    tolerance: float = 0.3
+    """shifts of ln K and of log odds up to this count as none; 0.3 is a factor of 1.35."""
+    method: Literal["auto", "nuts", "psis", "laplace"] = "auto"
+    """auto: importance sampling where its diagnostic k-hat is good, NUTS where it is not; nuts: chains for all; laplace: the
+    normal approximation, quick, with a k-hat that says whether to trust it."""
+    likelihood: LikelihoodName = "auto"
+    """what noise the observations have; auto goes by the columns."""
+    fraction: Share = None
+    """fit only shots up to this share of each curve's largest (0 to 1)."""
+    discrepancy: bool = True
+    """let the curves wander from the law, the more the farther outside the fitted shots."""
+    out: File = None
+    """where the table of the parameters goes, .csv or .parquet; that of the shots goes beside it, "_shots" added to the name."""
+    plot: File = None
+    """where a figure goes with the two curves of each pair and their bands, .png, .pdf or .svg."""
+    chains: int = 4
+    """chains of nuts."""
+    warmup: int = 300
+    """adaptation steps of each chain."""
+    draws: int = 500
+    """draws kept of each chain."""
+    seed: int = 0
+    """seed of all random numbers."""
+
+    def run(self) -> "pd.DataFrame":
+        """Samples, prints what moved, writes what was asked for; returns the table of the parameters.
+
+        Raises:
+          InputError: anything that the user can mend.
+        """
+        import numpy as np
+
+        from .. import contrasts, laws, plots, posterior
+
+        if not 0 < self.level < 1:
+            raise InputError(f"--level {self.level} is not a probability between 0 and 1")
+        if not self.tolerance > 0:
+            raise InputError(f"--tolerance {self.tolerance} is not above 0")
+        contrasts.check_law(laws.get(self.law))
+        check_figure(self.plot)
+        shots_path = None if self.out is None else self.out.with_stem(f"{self.out.stem}_shots")
+        for path in (self.out, shots_path):
+            if path is not None:
+                check_table(path)
+        check_apart(filter(None, (self.out, shots_path, self.plot)), [self.data.curves])
+        column, pairs = self.pair[0], [(self.pair[1], self.pair[2])]
+        data = self.data
+        if column not in data.group_by:
+            data = dataclasses.replace(data, group_by=(*data.group_by, column))
+        curves = data.read()
+        contrasts.paired_groups(curves, pairs, column)  # a wrong name is told before anything is sampled
+        one = self._sample(_only(curves, pairs, column))
+        curves = one.curves
+        checks = one.diagnostics()
+        print(posterior.diagnostics_sentence(self.law, checks))
+        if self.method == "laplace" and not checks["ok"].all():
+            warn("the normal approximation does not hold here: take --method auto for numbers to rely on")
+        table = posterior.moved_table(one, pairs, column=column, tolerance=self.tolerance)
+        times = posterior.times_table(one, pairs, self.level, column=column)
+        top = HORIZON * curves.shots.max()
+        ahead = one.forecast(np.unique(np.round(np.expm1(np.linspace(0.0, np.log1p(top), 60)))))
+        lines = posterior.reach_sentences(curves, one.used, one.reach_table(self.level), ahead)
+        numbers = posterior.curve_pairs(curves, pairs, column)
+        reached = [(lines[a], lines[b]) for a, b, _ in numbers]
+        print(*posterior.contrast_sentences(table, times, reached, self.tolerance), sep="\n")
+        names = dict.fromkeys(table["parameter"])
+        print("\n" + "; ".join(f"{name}: {posterior.MEANING[name]}" for name in names))
+        self._write(table, self.out, "parameters")
+        self._write(times, shots_path, "shots")
+        if self.plot is not None:
+            plots.save(plots.plot_overlay(one, ahead, numbers, self.level), self.plot)
+            print(f"figure: {self.plot}")
+        return table
+
+    def _sample(self, curves: "Curves") -> "Posterior":
+        from ..posterior import PosteriorWarning, sample
+
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(warnings_as_lines(PosteriorWarning))
+            advance = stack.enter_context(progress("sampling", "posterior", curves.n_groups))
+            return sample(
+                curves,
+                self.law,
+                fraction=self.fraction,
+                likelihood=self.likelihood,
+                discrepancy="walk" if self.discrepancy else None,
+                method=self.method,
+                seed=self.seed,
+                n_chains=self.chains,
+                n_warmup=self.warmup,
+                n_draws=self.draws,
+                on_done=advance,
+            )
+
+    def _write(self, table: "pd.DataFrame", path: Path | None, what: str) -> None:
+        if path is not None:
+            write_table(table, path)
+            print(f"{what}: {path}")
+
+
+def _only(curves: "Curves", pairs: list[tuple[str, str]], column: str) -> "Curves":
+    """The groups that stand in a pair."""
+    import numpy as np
+
+    from ..contrasts import paired_groups
+
+    groups = {g for a, b, _ in paired_groups(curves, pairs, column) for g in (a, b)}
+    return curves.select(np.array(sorted(groups)))
