@@ -62,12 +62,12 @@ def log_parts(mixture: Mixture, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def log_density(mixture: Mixture, x: np.ndarray) -> np.ndarray:
     """[U, n] ln of the density of the mixture at x [U, n, P]."""
-    return logsumexp(log_parts(mixture, x)[0], axis=1)
+    return np.asarray(logsumexp(log_parts(mixture, x)[0], axis=1))
 
 
 def capped(log_ratio: np.ndarray) -> np.ndarray:
     """Weights [U, n] adding up to 1, first capped at a share 1/√n of their sum: few draws do not settle the moments alone."""
-    total = logsumexp(log_ratio, axis=1, keepdims=True)
+    total = np.asarray(logsumexp(log_ratio, axis=1, keepdims=True))
     cap = np.where(np.isfinite(total), total, 0.0) - 0.5 * np.log(log_ratio.shape[1])
     weight = np.exp(np.minimum(log_ratio, cap) - cap)
     return weight / np.maximum(weight.sum(1, keepdims=True), 1e-300)
@@ -82,7 +82,7 @@ def moments(weight: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def factor_of(covariance: np.ndarray, instead: np.ndarray) -> np.ndarray:
     """Lower factors of covariances [..., P, P], and those of `instead` where a covariance has none."""
-    finite = np.isfinite(covariance).all((-2, -1))
+    finite = np.asarray(np.isfinite(covariance).all((-2, -1)))
     safe = np.where(finite[..., None, None], covariance, np.eye(covariance.shape[-1]))
     usable = finite & (np.linalg.eigvalsh(safe)[..., 0] > 1e-12 * np.trace(safe, axis1=-2, axis2=-1))
     return np.linalg.cholesky(np.where(usable[..., None, None], safe, instead))
@@ -96,7 +96,7 @@ def adapted(mixture: Mixture, x: np.ndarray, log_ratio: np.ndarray, laplace: np.
     whole = 0.9 * covariance + 0.1 * laplace
     parts, distance = log_parts(mixture, x)
     parts, distance = parts[:, :-1], distance[:, :-1]
-    share = np.exp(parts - logsumexp(parts, axis=1, keepdims=True)) * weight[:, None]  # [U, K, n]
+    share = np.exp(parts - np.asarray(logsumexp(parts, axis=1, keepdims=True))) * weight[:, None]  # [U, K, n]
     mass = share.sum(2)
     pull = (
         share * (STUDENT + size) / (STUDENT + distance)
