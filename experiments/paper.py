@@ -179,6 +179,11 @@ def record(config: Config, times: list[dict]) -> None:
 
 def run(config: Config) -> None:
     """All stages in order."""
+    with runs.alone_in(config.run_dir):
+        _run(config)
+
+
+def _run(config: Config) -> None:
     done = config.run_dir / "done"
     done.mkdir(parents=True, exist_ok=True)
     for name in ("uniform", "flops_matched"):

@@ -14,7 +14,6 @@ Hardware: quick, two CPU cores, about five minutes for two models; paper, one ac
 """
 
 import dataclasses
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -113,11 +112,13 @@ def read_base(run_dir: Path | None) -> synthetic.Config:
         raise InputError("--run-dir is missing: name the folder of a run of experiments/synthetic.py")
     path = run_dir / "config.json"
     try:
-        values = json.loads(path.read_text())
+        values = runs.read_config(path)
         world = ginc.WorldConfig(**values.pop("world"))
         values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
         return synthetic.Config(**values, world=world, run_dir=run_dir)
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except InputError:
+        raise
+    except (ValueError, TypeError, KeyError) as error:
         raise InputError(
             f"{path}: is no config of a run of experiments/synthetic.py ({error}); choose its folder"
         ) from None
@@ -201,6 +202,11 @@ def run(config: Config) -> None:
     """The whole experiment."""
     base = read_base(config.run_dir)
     chosen_models(config, base)  # names a mistake before anything is written
+    with runs.alone_in(config.run_dir / "suppression"):
+        _run(config, base)
+
+
+def _run(config: Config, base: synthetic.Config) -> None:
     folder = open_folder(config)
     print(f"folder: {folder}", flush=True)
     frame, used = tune_models(config, base, folder)

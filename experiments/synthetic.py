@@ -15,6 +15,7 @@ the suppression stage also forecast.csv, suppressed/ and suppression_*.
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import pandas as pd
 from synthetic_parts import story
@@ -36,7 +37,12 @@ FILES = (
 def run(config: Config) -> None:
     """The whole experiment."""
     began = time.perf_counter()
-    run_dir = runs.run_folder(config.run_dir, resume=config.resume, name="synthetic")
+    folder = runs.run_folder(config.run_dir, resume=config.resume, name="synthetic")
+    with runs.alone_in(folder) as run_dir:
+        _run(config, run_dir, began)
+
+
+def _run(config: Config, run_dir: Path, began: float) -> None:
     runs.open_run(run_dir, runs.as_json(config), resume=config.resume)
     runs.record(run_dir)
     world = ginc.make_world(config.world)

@@ -48,12 +48,19 @@ def warn(text: str) -> None:
 
 @contextlib.contextmanager
 def warnings_as_lines(category: type[Warning], where: str = "") -> Iterator[None]:
-    """Warnings of a category that the block gives become lines on stderr, each once, with `where` before them."""
-    with warnings.catch_warnings(record=True) as caught:
+    """Warnings of a category that the block gives become lines on stderr at once, each once, after `where`; others are silent."""
+    told = set()
+
+    def show(message: Warning | str, kind: type[Warning], *_: object, **__: object) -> None:
+        text = str(message)
+        if issubclass(kind, category) and text not in told:
+            told.add(text)
+            warn(f"{where}: {text}" if where else text)
+
+    with warnings.catch_warnings():
         warnings.simplefilter("always", category)
+        warnings.showwarning = show
         yield
-    for text in dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, category)):
-        warn(f"{where}: {text}" if where else text)
 
 
 class progress:

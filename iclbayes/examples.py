@@ -69,14 +69,14 @@ def example_truth(name: str = "unsafe_answers") -> dict[str, Any]:
     return json.loads(_data(f"{name}.json").read_text(encoding="utf-8"))
 
 
-def write_examples(folder: str | os.PathLike) -> list[Path]:
+def write_examples(folder: str | os.PathLike, force: bool = True) -> list[Path]:
     """Writes the example files into a folder, which is made if absent; returns their paths.
 
     `unsafe_answers.csv` and `synthetic.csv`, the truth behind the simulated ones (`unsafe_answers.json`), and the folder
     `lm_eval` of results as lm-evaluation-harness lays them out, one run per number of shots.
 
     Raises:
-      InputError: the folder cannot be made or written.
+      InputError: the folder cannot be made or written; or without `force`, a file is there already and differs.
     """
     folder = Path(folder)
     texts = {
@@ -84,6 +84,12 @@ def write_examples(folder: str | os.PathLike) -> list[Path]:
         for name in ("unsafe_answers.csv", "unsafe_answers.json", "synthetic.csv")
     }
     texts |= _harness_runs(example_curves("lm_eval"))
+    if not force:
+        for path in (folder / name for name in texts):
+            if path.is_file() and path.read_bytes() != texts[path.relative_to(folder).as_posix()].encode():
+                raise InputError(
+                    f"{path}: is there already and is another file; choose another folder, or add --force"
+                )
     written = []
     for name, text in texts.items():
         path = folder / name

@@ -1,7 +1,9 @@
 """Writing files so that a reader never sees half of one."""
 
 import contextlib
+import ctypes
 import os
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -14,10 +16,29 @@ if TYPE_CHECKING:
 
 
 def check_place(path: str | os.PathLike) -> None:
-    """Raises InputError if `path` is a folder, or in none that can be written."""
-    path = Path(path)
+    """Raises InputError if `path` is a folder or a device, has a name that no file can have, or is in no folder to write in."""
+    try:
+        _check_place(Path(path))
+    except InputError:
+        raise
+    except (OSError, ValueError, RuntimeError) as error:  # too long a name, a null byte, a loop of links
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{_short(path)}: cannot be written: {reason}; choose another place") from None
+
+
+def _short(path: str | os.PathLike) -> str:
+    """A path as it may stand in a message: in one line, and not endless."""
+    text = "".join(c if c.isprintable() else "?" for c in str(path))
+    return text if len(text) <= 200 else f"{text[:100]}…{text[-80:]}"
+
+
+def _check_place(path: Path) -> None:
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        os.lstat(path)  # fails for names that no file can have
     if path.is_dir():
         raise InputError(f"{path}: is a folder; name a file")
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path}: is no ordinary file; choose another place")
     if not path.resolve().parent.is_dir():
         raise InputError(f"{path}: there is no folder {path.parent}; make it first or choose another place")
     if not os.access(path.resolve().parent, os.W_OK):
@@ -45,12 +66,13 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     If the block raises, the temporary file is removed and `path` is left as it was.
 
     Raises:
-      InputError: the folder of `path` does not exist or cannot be written, or `path` is a folder itself.
+      InputError: the folder of `path` does not exist or cannot be written, or `path` is a folder itself, or the block or the
+        renaming met an error of the operating system, such as a full disk.
     """
     path = Path(path)
     check_place(path)
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem[:40]}-", suffix=path.suffix)
     except OSError as error:
         raise InputError(f"{path}: cannot write there: {error.strerror}; choose another place") from None
     os.close(handle)
@@ -61,8 +83,46 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         os.umask(mask)
         temporary.chmod(0o666 & ~mask)
         temporary.replace(path)
+    except OSError as error:
+        if error.filename is not None and Path(os.fsdecode(error.filename)) not in (temporary, path):
+            raise  # of another file
+        raise InputError(
+            f"{path}: cannot be written: {error.strerror or error}; what was there before is unchanged"
+        ) from None
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def replace_folder(new: Path, old: Path) -> None:
+    """Puts the folder `new` in the place of `old`, which is removed after it has been replaced, never before.
+
+    Where the system can exchange two names at once, there is no moment without a folder of that name.
+    """
+    if not old.exists():
+        new.rename(old)
+        return
+    if _exchange(new, old):
+        shutil.rmtree(new, ignore_errors=True)
+        return
+    aside = Path(tempfile.mkdtemp(dir=old.parent, prefix=f".{old.name[:40]}-old-"))
+    old.rename(aside / old.name)
+    try:
+        new.rename(old)
+    except OSError:
+        (aside / old.name).rename(old)
+        aside.rmdir()
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Exchanges two names (Linux, renameat2); False where that cannot be done."""
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    try:
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError, TypeError):
+        return False
+    return rename(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0
 
 
 def write_csv(frame: "pd.DataFrame", path: str | os.PathLike) -> None:

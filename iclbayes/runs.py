@@ -2,22 +2,26 @@
 
 config.json   what determines the run, compared when it is resumed
 record.json   the command, versions and device of the last command that worked in the folder
+.lock         there while a command works in the folder: its process and host
 """
 
+import contextlib
 import dataclasses
 import importlib.metadata
 import json
 import os
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from .digests import read_sealed, write_sealed
 from .errors import InputError
 from .files import write_text
+from .locks import locked
 
-CONFIG_FILE, RECORD_FILE = "config.json", "record.json"
+CONFIG_FILE, RECORD_FILE, LOCK_FILE = "config.json", "record.json", ".lock"
 PLACES = ("run_dir", "resume")  # fields that say where a run goes, not what it is
 PACKAGES = ("jax", "flax", "optax", "iclbayes")
 
@@ -41,6 +45,28 @@ def run_folder(run_dir: str | os.PathLike | None, *, resume: bool, name: str) ->
     return Path("runs") / f"{name}-{datetime.now():%Y-%m-%d-%H%M%S}"
 
 
+@contextlib.contextmanager
+def alone_in(folder: str | os.PathLike) -> Iterator[Path]:
+    """Makes a run's folder and keeps other processes out of it while the block runs; yields the folder.
+
+    If the block leaves a folder that it made without anything in it, the folder is removed.
+
+    Raises:
+      InputError: another process works there, or the folder cannot be made or is a file.
+    """
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be made: {error.strerror}; choose another folder") from None
+    try:
+        with locked(folder / LOCK_FILE, folder):
+            yield folder
+    finally:
+        with contextlib.suppress(OSError):
+            folder.rmdir()  # which leaves a folder that holds anything
+
+
 def open_run(folder: str | os.PathLike, values: Mapping, *, resume: bool, compare: bool = True) -> Path:
     """Makes a run's folder with its config.json, or opens that of the same run.
 
@@ -54,7 +80,8 @@ def open_run(folder: str | os.PathLike, values: Mapping, *, resume: bool, compar
       The folder.
 
     Raises:
-      InputError: a folder that holds a run already, or another configuration (naming the field), or a file.
+      InputError: a folder that holds a run already, or another configuration (naming the field), or files but no run; or a
+        file.
     """
     folder = Path(folder)
     path = folder / CONFIG_FILE
@@ -66,24 +93,32 @@ def open_run(folder: str | os.PathLike, values: Mapping, *, resume: bool, compar
             return folder
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        others = sorted(found.name for found in folder.iterdir() if not found.name.startswith("."))
     except OSError as error:
         raise InputError(f"{folder}: cannot be made: {error.strerror}; choose another folder") from None
-    write_text(json.dumps(dict(values), indent=2) + "\n", path)
+    if others and not path.exists():
+        raise InputError(f"{folder}: holds {others[0]} but no run; choose a new or an empty folder")
+    write_sealed(values, path)
     return folder
 
 
 def check_same(path: Path, values: Mapping) -> None:
     """Raises InputError naming the first field in which config.json differs from `values`."""
-    try:
-        stored = json.loads(path.read_text())
-    except ValueError:
-        raise InputError(f"{path}: is not JSON; choose another folder") from None
+    stored = read_config(path)
     for name in values:
         if stored.get(name) != values[name]:
             raise InputError(
                 f"{path}: {name} is {stored.get(name)} there but {values[name]} here; "
                 "repeat the run's own options or choose another folder"
             )
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The fields of a run's config.json. Raises InputError if it cannot be read, is damaged, or is no config."""
+    try:
+        return read_sealed(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}; choose another folder") from None
 
 
 def record(folder: str | os.PathLike, **more: Any) -> None:

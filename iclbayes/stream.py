@@ -1,16 +1,15 @@
 """Fitting files that are larger than memory: chunk by chunk, flat memory, and on from where it stopped.
 
 The rows of one group must stand together in the file. Finished chunks lie in the folder `OUT.parts`, each renamed into place
-when complete, together with a note of what was asked; the same command continues after them, and the end joins them to OUT.
+when complete, together with a note of what was asked; the same command continues after them, and the end joins them to OUT. The
+note marks the folder as ours: another folder of that name is left alone. Notes and chunks are read with their digests.
 """
 
 import contextlib
 import ctypes
 import dataclasses
-import json
 import os
 import re
-import shutil
 import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -21,11 +20,15 @@ import numpy as np
 import pandas as pd
 
 from .chunks import chunks, count_rows, types_of_labels
+from .digests import file_digest, read_sealed, write_sealed
 from .errors import CurvesWarning, InputError
 from .files import atomic_path
 from .fits import fit
+from .locks import locked
 from .reading import curves_from_frame
 
+FORMAT = "iclbayes parts"  # marks a folder of parts as ours
+REQUEST = "request.json"
 CHUNK_ROWS = 250_000  # memory then stays level at a few hundred MB, most of it JAX
 
 
@@ -88,6 +91,7 @@ def fit_stream(
         )
     parts = out.with_name(out.name + ".parts")
     request = {
+        "format": FORMAT,
         "file": str(path.resolve()),
         "size": path.stat().st_size,
         "modified": path.stat().st_mtime_ns,
@@ -99,7 +103,30 @@ def fit_stream(
         "options": {name: _without_addresses(value) for name, value in sorted(options.items())},
     }
     labels = [*group_by, *([source] if source else [])]
-    request["labels"] = types = types_of_labels(path, labels, chunk_rows)
+    request["labels"] = types_of_labels(path, labels, chunk_rows)
+    with locked(out.with_name(f".{out.name}.lock"), out):
+        done = _fit_chunks(path, out, parts, request, laws, group_by, source, together, options, on_progress)
+    ends = {law: Counter() for law in laws}
+    for note in done:
+        for law, counts in zip(laws, note.get("ends", ()), strict=False):
+            ends[law].update(counts)
+    return {law: dict(counts) for law, counts in ends.items()}
+
+
+def _fit_chunks(
+    path: Path,
+    out: Path,
+    parts: Path,
+    request: dict[str, Any],
+    laws: Sequence[str],
+    group_by: tuple[str, ...],
+    source: str | None,
+    together: list[str],
+    options: dict[str, Any],
+    on_progress: Callable[[Progress], None],
+) -> list[dict]:
+    """Fits what is not done, joins the parts to `out` and removes them; returns the notes of the chunks."""
+    types, chunk_rows = request["labels"], request["chunk_rows"]
     done = _open_parts(parts, request)
     rows = sum(d["rows"] for d in done)
     fitted = sum(d["fits"] for d in done)
@@ -118,31 +145,27 @@ def fit_stream(
                     frame, group_by=group_by, source=source, name=str(path), first_row=rows + 2
                 )
             fits = [fit(curves, law, **options) for law in laws]
-            tables = [f.to_frame(stderr=stderr) for f in fits]
+            tables = [f.to_frame(stderr=request["stderr"]) for f in fits]
             number = len(done)
             with atomic_path(parts / f"{number:06d}.parquet") as temporary:
                 pd.concat(tables, ignore_index=True).to_parquet(temporary, index=False)
             note = {"rows": len(frame), "fits": curves.n_groups * len(laws), "groups": keys.tolist()}
             note["ends"] = [f.ends for f in fits]
-            with atomic_path(parts / f"{number:06d}.json") as temporary:
-                temporary.write_text(json.dumps(note))
+            note["parquet"] = file_digest(parts / f"{number:06d}.parquet")
+            write_sealed(note, parts / f"{number:06d}.json", indent=None)
             done.append({name: note[name] for name in ("rows", "fits", "ends")})
             rows, fitted = rows + len(frame), fitted + note["fits"]
             _release_memory()
             on_progress(Progress(rows, fitted, total))
     except InputError:
         if not done:  # nothing worth keeping: leave no trace
-            shutil.rmtree(parts)
+            _remove_parts(parts)
         raise
     if not done:
         raise InputError(f"{path}: no rows after the header; it needs at least one")
     _join([parts / f"{i:06d}.parquet" for i in range(len(done))], out)
-    shutil.rmtree(parts)
-    ends = {law: Counter() for law in laws}
-    for note in done:
-        for law, counts in zip(laws, note.get("ends", ()), strict=False):
-            ends[law].update(counts)
-    return {law: dict(counts) for law, counts in ends.items()}
+    _remove_parts(parts)
+    return done
 
 
 def _without_addresses(value: object) -> str:
@@ -157,32 +180,70 @@ def _release_memory() -> None:
 
 
 def _open_parts(parts: Path, request: dict) -> list[dict]:
-    """Notes of the chunks that are done; makes the folder for a new request."""
-    note = parts / "request.json"
-    if not note.exists():
-        try:
-            parts.mkdir(exist_ok=True)
-        except OSError as error:
-            raise InputError(f"{parts}: cannot write there: {error.strerror}; choose another place") from None
-        with atomic_path(note) as temporary:
-            temporary.write_text(json.dumps(request))
-        return []
-    before = json.loads(note.read_text())
+    """Notes of the chunks that are done; makes the folder for a new request.
+
+    Raises:
+      InputError: a folder that is not ours, or was left by another command.
+    """
+    try:
+        parts.mkdir(exist_ok=True)
+        note = parts / REQUEST
+        if not note.exists():
+            if any(not name.name.startswith(".request-") for name in parts.iterdir()):
+                raise InputError(
+                    f"{parts}: holds files that this package did not write; move them away or choose another --out"
+                )
+            write_sealed(request, note)
+            return []
+        before = read_sealed(note)
+    except OSError as error:
+        raise InputError(f"{parts}: cannot write there: {error.strerror}; choose another place") from None
+    if before.get("format") != FORMAT:
+        raise InputError(
+            f"{parts}: is no folder of parts of this package; move it away or choose another --out"
+        )
     changed = [name for name in request if before.get(name) != request[name]]
     if changed and not (parts / "000000.json").exists():  # nothing was done yet
-        with atomic_path(note) as temporary:
-            temporary.write_text(json.dumps(request))
+        write_sealed(request, note)
         return []
     if changed:
         raise InputError(
             f"{parts}: was left by another command ({changed[0]} was {before.get(changed[0])}, is {request[changed[0]]}); "
             "repeat that one to continue it, or remove the folder"
         )
-    done = []
+    done: list[dict] = []
     while (parts / f"{len(done):06d}.json").exists():
-        note = json.loads((parts / f"{len(done):06d}.json").read_text())
-        done.append(note | {"groups": np.array(note["groups"], np.uint64)})
+        found = _read_part(parts, len(done))
+        if found is None:
+            warnings.warn(
+                f"{parts}: part {len(done)} is damaged, so fitting goes on from the end of the one before",
+                CurvesWarning,
+                stacklevel=3,
+            )
+            break
+        done.append(found)
     return done
+
+
+def _read_part(parts: Path, number: int) -> dict | None:
+    """The note of a chunk that is done; None if it or the chunk is damaged."""
+    try:
+        note = read_sealed(parts / f"{number:06d}.json")
+        if note["parquet"] != file_digest(parts / f"{number:06d}.parquet"):
+            return None
+        return note | {"groups": np.array(note["groups"], np.uint64)}
+    except (OSError, InputError, KeyError, TypeError, OverflowError):
+        return None
+
+
+def _remove_parts(parts: Path) -> None:
+    """Removes what we wrote into the folder, and the folder if nothing else is in it."""
+    with contextlib.suppress(OSError):
+        for path in parts.iterdir():
+            if re.fullmatch(r"\d{6,}\.(json|parquet)|\.\d{6,}-.*|\.request-.*", path.name):
+                path.unlink()
+        (parts / REQUEST).unlink(missing_ok=True)  # last, for it is what marks the folder
+        parts.rmdir()
 
 
 def _fingerprints(frame: pd.DataFrame, group_by: list[str]) -> np.ndarray:

@@ -11,7 +11,7 @@ import pandas as pd
 import iclbayes
 from iclbayes import comparison as compare
 from iclbayes import ginc, icl, training
-from iclbayes.console import progress
+from iclbayes.console import progress, warnings_as_lines
 
 from .config import Config, keys, run_name
 
@@ -42,7 +42,7 @@ def pretrain(config: Config, world: ginc.World, run_dir: Path) -> dict[tuple[int
     work = sum(
         layers * config.training(layers, seed).steps for layers, seed in models
     )  # so that time left is right
-    with progress("pretraining", "layer updates", work) as advance:
+    with warnings_as_lines(training.TrainWarning), progress("pretraining", "layer updates", work) as advance:
         for layers, seed in models:
             advance.note(f"{layers} layer{'s' * (layers > 1)}, seed {seed}")
             results[layers, seed] = training.train(

@@ -9,7 +9,7 @@ import jax
 import pandas as pd
 
 from iclbayes import comparison, ginc, plots, suppression, training
-from iclbayes.console import progress
+from iclbayes.console import progress, warnings_as_lines
 from iclbayes.files import write_csv, write_text
 from iclbayes.ginc import Prompts
 from iclbayes.models import GPT2
@@ -49,7 +49,10 @@ def fine_tune(
     for method, tuning in tunings.items():
         # Updates of a batch of each amount; DPO's batches hold pairs.
         total = sum(tuning.training(amount).steps for amount in amounts) * len(models)
-        with progress(f"fine-tuning by {method.upper()}", "updates", total) as advance:
+        with (
+            warnings_as_lines(training.TrainWarning),
+            progress(f"fine-tuning by {method.upper()}", "updates", total) as advance,
+        ):
             for layers, seed in models:
                 advance.note(f"{layers} layer{'s' * (layers > 1)}, seed {seed}")
                 model = models[layers, seed]()

@@ -1,12 +1,14 @@
 """`iclbayes collect`: a language model and a task in, a file of curves out."""
 
 import dataclasses
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ..errors import InputError
 from ..files import check_apart
-from .options import Count, Text
+from ..outputs import CURVES, MARKED, check_outputs
+from .options import Count, Force, Text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,6 +81,9 @@ class Collect:
     key_variable: str = "OPENAI_API_KEY"
     """openai: environment variable that holds the key."""
 
+    force: Force = False
+    """write over a file of that name that this command did not write."""
+
     def run(self) -> "pd.DataFrame":
         """Collects and writes the curves; returns them.
 
@@ -89,13 +94,13 @@ class Collect:
 
         if self.out.suffix != ".csv":
             raise InputError(f"{self.out}: curves are written as CSV; let --out end with .csv")
-        if not self.out.parent.is_dir():
-            raise InputError(f"{self.out}: there is no folder {self.out.parent}; make it first")
         settings = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        model, task, out = (settings.pop(name) for name in ("model", "task", "out"))
+        model, task, out, force = (settings.pop(name) for name in ("model", "task", "out", "force"))
         journal = out.with_suffix(".prompts.jsonl")
         files = [Path(word) for word in (task, self.data, self.answers) if word is not None]
-        check_apart((out, out.with_suffix(".json"), journal), [path for path in files if path.exists()])
+        read = [path for path in files if os.path.lexists(path)]
+        check_apart([journal], read)
+        check_outputs({out: CURVES, out.with_suffix(".json"): MARKED}, read, force)
         curves, about = collection.collect(model, task, journal=journal, **settings)
         collection.write_curves(out, curves, about)
         print(f"curves: {out} ({curves['source'].nunique()} sources, up to {about['most_shots']} shots)")

@@ -7,17 +7,18 @@ from typing import Annotated
 from tyro.conf import UseAppendAction
 
 from ..console import progress
-from ..files import check_apart, write_table
+from ..files import write_table
+from ..outputs import COMPARED
 from .options import (
     NUMBER,
     Data,
     File,
     FitOptions,
     Fitting,
+    Force,
     Laws,
     TableStyle,
-    check_figure,
-    check_table,
+    check_writing,
 )
 
 
@@ -38,6 +39,8 @@ class Compare:
     """print the whole table too."""
     plot: File = None
     """figure of mean NRMSE by law and fraction, .png, .pdf or .svg."""
+    force: Force = False
+    """write over a file of that name that this command did not write."""
     fitting: Fitting = dataclasses.field(default_factory=FitOptions)
 
     def run(self) -> None:
@@ -49,9 +52,7 @@ class Compare:
         from .. import comparison
         from ..laws import SIX
 
-        check_table(self.out)
-        check_figure(self.plot)
-        check_apart(filter(None, (self.out, self.plot)), [self.data.curves])
+        check_writing([self.data.curves], {self.out: COMPARED}, self.plot, force=self.force)
         curves = self.data.read()
         with progress("comparing laws", "fit") as advance:
             table = comparison.compare(

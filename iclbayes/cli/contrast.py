@@ -9,8 +9,9 @@ from tyro.conf import arg
 
 from ..console import progress, warn, warnings_as_lines
 from ..errors import InputError
-from ..files import check_apart, write_table
-from .options import Data, File, LawName, LikelihoodName, Share, check_figure, check_table
+from ..files import write_table
+from ..outputs import MOVED, TIMES
+from .options import Data, File, Force, LawName, LikelihoodName, Share, check_writing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,6 +54,8 @@ class Contrast:
     """where the table of the parameters goes, .csv or .parquet; that of the shots goes beside it, "_shots" added to the name."""
     plot: File = None
     """where a figure goes with the two curves of each pair and their bands, .png, .pdf or .svg."""
+    force: Force = False
+    """write over a file of that name that this command did not write."""
     chains: int = 4
     """chains of nuts."""
     warmup: int = 300
@@ -77,12 +80,8 @@ class Contrast:
         if not self.tolerance > 0:
             raise InputError(f"--tolerance {self.tolerance} is not above 0")
         contrasts.check_law(laws.get(self.law))
-        check_figure(self.plot)
         shots_path = None if self.out is None else self.out.with_stem(f"{self.out.stem}_shots")
-        for path in (self.out, shots_path):
-            if path is not None:
-                check_table(path)
-        check_apart(filter(None, (self.out, shots_path, self.plot)), [self.data.curves])
+        check_writing([self.data.curves], {self.out: MOVED, shots_path: TIMES}, self.plot, force=self.force)
         column, pairs = self.pair[0], [(self.pair[1], self.pair[2])]
         data = self.data
         if column not in data.group_by:

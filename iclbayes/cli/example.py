@@ -6,6 +6,8 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
+from .options import Force
+
 
 @dataclasses.dataclass(frozen=True)
 class Example:
@@ -17,6 +19,8 @@ class Example:
 
     folder: Annotated[Positional[Path], arg(metavar="FOLDER")] = Path("examples")
     """where they go; the folder is made if it is not there."""
+    force: Force = False
+    """write over a file of that name whose contents differ."""
 
     def run(self) -> None:
         """Writes the files and says which.
@@ -26,7 +30,7 @@ class Example:
         """
         from ..examples import write_examples
 
-        written = write_examples(self.folder)
+        written = write_examples(self.folder, self.force)
         runs = [path for path in written if path.parent != self.folder]
         for path in (p for p in written if p not in runs):
             print(f"example: {path}")

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..console import progress, warn, warnings_as_lines
 from ..errors import CurvesWarning, InputError
-from ..files import check_apart, write_table
+from ..files import write_table
+from ..outputs import FITS
 from .options import (
     Columns,
     Count,
@@ -15,11 +16,11 @@ from .options import (
     File,
     FitOptions,
     Fitting,
+    Force,
     Laws,
     Parameters,
     Share,
-    check_figure,
-    check_table,
+    check_writing,
 )
 
 if TYPE_CHECKING:
@@ -54,6 +55,8 @@ class Fit:
     """column of --group-by over which --share parameters are shared."""
     chunk_rows: Count = None
     """read and fit this many rows at a time."""
+    force: Force = False
+    """write over a file of that name that this command did not write."""
     fitting: Fitting = dataclasses.field(default_factory=FitOptions)
 
     def run(self) -> None:
@@ -64,9 +67,7 @@ class Fit:
         """
         from ..laws import get
 
-        check_table(self.out)
-        check_figure(self.plot)
-        check_apart(filter(None, (self.out, self.plot)), [self.data.curves])
+        check_writing([self.data.curves], {self.out: FITS}, self.plot, force=self.force)
         laws = self.law or ("bayesian_scoring",)
         for law in laws:
             get(law)

@@ -8,7 +8,7 @@ import tyro
 
 from ..errors import InputError
 from .import_lm_eval import write_import
-from .options import Text
+from .options import Force, Text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +25,8 @@ class ImportInspect:
     """metric of the scorer; by default accuracy, else mean, else the first that is a share."""
     scorer: Text = None
     """which scorer; by default the first of each task."""
+    force: Force = False
+    """write over a file of that name that this command did not write."""
 
     def run(self) -> pd.DataFrame:
         """Imports and writes the curves; returns them.
@@ -37,5 +39,7 @@ class ImportInspect:
         if not self.logs:
             raise InputError("missing: files or folders of logs; see iclbayes import-inspect --help")
         return write_import(
-            self.out, lambda: read_inspect(self.logs, self.shots_from, metric=self.metric, scorer=self.scorer)
+            self.out,
+            lambda: read_inspect(self.logs, self.shots_from, metric=self.metric, scorer=self.scorer),
+            self.force,
         )

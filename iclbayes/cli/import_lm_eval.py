@@ -10,9 +10,9 @@ import pandas as pd
 import tyro
 
 from ..errors import InputError
-from ..files import check_place
 from ..llm import collection
-from .options import Text
+from ..outputs import CURVES, MARKED, check_outputs
+from .options import Force, Text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +27,8 @@ class ImportLmEval:
     """acc, acc_norm, or with its filter exact_match,strict-match; by default the first of each task."""
     value: Literal["accuracy", "prob"] = "accuracy"
     """prob adds the mean probability of the right choice, from the samples files (--log_samples)."""
+    force: Force = False
+    """write over a file of that name that this command did not write."""
 
     def run(self) -> pd.DataFrame:
         """Imports and writes the curves; returns them.
@@ -36,18 +38,20 @@ class ImportLmEval:
         """
         from ..llm import read_lm_eval
 
-        return write_import(self.out, lambda: read_lm_eval(self.folder, self.metric, self.value))
+        return write_import(self.out, lambda: read_lm_eval(self.folder, self.metric, self.value), self.force)
 
 
-def write_import(out: Path, read: Callable[[], tuple[pd.DataFrame, dict]]) -> pd.DataFrame:
+def write_import(
+    out: Path, read: Callable[[], tuple[pd.DataFrame, dict]], force: bool = False
+) -> pd.DataFrame:
     """Writes imported curves and what was read beside them, says what was left out, and returns the curves.
 
     Raises:
-      InputError: `out` is no CSV file, or as `read` raises.
+      InputError: `out` is no CSV file, or one that this package did not write (without `force`), or as `read` raises.
     """
     if out.suffix != ".csv":
         raise InputError(f"{out}: curves are written as CSV; let --out end with .csv")
-    check_place(out)
+    check_outputs({out: CURVES, out.with_suffix(".json"): MARKED}, force=force)
     curves, about = read()
     collection.write_curves(out, curves, about | {"versions": collection.versions()})
     for note in about["skipped"]:

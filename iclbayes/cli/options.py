@@ -1,6 +1,7 @@
 """Options that commands share, each written once. Nothing here imports JAX: the help must come at once."""
 
 import dataclasses
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -8,7 +9,7 @@ from tyro.conf import OmitArgPrefixes, Positional, UseAppendAction, arg
 
 from ..console import warn, warnings_as_lines
 from ..errors import CurvesWarning, InputError
-from ..files import check_place
+from ..outputs import MARKED, check_outputs
 
 if TYPE_CHECKING:
     from ..curves import Curves
@@ -213,17 +214,32 @@ DataAhead = OmitArgPrefixes[CurvesAhead]
 Fitting = OmitArgPrefixes[FitOptions]
 
 
-def check_table(path: Path) -> None:
-    """Raises InputError unless a table can be written there."""
-    if path.suffix not in (".csv", ".parquet"):
-        raise InputError(f"{path}: tables are written as .csv or .parquet; change the ending")
-    check_place(path)
+Force = Annotated[bool, arg(help_behavior_hint="")]
 
 
-def check_figure(path: Path | None) -> None:
-    """Raises InputError unless a figure can be written there, or none is wanted."""
-    if path is not None:
+def check_writing(
+    inputs: Iterable[Path],
+    tables: Mapping[Path | None, frozenset[str]],
+    figure: Path | None = None,
+    draws: Iterable[Path] = (),
+    force: bool = False,
+) -> None:
+    """Raises InputError unless everything that a command is to write can be written, and nothing of the user's is lost.
+
+    Args:
+      inputs: files that it reads.
+      tables: path → columns that tell the table from a user's; None for what is not wanted.
+      figure: where a figure goes, or None.
+      draws: netCDF files.
+      force: write over what this package did not write.
+    """
+    wanted = {path: columns for path, columns in tables.items() if path is not None}
+    for path in wanted:
+        if path.suffix not in (".csv", ".parquet") and path.suffixes[-2:] != [".csv", ".gz"]:
+            raise InputError(f"{path}: tables are written as .csv or .parquet; change the ending")
+    if figure is not None:
         from ..plots.style import check_suffix
 
-        check_suffix(path)
-        check_place(path)
+        check_suffix(figure)
+    marked = dict.fromkeys([path for path in (figure, *draws) if path is not None], MARKED)
+    check_outputs({**wanted, **marked}, inputs, force)

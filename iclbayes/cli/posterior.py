@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ..console import progress, warnings_as_lines
 from ..errors import InputError
-from ..files import check_apart, check_place, write_csv
-from .options import DataAhead, File, Laws, LikelihoodName, Parameters, Share, check_figure
+from ..files import write_csv
+from ..outputs import FORECAST, REACH
+from .options import DataAhead, File, Force, Laws, LikelihoodName, Parameters, Share, check_writing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -52,6 +53,8 @@ class PosteriorCommand:
     for all; laplace: the normal approximation, for thousands of curves."""
     diagnostics: bool = False
     """print the whole table of diagnostics."""
+    force: Force = False
+    """write over a file of that name that this command did not write."""
     chains: int = 4
     """chains of nuts."""
     warmup: int = 300
@@ -80,14 +83,11 @@ class PosteriorCommand:
             raise InputError(f"{self.out}: draws are written as netCDF; let --out end with .nc")
         if self.forecast and ".csv" not in self.forecast.suffixes[-2:]:  # also .csv.gz
             raise InputError(f"{self.forecast}: forecasts are written as CSV; let --forecast end with .csv")
-        check_figure(self.plot)
         laws = self.law or STACK
         draws = [self._draws_path(get(law).name, len(laws)) for law in laws] if self.out else []
         reach = (self.forecast or Path("forecast.csv")).with_name("shots_to_reach.csv")
-        wanted = [*draws, self.forecast, reach if self.level is not None else None]
-        for path in filter(None, wanted):
-            check_place(path)
-        check_apart(filter(None, (*wanted, self.plot)), [self.data.curves])
+        tables = {self.forecast: FORECAST, reach if self.level is not None else None: REACH}
+        check_writing([self.data.curves], tables, self.plot, draws, self.force)
         asked = self.data.asked
         curves = self.data.read()
         options: dict[str, Any] = {

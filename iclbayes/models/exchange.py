@@ -14,6 +14,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from ..errors import InputError
+from ..files import replace_folder
+from ..locks import locked
 from .gpt2 import FEED_FORWARD, GPT2, INIT_STD, LAYER_NORM_EPSILON, GPT2Config
 
 # Our names within a block -> names within `transformer.h.<i>` of GPT2LMHeadModel.
@@ -61,14 +63,24 @@ def export_gpt2(model: GPT2, folder: str | os.PathLike, bos_token_id: int | None
     Returns: the folder.
 
     Raises:
-      InputError: the folder exists and is no earlier export, or cannot be written.
+      InputError: the folder exists and is no earlier export, another process exports to it, or it cannot be written.
     """
-    folder, config = Path(folder), model.config
+    folder = Path(folder)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot write there: {error.strerror}; choose another place") from None
+    with locked(folder.with_name(f".{folder.name}.lock"), folder):
+        _export(model, folder, bos_token_id)
+    return folder
+
+
+def _export(model: GPT2, folder: Path, bos_token_id: int | None) -> None:
+    config = model.config
     contents = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     if folder.exists() and (not folder.is_dir() or contents - {"config.json", "model.safetensors"}):
         raise InputError(f"{folder}: exists and is not an exported model; choose another folder")
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
     except OSError as error:
         raise InputError(f"{folder}: cannot write there: {error.strerror}; choose another place") from None
@@ -101,12 +113,14 @@ def export_gpt2(model: GPT2, folder: str | os.PathLike, bos_token_id: int | None
         }
         (temporary / "config.json").write_text(json.dumps(description, indent=2) + "\n")
         temporary.chmod(0o755)
-        if folder.exists():
-            shutil.rmtree(folder)
-        temporary.rename(folder)
+        replace_folder(temporary, folder)
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(
+            f"{folder}: cannot be written: {reason}; what was there before is unchanged"
+        ) from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    return folder
 
 
 def import_gpt2(folder: str | os.PathLike, dtype: str = "float32", attention: str = "auto") -> GPT2:

@@ -244,7 +244,10 @@ def save(figure: Figure, path: str | os.PathLike, dpi: int = 150) -> None:
     """Writes a figure as PNG, PDF or SVG, whole or not at all. Raises InputError for another suffix."""
     check_suffix(path)
     with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=dpi)
+        png = os.path.splitext(temporary)[1].lower() == ".png"
+        figure.savefig(
+            temporary, dpi=dpi, metadata={"Software" if png else "Creator": "iclbayes"}
+        )  # known as ours
 
 
 def check_suffix(path: str | os.PathLike) -> None:

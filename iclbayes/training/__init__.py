@@ -9,6 +9,7 @@ from .config import make_optimizer as make_optimizer
 from .evaluation import EvalLoss as EvalLoss
 from .evaluation import evaluate as evaluate
 from .loop import TrainResult as TrainResult
+from .loop import TrainWarning as TrainWarning
 from .loop import train as train
 from .losses import cross_entropy as cross_entropy
 from .losses import lm_loss as lm_loss

@@ -11,8 +11,8 @@ import jax
 import orbax.checkpoint as ocp
 from flax import nnx
 
+from ..digests import arrays_digest, read_sealed, write_sealed
 from ..errors import InputError
-from ..files import atomic_path
 from ..models import GPT2, GPT2Config
 from .config import TrainConfig
 from .step import TrainState
@@ -23,8 +23,15 @@ CHECKPOINT_FOLDER = "checkpoints"
 FREE_FIELDS = frozenset({"train.checkpoint_every", "train.keep_checkpoints", "train.steps_per_dispatch"})
 
 
+class Damaged(Exception):
+    """A checkpoint that cannot be read, or does not hold what was written."""
+
+
 class Checkpoints:
-    """The checkpoints of one run. Each appears whole or not at all, and only the last `keep` stay."""
+    """The checkpoints of one run. Each appears whole or not at all, and only the last `keep` stay.
+
+    Each holds digests of its arrays, which are compared when it is read; those of earlier versions hold none.
+    """
 
     def __init__(self, run_dir: str | os.PathLike, keep: int = 2, read_only: bool = False):
         self.folder = Path(run_dir).absolute() / CHECKPOINT_FOLDER
@@ -45,28 +52,66 @@ class Checkpoints:
     def save(self, state: TrainState) -> None:
         """Writes the whole state under its step."""
         params, rest = _flat_parts(state)
-        self._manager.save(
-            int(state.step),
-            args=ocp.args.Composite(params=ocp.args.StandardSave(params), rest=ocp.args.StandardSave(rest)),
-        )
+        digests = {"params": arrays_digest(params), "rest": arrays_digest(rest)}
+        try:
+            self._manager.save(
+                int(state.step),
+                args=ocp.args.Composite(
+                    params=ocp.args.StandardSave(params),
+                    rest=ocp.args.StandardSave(rest),
+                    digests=ocp.args.JsonSave(digests),
+                ),
+            )
+        except (OSError, ValueError) as error:  # TensorStore's errors, such as a full disk, are ValueErrors
+            reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:160]
+            raise InputError(
+                f"{self.folder}: the checkpoint of step {int(state.step)} cannot be written ({reason}); the one before is whole, "
+                "and the same command with resume goes on from it"
+            ) from None
 
     def restore(self, like: TrainState, step: int) -> TrainState:
-        """The state at `step`, with the structure of `like`."""
+        """The state at `step`, with the structure of `like`. Raises `Damaged`."""
         params, rest = _flat_parts(like)
-        restored = self._manager.restore(
-            step,
-            args=ocp.args.Composite(
-                params=ocp.args.StandardRestore(_abstract(params)),
-                rest=ocp.args.StandardRestore(_abstract(rest)),
-            ),
-        )
+        restored = self._restore(step, {"params": params, "rest": rest})
         return _from_flat_parts(like, restored["params"], restored["rest"])
 
+    def restore_last(self, like: TrainState) -> tuple[TrainState | None, list[int]]:
+        """The state of the newest checkpoint that is whole, or None if there is none; and the steps of damaged ones above it.
+
+        The damaged ones are removed, so that their steps can be written again.
+        """
+        damaged = []
+        found = None
+        for step in reversed(self.steps()):
+            try:
+                found = self.restore(like, step)
+                break
+            except Damaged:
+                damaged.append(step)
+        for step in damaged:
+            self._manager.delete(step)
+        return found, damaged
+
     def restore_params(self, like: nnx.State, step: int) -> nnx.State:
-        """The parameters alone."""
-        flat = _abstract(_flatten(like))
-        restored = self._manager.restore(step, args=ocp.args.Composite(params=ocp.args.StandardRestore(flat)))
-        return _unflatten(like, restored["params"])
+        """The parameters alone. Raises `Damaged`."""
+        return _unflatten(like, self._restore(step, {"params": _flatten(like)})["params"])
+
+    def _restore(self, step: int, parts: dict[str, dict]) -> dict[str, dict]:
+        args = {name: ocp.args.StandardRestore(_abstract(flat)) for name, flat in parts.items()}
+        if (self.folder / str(step) / "digests").exists():
+            args["digests"] = ocp.args.JsonRestore()
+        try:
+            restored = self._manager.restore(step, args=ocp.args.Composite(**args))
+            found = {name: restored[name] for name in parts}
+            digests = restored["digests"] if "digests" in args else {}
+            differ = [
+                name for name in digests if name in found and digests[name] != arrays_digest(found[name])
+            ]
+        except Exception as error:  # whatever orbax, TensorStore, zstd or JSON find wrong with the files
+            raise Damaged(" ".join(str(error).split())[:160]) from None
+        if differ:
+            raise Damaged(f"the digest of its {differ[0]} differs")
+        return found
 
     def close(self) -> None:
         """Releases what orbax holds."""
@@ -87,7 +132,7 @@ def load_model(
       dtype, attention: instead of those that the model was trained with.
 
     Raises:
-      InputError: the folder holds no checkpoint, or none of that step.
+      InputError: the folder holds no checkpoint, none of that step, or a damaged one.
     """
     run_dir = Path(run_dir)
     stored = read_config(run_dir)
@@ -103,7 +148,14 @@ def load_model(
         if step is not None and step not in steps:
             raise InputError(f"{run_dir}: holds no checkpoint of step {step}; choose from {steps}")
         graph, abstract = nnx.split(nnx.eval_shape(lambda: GPT2(config, rngs=nnx.Rngs(0))))
-        return nnx.merge(graph, checkpoints.restore_params(abstract, steps[-1] if step is None else step))
+        chosen = steps[-1] if step is None else step
+        try:
+            return nnx.merge(graph, checkpoints.restore_params(abstract, chosen))
+        except Damaged as error:
+            raise InputError(
+                f"{run_dir}: the checkpoint of step {chosen} is damaged ({error}); resume the run to write it again, "
+                f"or choose another step of {steps}"
+            ) from None
     finally:
         checkpoints.close()
 
@@ -116,11 +168,13 @@ def read_config(run_dir: str | os.PathLike) -> dict | None:
     """
     path = Path(run_dir) / CONFIG_FILE
     try:
-        stored = json.loads(path.read_text())
+        stored = read_sealed(path)
         GPT2Config(**stored["model"])
         TrainConfig(**stored["train"])
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except InputError:
+        raise
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise InputError(f"{path}: is no config of a training run ({error}); choose another folder") from None
     return stored
@@ -128,8 +182,7 @@ def read_config(run_dir: str | os.PathLike) -> dict | None:
 
 def write_config(run_dir: str | os.PathLike, model: GPT2Config, train: TrainConfig, extra: dict) -> None:
     """Writes config.json."""
-    with atomic_path(Path(run_dir) / CONFIG_FILE) as path:
-        path.write_text(json.dumps(_as_json(model, train, extra), indent=2) + "\n")
+    write_sealed(_as_json(model, train, extra), Path(run_dir) / CONFIG_FILE)
 
 
 def check_config(

@@ -4,6 +4,7 @@ import dataclasses
 import math
 import os
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -13,14 +14,21 @@ from flax import nnx
 from tqdm import tqdm
 
 from ..errors import InputError
+from ..locks import locked
 from ..models import GPT2, GPT2Config
-from .checkpoints import Checkpoints, check_config, read_config, write_config
+from .checkpoints import CHECKPOINT_FOLDER, Checkpoints, check_config, read_config, write_config
 from .config import TrainConfig
 from .losses import lm_loss
 from .metrics_log import MetricsLog
 from .step import BatchFn, LossFn, Trainer, TrainState, init_params, read_totals
 
-METRICS_FILE = "metrics.csv"
+METRICS_FILE, LOCK_FILE = "metrics.csv", ".lock"
+
+
+class TrainWarning(UserWarning):
+    """A run goes on, but not from where it was."""
+
+
 # (step, model) -> columns for metrics.csv, such as {"eval_loss": …}, or None.
 OnEval = Callable[[int, GPT2], Mapping[str, float] | None]
 
@@ -76,14 +84,22 @@ def train(
       progress: show a progress bar; or a function to call with the number of updates done, those before a resumption first.
 
     Raises:
-      InputError: the folder holds another run, or this run with another config (naming the field), or the
-        loss is no longer finite.
+      InputError: the folder holds another run, or this run with another config (naming the field), or files but no run; another
+        process trains there; or the loss is no longer finite.
+
+    Warns:
+      TrainWarning: the newest checkpoint is damaged, so that training goes on from the one before.
     """
     run_dir, extra = Path(run_dir), dict(extra or {})
     model_config = model if isinstance(model, GPT2Config) else model.config
     stored = read_config(run_dir)
     if stored is not None and not resume:
         raise InputError(f"{run_dir}: already holds a training run; resume it or choose another folder")
+    left = [name for name in (METRICS_FILE, CHECKPOINT_FOLDER) if (run_dir / name).exists()]
+    if stored is None and left:
+        raise InputError(
+            f"{run_dir}: holds {left[0]} but no config.json of a training run; choose another folder"
+        )
     if stored is not None:
         check_config(run_dir, stored, model_config, config, extra)
     else:
@@ -91,17 +107,38 @@ def train(
             run_dir.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"{run_dir}: cannot be made: {error.strerror}; choose another place") from None
-        write_config(run_dir, model_config, config, extra)
+    with locked(run_dir / LOCK_FILE, run_dir):
+        if stored is None:
+            write_config(run_dir, model_config, config, extra)
+        return _train(model, config, batch_fn, run_dir, loss_fn, on_eval, progress)
 
+
+def _train(
+    model: GPT2Config | GPT2,
+    config: TrainConfig,
+    batch_fn: BatchFn,
+    run_dir: Path,
+    loss_fn: LossFn,
+    on_eval: OnEval | None,
+    progress: bool | Callable[[int], None],
+) -> TrainResult:
+    """The run in a folder that has its config, from the last whole checkpoint if there is one."""
+    model_config = model if isinstance(model, GPT2Config) else model.config
     trainer = Trainer(model_config, config, batch_fn, loss_fn)
     checkpoints = Checkpoints(run_dir, config.keep_checkpoints)
     try:
-        saved = checkpoints.steps()
         params = nnx.state(model) if isinstance(model, GPT2) else init_params(model_config, config.seed)
         state = trainer.init(params)
-        if saved:
-            state = checkpoints.restore(state, saved[-1])
-        log = MetricsLog(run_dir / METRICS_FILE, keep_until=saved[-1] if saved else 0)
+        before, damaged = checkpoints.restore_last(state)
+        state = state if before is None else before
+        if damaged:
+            goes_on = "begins anew" if before is None else f"goes on from step {int(state.step)}"
+            warnings.warn(
+                f"{run_dir}: the checkpoint of step {damaged[0]} is damaged, so training {goes_on}",
+                TrainWarning,
+                stacklevel=3,
+            )
+        log = MetricsLog(run_dir / METRICS_FILE, keep_until=int(state.step))
         state = _run_to_end(trainer, state, log, checkpoints, on_eval, progress)
     finally:
         checkpoints.close()

@@ -47,7 +47,13 @@ class MetricsLog:
             raise InputError(f"{self.path}: has no column step; choose another folder")
         self.columns = list(reader.fieldnames)
         for row in reader:
-            if None not in row and None not in row.values() and int(row["step"]) <= keep_until:
+            whole = (
+                None not in row
+                and None not in row.values()
+                and row["step"].isascii()
+                and row["step"].isdecimal()
+            )
+            if whole and int(row["step"]) <= keep_until:
                 self.rows.append(row)
 
     def _rewrite(self) -> None:

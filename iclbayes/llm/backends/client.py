@@ -9,7 +9,9 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
+from ...errors import InputError
 from . import missing
+from .keys import Hider, shown_variable
 
 try:
     import httpx
@@ -48,6 +50,8 @@ class Client:
         self.url, self._key, self._key_variable = base_url.rstrip("/"), key, key_variable
         self.name, self._retries, self._backoff = self.shown(base_url), retries, backoff
         self._answered = False
+        parts = urlsplit(self.url)
+        self._hider = Hider(key, parts.password, parts.query)
         self._http = httpx.AsyncClient(
             headers={"Authorization": f"Bearer {key}"} if key else {},
             timeout=httpx.Timeout(timeout, connect=min(timeout, 30.0)),
@@ -56,8 +60,23 @@ class Client:
 
     @staticmethod
     def shown(url: str) -> str:
-        """The URL as it may be printed and stored: without user, password, query and fragment."""
-        parts = urlsplit(url)
+        """The URL as it may be printed and stored: without user, password, query and fragment.
+
+        Raises:
+          InputError: it is no address of a server.
+        """
+        try:
+            parts = urlsplit(url)
+            good = (
+                parts.scheme in ("http", "https")
+                and bool(parts.hostname)
+                and parts.port != 0
+                and url.isprintable()
+            )
+        except ValueError:  # a bad port or bracket
+            good = False
+        if not good:
+            raise InputError("--base-url is not an address of a server; give it as http://HOST:PORT/v1")
         host = parts.hostname or ""
         host = f"[{host}]" if ":" in host else host
         return f"{parts.scheme}://{host}{f':{parts.port}' if parts.port else ''}{parts.path.rstrip('/')}"
@@ -139,7 +158,7 @@ class Client:
         status, said = reply.status_code, self._clean(_message(reply))
         if status in (401, 403):
             held = "the key in" if self._key else "no key in"
-            where = f"{held} ${self._key_variable}"
+            where = f"{held} {shown_variable(self._key_variable)}"
             return f"{self.name} refuses us (status {status}), with {where}; set the right one"
         if status == 404:
             return (
@@ -149,12 +168,9 @@ class Client:
         return f"{self.name} refuses the request (status {status}: {said})"
 
     def _clean(self, said: object) -> str:
-        """One short line in which the key and the full URL, should anybody echo them, are hidden."""
-        text = " ".join(str(said).split())
-        for secret, shown in ((self._key, "<key>"), (self.url, self.name)):
-            if secret:
-                text = text.replace(secret, shown)
-        return text[:200]
+        """One short line of printable letters in which the key and the full URL, should anybody echo them, are hidden."""
+        text = " ".join("".join(c if c.isprintable() else " " for c in str(said)).split())
+        return self._hider.hide(text.replace(self.url, self.name))[:200]
 
 
 def _message(reply: httpx.Response) -> str:

@@ -3,7 +3,6 @@ tokens.
 """
 
 import asyncio
-import os
 import queue
 import threading
 from collections.abc import Iterator, Sequence
@@ -15,6 +14,7 @@ from ...errors import InputError
 from ..prompts import Prompt
 from . import load_tokenizer, missing, special_texts
 from .client import Client, Refused
+from .keys import read_key
 from .replies import Form, check_server
 
 try:
@@ -61,7 +61,7 @@ class OpenAIBackend:
             raise InputError("concurrency must be at least 1 and retries at least 0")
         self.model, self.tokenizer, self.window = model, tokenizer, window
         self.concurrency = concurrency
-        self._options = (base_url, os.environ.get(key_variable), key_variable, timeout, retries, backoff)
+        self._options = (base_url, read_key(key_variable), key_variable, timeout, retries, backoff)
         self._form: Form | None = None
         self.url = Client.shown(base_url)
 
