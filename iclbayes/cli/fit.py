@@ -114,6 +114,10 @@ class Fit:
             raise InputError(
                 "--value is not available for files read in chunks; keep one value column in the file"
             )
+        if self.data.window is not None:
+            raise InputError(
+                "--window is not available for files read in chunks; keep a column window in the file"
+            )
         if self.data.shots != "shots":
             raise InputError("--shots is not available for files read in chunks; call that column shots")
         before = 0

@@ -75,6 +75,8 @@ class CurveFile:
         ),
     ] = None
     """which column holds the measured values."""
+    window: Annotated[float | None, NUMBER] = None
+    """shots that fit the models' context: points beyond are left out, forecasts end there. A column window says it by row."""
 
     @property
     def column(self) -> str:
@@ -97,6 +99,7 @@ class CurveFile:
                 source=self.source,
                 value=self.value,
                 shots=self.column,
+                window=self.window,
                 name=str(self.curves),
             )
         print(f"{self.curves}: {curves!r} from {len(frame)} rows")

@@ -65,6 +65,8 @@ class Posterior(PosteriorDraws):
     ) -> pd.DataFrame:
         """Predictive distribution of the next observation (its noise included), a row per group, source and shots.
 
+        It ends at each curve's context window (`Curves.window`), where one is known.
+
         Args:
           shots: [n] or a `Curves`; default: 60 points from 0 to the curves' largest number of shots, even in ln(1 + n).
           n_test: test examples behind the observation; default: the curve's own.
@@ -110,7 +112,8 @@ class Posterior(PosteriorDraws):
 
         Args:
           level: a probability in (0, 1).
-          horizon: more shots than this count as never; default: 100 × the curves' largest number, at least 100.
+          horizon: more shots than this count as never; default: 100 × the curves' largest number, at least 100. So do more shots
+            than fit a curve's context window (`Curves.window`).
           grid: points of the grid from 0 to `horizon`.
 
         Returns:
