@@ -8,6 +8,7 @@ from tyro.conf import UseAppendAction
 
 from ..console import progress
 from ..files import check_apart, write_table
+from .checks import warn_of_zero_shots
 from .options import (
     NUMBER,
     Data,
@@ -53,10 +54,19 @@ class Compare:
         check_figure(self.plot)
         check_apart(filter(None, (self.out, self.plot)), [self.data.curves])
         curves = self.data.read()
+        fractions = self.fraction or (1.0,)
+        missed = {}
         with progress("comparing laws", "fit") as advance:
             table = comparison.compare(
-                curves, self.law or SIX, self.fraction or (1.0,), on_done=advance, **self.fitting.named()
+                curves,
+                self.law or SIX,
+                fractions,
+                on_done=advance,
+                on_fits=lambda fits: missed.update({fits.law.name: fits.zero_shot_misses()}),
+                **self.fitting.named(),
             )
+        for law, rows in missed.items():
+            warn_of_zero_shots(law, rows, len(fractions) * curves.n_curves)
         write_table(table, self.out)
         print(f"\n{comparison.summary_text(table, self.style)}")
         if self.table:

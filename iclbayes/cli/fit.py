@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ..console import progress, warn, warnings_as_lines
 from ..errors import CurvesWarning, InputError
 from ..files import check_apart, write_table
+from .checks import warn_of_zero_shots
 from .options import (
     Columns,
     Count,
@@ -43,7 +44,7 @@ class Fit:
     out: Path = Path("fits.csv")
     """table of parameters, .csv or .parquet."""
     stderr: bool = False
-    """add a column NAME_se of standard errors for every parameter."""
+    """add columns NAME_se (standard errors) and NAME_lo90, NAME_hi90 (90 % intervals) for every parameter."""
     plot: File = None
     """figure of the fitted laws over the points, .png, .pdf or .svg."""
     fraction: Share = None
@@ -93,7 +94,7 @@ class Fit:
                 found.append(fits.fit(curves, law, on_done=advance, **options))
             print(_summary(found[-1]))
             _warn_of_steps(found[-1])
-            _warn_of_zero_shots(found[-1])
+            warn_of_zero_shots(law, found[-1].zero_shot_misses(), curves.n_curves)
             _say_what_is_not_identified(found[-1])
         write_table(pd.concat([f.to_frame(stderr=self.stderr) for f in found], ignore_index=True), self.out)
         print(f"parameters: {self.out}")
@@ -154,18 +155,6 @@ def _summary(fits: "Fits") -> str:
 
 def _ends(counts: dict[str, int]) -> str:
     return ", ".join(f"{n:,} {status.replace('_', ' ')}" for status, n in counts.items())
-
-
-def _warn_of_zero_shots(fits: "Fits") -> None:
-    """Says where a fit misses what was measured without examples."""
-    missed = fits.zero_shot_misses()
-    if len(missed):
-        worst = missed.iloc[int((missed["observed"] - missed["fitted"]).abs().to_numpy().argmax())]
-        warn(
-            f"{fits.law.name} misses the zero-shot point of {len(missed)} of {fits.curves.n_curves} curves by far: fitted "
-            f"{worst['fitted']:.2f}, measured {worst['observed']:.2f} at worst; more tasks (--background) "
-            "or a law of two stages (staged) may say it"
-        )
 
 
 def _say_what_is_not_identified(fits: "Fits") -> None:

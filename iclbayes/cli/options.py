@@ -31,7 +31,7 @@ LawName = Literal[
     "staged",
     "bayesian_staged",
 ]
-LossName = Literal["squared", "squared_nll", "squared_log_nll", "huber", "binomial"]
+LossName = Literal["auto", "squared", "squared_nll", "squared_log_nll", "huber", "binomial"]
 ValueName = Literal["prob", "n_correct", "accuracy", "nll"]
 LikelihoodName = Literal[
     "auto", "binomial", "beta_binomial", "quasi_binomial", "normal", "logit_normal", "beta"
@@ -187,8 +187,9 @@ def _warn_of_shapes(curves: "Curves") -> None:
 class FitOptions:
     """How the laws are fitted. The defaults suit most curves."""
 
-    loss: LossName = "squared"
-    """what a fit minimises: error of the probability, of the NLL, of its logarithm, or the likelihood of counts."""
+    loss: LossName = "auto"
+    """what a fit minimises: error of the probability, of the NLL, of its logarithm, or the likelihood of counts (binomial); auto
+    is binomial where all points are counts, else squared."""
     background: Annotated[
         int | None,
         arg(metavar="TASKS", help_behavior_hint="(default: 1 where the first values ask for it, else 0)"),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ..console import progress, warnings_as_lines
 from ..errors import InputError
 from ..files import check_apart, check_place, write_csv
+from .checks import warn_of_zero_shots
 from .options import DataAhead, File, Laws, LikelihoodName, Parameters, Share, check_figure
 
 if TYPE_CHECKING:
@@ -123,6 +124,7 @@ class PosteriorCommand:
             print(posterior.diagnostics_sentence(one.law.name, checks))
             if self.diagnostics:
                 print(_plain(checks))
+            warn_of_zero_shots(f"the posterior of {one.law.name}", one.zero_shot_misses(), curves.n_curves)
         if self.level is not None or self.plot:
             ahead = best.forecast(np.union1d(_grid(curves, HORIZON * curves.shots.max()), shots))
         if self.level is not None:

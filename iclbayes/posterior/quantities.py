@@ -16,6 +16,7 @@ from ..contrasts.draws import horizon_of, within_horizons
 from ..contrasts.tables import INTERVALS
 from ..errors import InputError
 from ..laws import task_weights as law_task_weights
+from ..metrics import missed_zero_shots
 from . import predictive
 from .draws import PosteriorDraws
 from .model.latent import split_sites
@@ -48,6 +49,12 @@ def shots_to_reach(
     value = np.where(above.any(-1), np.where(first == 0, 0.0, crossing), np.inf)
     value = within_horizons(value, posterior.curves, horizon)
     return np.where(np.isnan(p[..., 0]), np.nan, value)
+
+
+def zero_shot_misses(posterior: PosteriorDraws, far: float = 0.1) -> pd.DataFrame:
+    """The curves whose used zero-shot point the posterior misses; see `Posterior.zero_shot_misses`."""
+    fitted = np.median(predictive.draws(posterior, posterior.curves), axis=0)
+    return missed_zero_shots(posterior.curves, posterior.used, fitted, far)
 
 
 def task_weights(posterior: PosteriorDraws, shots: ArrayLike) -> np.ndarray:

@@ -139,6 +139,16 @@ class Posterior(PosteriorDraws):
         """
         return reach_table(self, level, horizon=horizon)
 
+    def zero_shot_misses(self, far: float = 0.1) -> pd.DataFrame:
+        """The curves whose measured zero-shot point the posterior misses: the median of the expected probability is off by more
+        than `far`, and by more than chance, see `iclbayes.metrics.missed_zero_shots`. Too few tasks, or a law of one stage where
+        the curve has two, are what it usually means.
+
+        Returns:
+          Group columns, source, observed, fitted (the median).
+        """
+        return quantities.zero_shot_misses(self, far)
+
     def task_weights(self, shots: ArrayLike) -> np.ndarray:
         """Draws of the posterior over tasks after n shots from source j, w_jm(n) ∝ ρ_m P[j, m]^(K n), of a Bayesian law.
 
