@@ -11,7 +11,7 @@ from scipy import stats
 
 from .curves import Curves
 from .errors import InputError
-from .fits import fit
+from .fits import Fits, fit
 from .grouping import check_points
 from .laws import SIX, Law, get
 from .metrics import score
@@ -27,6 +27,7 @@ def compare(
     fractions: Sequence[float] = (1.0,),
     *,
     on_done: Callable[[int], None] = lambda n: None,
+    on_fits: Callable[[Fits], None] = lambda fits: None,
     **options: Any,
 ) -> pd.DataFrame:
     """Fits every law at every fraction and scores it.
@@ -40,6 +41,7 @@ def compare(
       laws: names or laws; default the six of the paper.
       fractions: each in (0, 1].
       on_done: called with the number of fits after each finished chunk.
+      on_fits: called with the fits of each law to the curves at the first fraction, the second, … one after the other.
       **options: of `iclbayes.fit`.
 
     Returns:
@@ -87,9 +89,10 @@ def compare(
     # Compilation runs on one core: let the laws overlap. Hosts, though, must meet in the same order.
     workers = min(cores(), len(laws)) if jax.process_count() == 1 else 1
     with ThreadPoolExecutor(workers) as pool:
-        predictions = pool.map(lambda law: fit(to_fit, law, on_done=on_done, **options).predict(many), laws)
-        predictions = list(predictions)
-    for law, predicted in zip(laws, predictions, strict=True):
+        found = pool.map(lambda law: fit(to_fit, law, on_done=on_done, **options), laws)
+        found = [(fits, fits.predict(many)) for fits in found]
+    for law, (fits, predicted) in zip(laws, found, strict=True):
+        on_fits(fits)
         for i, f in enumerate(fractions):
             rows = slice(i * n_points, (i + 1) * n_points)
             table = score(curves, predicted[rows], None if f == 1 else ~inside[rows])

@@ -48,6 +48,7 @@ class Curves:
       weight: [N] weight of each point in a fit, ≥ 0.
       stderr: [N] standard error of `prob`, NaN where unknown.
       n_correct, n_test: [N] counts, NaN where unknown.
+      window: [C] shots that fit the model's context, inf where unknown (the default): no forecast goes beyond.
     """
 
     keys: pd.DataFrame
@@ -60,6 +61,11 @@ class Curves:
     stderr: np.ndarray
     n_correct: np.ndarray
     n_test: np.ndarray
+    window: np.ndarray = None  # pyright: ignore[reportAssignmentType]
+
+    def __post_init__(self) -> None:
+        if self.window is None:
+            object.__setattr__(self, "window", np.full(len(self.group), np.inf))
 
     @property
     def n_groups(self) -> int:
@@ -190,6 +196,7 @@ class Curves:
             group=renumber[self.group[curve]],
             source=self.source[curve],
             start=np.concatenate([[0], np.cumsum(np.diff(self.start)[curve])]),
+            window=self.window[curve],
             **self.points(point),
         )
 
@@ -211,7 +218,12 @@ class Curves:
         start = np.concatenate([[0], np.cumsum(sizes)])
         take = np.repeat(self.start[:-1][order] - start[:-1], sizes) + np.arange(len(self.shots))
         merged = Curves(
-            keys=keys, group=new[order], source=self.source[order], start=start, **self.points(take)
+            keys=keys,
+            group=new[order],
+            source=self.source[order],
+            start=start,
+            window=self.window[order],
+            **self.points(take),
         )
         return merged, code, order
 
@@ -225,6 +237,7 @@ class Curves:
             group=tile(self.group) + shift,
             source=tile(self.source),
             start=np.append(offsets, copies * len(self.shots)),
+            window=tile(self.window),
             **{name: tile(value) for name, value in self.points().items()},
         )
 
@@ -264,6 +277,13 @@ class Curves:
                     )
                 )
         return found
+
+
+def rows_of(curves: Curves, table: pd.DataFrame, curve: int) -> pd.DataFrame:
+    """The rows of one curve in a table that has the curves' columns, such as a forecast."""
+    own = curve_columns(curves)
+    hits = [table[name].to_numpy() == own[name].iloc[curve] for name in own]
+    return table[np.logical_and.reduce(hits)] if hits else table
 
 
 def curve_columns(curves: Curves) -> pd.DataFrame:

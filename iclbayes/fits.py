@@ -13,13 +13,13 @@ from .curves import Curves, curve_columns
 from .errors import InputError
 from .fit_blocks import FitBlock, by_condition, condition_axis, parameter_columns, per_group
 from .fitting import execute
-from .fitting.losses import PointLoss, get_loss
+from .fitting.losses import SIZE, PointLoss, get_loss
 from .fitting.multistart import DEFAULT_OPTIMIZER
 from .fitting.result import Status, mean, mean_stderr, of_all, params_stderr, reach
 from .grouping import check_points, groups_to_fit
-from .laws import Law, get
+from .laws import Law, get, scales
 from .laws.baselines import Baseline
-from .metrics import score
+from .metrics import missed_zero_shots, score
 from .padding import pad_index
 
 # Raw parameters are logarithms and log odds. A standard error of 1.5 leaves a factor of 12 either way within 90 %: that is not to
@@ -109,6 +109,18 @@ class Fits:
         """
         return self._along(shots, mean)
 
+    def predict_interval(
+        self, shots: ArrayLike | Curves, level: float = 0.9
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """(low, high) between which the law's curve lies with probability `level`: normal in log odds, and so within [0, 1].
+
+        The noise of a single observation is not in it. 0 and 1 where a fit has no spare points.
+
+        Raises:
+          InputError: as `predict`; a level outside (0, 1).
+        """
+        return scales.interval(self.predict(shots), self.predict_stderr(shots), "logit", level)
+
     def predict_stderr(self, shots: ArrayLike | Curves) -> np.ndarray:
         """Standard error of `predict` by the delta method, sqrt(∇p Σ ∇pᵀ); inf where a fit has no spare points."""
         return self._along(shots, mean_stderr)
@@ -152,6 +164,18 @@ class Fits:
             found[name] = self._per_group(lambda b, table=by_block: table[id(b)])
         return found
 
+    def interval(self, level: float = 0.9) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """(low, high) of each of `params`, same names and shapes: normal in log odds or logarithms, mapped back.
+
+        Raises:
+          InputError: a level outside (0, 1).
+        """
+        errors = self.stderr
+        return {
+            name: scales.interval(value, errors[name], scales.scale_of(name), level)
+            for name, value in self.params.items()
+        }
+
     def shots_to_reach(self, level: float) -> np.ndarray:
         """Smallest number of shots at which each curve is at `level`: [G, J]; 0 from the start, inf if never.
 
@@ -194,17 +218,7 @@ class Fits:
         Returns:
           Group columns, source, observed, fitted.
         """
-        curves = self.curves
-        residual = self.predict(curves) - curves.prob
-        curve = curves.point_curve()
-        used = curves.weight > 0
-        other = used & (curves.shots > 0)
-        square = np.bincount(curve, np.where(other, residual, 0.0) ** 2, curves.n_curves)
-        scatter = np.sqrt(square / np.maximum(np.bincount(curve, other, curves.n_curves), 1))[curve]
-        chance = 3 * np.where(curves.stderr > 0, curves.stderr, scatter)
-        at = np.flatnonzero(used & (curves.shots == 0) & (np.abs(residual) > np.maximum(far, chance)))
-        table = curve_columns(curves).iloc[curve[at]].reset_index(drop=True)
-        return table.assign(observed=curves.prob[at], fitted=curves.prob[at] + residual[at])
+        return missed_zero_shots(self.curves, self.curves.weight > 0, self.predict(self.curves), far)
 
     def metrics(self, curves: Curves | None = None, where: np.ndarray | None = None) -> pd.DataFrame:
         """NRMSE and its kin per curve on `curves` (default: those fitted), on the points where the mask [N] is True.
@@ -229,9 +243,9 @@ class Fits:
         """One row per curve: group columns, source, law, its parameters, and the fit's diagnostics.
 
         Parameters that belong to a source stand in that source's row; a background's prior is `prior_background`, a second
-        one's `prior_background_2`; the full matrix of the original law is `probs_0`, `probs_1`, … With `stderr`, each has a
-        column `NAME_se`. `identified` says whether the data determine all parameters, `not_identified` which ones they do not;
-        see the method of that name.
+        one's `prior_background_2`; the full matrix of the original law is `probs_0`, `probs_1`, … With `stderr`, each has
+        columns `NAME_se` (standard error), `NAME_lo90` and `NAME_hi90` (`interval`). `identified` says whether the data determine
+        all parameters, `not_identified` which ones they do not; see the method of that name.
         """
         curve_group = self.curves.group
         rank = self.curves.rank()
@@ -248,7 +262,13 @@ class Fits:
                 f"column {taken.pop()!r} has a meaning of its own in this table: rename it before grouping by it"
             )
         frame["law"] = self.law.name
-        tables = [("", self.params)] + ([("_se", self.stderr)] if stderr else [])
+        tables = [("", self.params)]
+        if stderr:
+            ends = self.interval(0.9)
+            tables += [("_se", self.stderr)]
+            tables += [
+                (f"_{end}90", {k: v[i] for k, v in ends.items()}) for i, end in enumerate(("lo", "hi"))
+            ]
         for suffix, table in tables:
             for name, value in table.items():
                 for title, column in parameter_columns(self.curves, self.law.joint, name, value).items():
@@ -291,7 +311,7 @@ def fit(
     law: str | Law = "bayesian_scoring",
     *,
     fraction: float | None = None,
-    loss: str | PointLoss = "squared",
+    loss: str | PointLoss = "auto",
     background: int | None = None,
     shot_offset: float = 0.0,
     baseline_offset: float = 1.0,
@@ -314,8 +334,9 @@ def fit(
       curves: from `iclbayes.read_curves` or `Curves.from_arrays`.
       law: a name (see `iclbayes.laws.LAWS`) or a law.
       fraction: fit only shots ≤ fraction × the curve's largest number of shots (the extrapolation protocol).
-      loss: "squared" (probability, the default), "squared_nll", "squared_log_nll", "huber", "binomial" (weights then count
-        trials: `n_test` multiplies them where it is known), or a function, see `iclbayes.fitting.losses`.
+      loss: "squared" (probability), "squared_nll", "squared_log_nll", "huber", "binomial" (weights then count trials: `n_test`
+        multiplies them where it is known), or a function, see `iclbayes.fitting.losses`. The default "auto" is "binomial" where
+        all points are counts (`n_test` is known), else "squared".
       background: number of tasks that own no curve and absorb everything else (True is 1). Default: one for groups of a single
         curve, and for groups of several sources whose curves begin lower than a prior over the sources allows, see
         `iclbayes.background.background_tasks`. In the scoring laws two are the same as one; with two the original law has stages.
@@ -329,7 +350,8 @@ def fit(
       n_starts, max_steps, seed: number of starts, step limit of each (on binned points, and again on all), seed of the
         random ones.
       ridge: noise scale σ of the weak normal priors on the raw parameters, see `iclbayes.fitting.Problem`; 0 for none. The
-        default is the law's own: 0, but 0.003 for the heterogeneous law, which little data does not identify.
+        default is the law's own: 0, but 0.003 for laws that little data does not identify, and √2 times that for the binomial
+        loss, which at p = 1/2 is twice the squared one.
       dtype: float64 (default) or float32; the user's own JAX settings are not changed.
       on_done: called with the number of fits after each finished chunk, for progress bars.
 
@@ -356,7 +378,10 @@ def fit(
         raise InputError(
             f"baseline_offset 0 gives the law {law.name!r} no t at 0 shots; give 1, or leave those points out"
         )
-    point_loss = get_loss(loss)
+    counts = np.isfinite(curves.n_test[curves.weight > 0])
+    point_loss = get_loss(
+        ("binomial" if counts.size and counts.all() else "squared") if loss == "auto" else loss
+    )
     if n_starts < 1 or max_steps < 1:
         raise InputError(f"n_starts and max_steps must be at least 1, are {n_starts} and {max_steps}")
     if fraction is not None:
@@ -375,7 +400,7 @@ def fit(
         share=tuple(share),
         across=across,
         background=background,
-        ridge=law.ridge if ridge is None else float(ridge),
+        ridge=law.ridge * SIZE.get(point_loss, 1.0) ** 0.5 if ridge is None else float(ridge),
     ):
         result = execute.run(
             batch.problem,

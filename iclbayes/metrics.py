@@ -87,3 +87,29 @@ def score_draws(draws: np.ndarray, truth: np.ndarray) -> pd.DataFrame:
             "in90": covered(draws, truth, 0.9),
         }
     )
+
+
+def missed_zero_shots(curves: Curves, used: np.ndarray, fitted: np.ndarray, far: float = 0.1) -> pd.DataFrame:
+    """The curves whose used zero-shot point is missed by more than `far` in probability, and by more than chance.
+
+    By chance means within three standard errors of the point or, where they are unknown, three root mean squared residuals of the
+    curve's other points.
+
+    Args:
+      curves: the curves.
+      used: [N] mask of the points that were fitted.
+      fitted: [N] the expected probability at them.
+      far: the least that counts.
+
+    Returns:
+      Group columns, source, observed, fitted.
+    """
+    residual = fitted - curves.prob
+    curve = curves.point_curve()
+    other = used & (curves.shots > 0)
+    square = np.bincount(curve, np.where(other, residual, 0.0) ** 2, curves.n_curves)
+    scatter = np.sqrt(square / np.maximum(np.bincount(curve, other, curves.n_curves), 1))[curve]
+    chance = 3 * np.where(curves.stderr > 0, curves.stderr, scatter)
+    at = np.flatnonzero(used & (curves.shots == 0) & (np.abs(residual) > np.maximum(far, chance)))
+    table = curve_columns(curves).iloc[curve[at]].reset_index(drop=True)
+    return table.assign(observed=curves.prob[at], fitted=fitted[at])

@@ -23,11 +23,13 @@ def read_curves(
     source: str | None = None,
     value: str | None = None,
     shots: str = "shots",
+    window: float | None = None,
 ) -> Curves:
     """Reads ICL curves from a long-format file.
 
     Columns: `shots`; one of `prob`, the pair `n_correct` and `n_test`, `accuracy` (with `n_test` it becomes counts), or
-    `nll` (nats; prob = exp(−nll)); optionally `stderr` (of the probability) and `weight`. Where several values are there,
+    `nll` (nats; prob = exp(−nll)); optionally `stderr` (of the probability), `weight`, and `window`, the shots that fit the
+    model's context: rows beyond are left out, and no forecast goes there. Where several values are there,
     the first in this order is used unless `value` names one. Rows that repeat the same group, source and shots are averaged
     with their weights: the column `weight`, else `n_test` of counts, else 1/stderr², else equal weights; their standard error
     comes from `stderr`, else from how far they differ (unknown where they agree).
@@ -38,13 +40,14 @@ def read_curves(
       source: column that names the source of each curve; without it every group has one curve.
       value: which of the value columns to use.
       shots: column with the numbers of shots.
+      window: shots that fit every model's context; where the column `window` says less, that counts.
 
     Returns:
       `Curves`; each distinct point has weight 1, or the sum of the column `weight`.
 
     Warns:
-      CurvesWarning: rows that differ in columns of text that were not named (a column `source` among them) are averaged; or
-        numbers that were written differently became one label.
+      CurvesWarning: rows that differ in columns of text that were not named (a column `source` among them) are averaged; numbers
+        that were written differently became one label; rows beyond the context window are left out.
 
     Raises:
       InputError: naming the file, the column and the first bad row (the header is row 1).
@@ -62,7 +65,7 @@ def read_curves(
     path = Path(path)
     frame = read_table(path, shots)
     return curves_from_frame(
-        frame, group_by=group_by, source=source, value=value, shots=shots, name=str(path)
+        frame, group_by=group_by, source=source, value=value, shots=shots, window=window, name=str(path)
     )
 
 
@@ -73,6 +76,7 @@ def curves_from_frame(
     source: str | None = None,
     value: str | None = None,
     shots: str = "shots",
+    window: float | None = None,
     name: str = "data frame",
     first_row: int = 2,
 ) -> Curves:
@@ -109,6 +113,13 @@ def curves_from_frame(
 
     x = _number(frame, shots, name)
     _check(frame, shots, (x >= 0) & (x == np.round(x)), "is not a whole number of shots ≥ 0", name)
+    limit = _window(frame, window, name)
+    if (x > limit).any():
+        text = f"{name}: {(x > limit).sum()} of {len(x)} rows lie beyond the context window and are left out"
+        warnings.warn(text, CurvesWarning, stacklevel=3)
+        frame, limit, x = frame[x <= limit], limit[x <= limit], x[x <= limit]
+        if len(frame) == 0:
+            raise InputError(f"{name}: no row lies within the context window; give a larger window")
     prob, n_correct, n_test = _values(frame, value, name)
     stderr = np.full(len(frame), np.nan)
     if "stderr" in frame:
@@ -167,6 +178,7 @@ def curves_from_frame(
         stderr=stderr,
         n_correct=total(n_correct),
         n_test=total(n_test),
+        window=np.minimum.reduceat(limit[order], starts),
     )
 
 
@@ -248,6 +260,18 @@ def _values(frame, value, name):
     inside = (n_correct >= 0) & (n_correct <= n_test)
     _check(frame, "n_correct", inside, "is not between 0 and n_test", name)
     return n_correct / n_test, n_correct, n_test
+
+
+def _window(frame: pd.DataFrame, window: float | None, name: str) -> np.ndarray:
+    """[rows] shots that fit the context: the smaller of `window` and the column of that name, inf where neither says."""
+    if window is not None and not window >= 0:
+        raise InputError(f"{name}: window {window} is not a number of shots ≥ 0")
+    limit = np.full(len(frame), np.inf if window is None else float(window))
+    if "window" not in frame:
+        return limit
+    own = _number(frame, "window", name, missing=True)
+    _check(frame, "window", ~(own < 0), "is negative; it is the number of shots that fit the context", name)
+    return np.fmin(limit, own)
 
 
 def _require(frame, columns, name):

@@ -17,7 +17,7 @@ import pandas as pd
 
 from .errors import InputError
 
-NUMBERS = ("shots", "prob", "n_correct", "n_test", "accuracy", "nll", "stderr", "weight")
+NUMBERS = ("shots", "prob", "n_correct", "n_test", "accuracy", "nll", "stderr", "weight", "window")
 # What stands for a missing number; among labels only the empty cell does.
 MISSING = ("", "NA", "N/A", "#N/A", "NaN", "nan", "-nan", "NULL", "null", "None", "<NA>")
 DELIMITERS = ",;\t|"

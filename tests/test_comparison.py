@@ -103,7 +103,7 @@ def test_medians_on_real_curves(real_curves):
         "logistic": (0.0344, 0.0413, 0.0721),
         "power": (0.0617, 0.1097, 0.1437),
     }
-    found = comparison.compare(curves, list(to_reach), (1.0, 0.5, 0.1))
+    found = comparison.compare(curves, list(to_reach), (1.0, 0.5, 0.1), loss="squared")
     medians = found.groupby(["law", "fraction"])["nrmse"].median()
     for law, values in to_reach.items():
         for fraction, value in zip((1.0, 0.5, 0.1), values, strict=True):

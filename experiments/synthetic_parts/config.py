@@ -78,7 +78,7 @@ class Config:
     weights: tuple[float, ...] = ()
     """mixture weights of the pretraining, one for each HMM; uniform by default."""
 
-    suppress: tuple[int, ...] = (512, 1024, 2048, 4096)
+    suppress: tuple[int, ...] = (512, 2048, 4096, 8192)
     """suppression stage: documents of the favoured task to fine-tune the deepest model on; none skips it."""
     favoured: int = 0
     """suppression stage: the task to favour."""
@@ -144,10 +144,8 @@ SMALL = Config(
     context=256,
     blocks=4,
     batch_size=16,
-    steps=8000,
-    learning_rate=2e-3,
+    learning_rate=4e-3,
     warmup_steps=300,
-    optimizer="adamw",
     beta2=0.999,
     evals=8,
     ks=(3, 5, 8, 10),

@@ -107,11 +107,16 @@ def efficiency(fits: pd.DataFrame, seed: int) -> Figure:
 
 def _efficiency(axis: Axes, groups) -> None:
     ks = sorted(groups[0][2]["k"].unique())
-    for i, (label, color, rows) in enumerate(groups):
-        part = rows.drop_duplicates("k").sort_values("k")
+    parts = [rows.drop_duplicates("k").sort_values("k") for _, _, rows in groups]
+    known = pd.concat([interval(part, "efficiency", "log") for part in parts]).query("identified")["value"]
+    # What the curves do not identify can lie anywhere: it stands at the edge of what they do.
+    edges = (known.min() / 3, known.max() * 3) if len(known) else (None, None)
+    for i, ((label, color, _), part) in enumerate(zip(groups, parts, strict=True)):
         x = np.searchsorted(ks, part["k"]) + 0.08 * (i - (len(groups) - 1) / 2)
         shown = interval(part, "efficiency", "log")
-        axis.plot(x, shown["value"], color=color, linewidth=0.8, alpha=0.7)
+        sure = shown["identified"].to_numpy()
+        shown["value"] = shown["value"].where(sure, shown["value"].clip(*edges))
+        axis.plot(x[sure], shown["value"][sure], color=color, linewidth=0.8, alpha=0.7)
         draw_interval(axis, x, shown, color=color, marker="Dos^vP"[i % 6], label=label)
     axis.set_yscale("log")
     axis.minorticks_off()
@@ -146,7 +151,8 @@ def summary(
         axis.tick_params(labelsize=7)
         axis.xaxis.label.set_size(8)
         axis.yaxis.label.set_size(8)
-        axis.legend(fontsize=6, frameon=False)
+        named = dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True))  # each label once
+        axis.legend(named.values(), named.keys(), fontsize=6, frameon=False)
     return figure
 
 

@@ -199,19 +199,26 @@ def laws(fits: pd.DataFrame, table: pd.DataFrame) -> list[Finding]:
             f"Priors are {values}; the law gives the exact learner's curves {exact} (off uniform by up to {away:.2f}).",
         )
     )  # fmt: skip
-    efficiency = scoring[scoring["learner"] == "gpt2"].drop_duplicates(["layers", "seed", "k"])
-    deepest = of_deepest(efficiency)
+    every = scoring[scoring["learner"] == "gpt2"].drop_duplicates(["layers", "seed", "k"])
+    efficiency = every[~_unknown(every, "efficiency")]
+    deepest = efficiency[efficiency["layers"] == every["layers"].max()]
+    left_out = len(every) - len(efficiency)
+    note = f" ({left_out} of {len(every)} fits do not determine K and do not count)" if left_out else ""
     order = deepest.groupby("seed")[["k", "efficiency"]].apply(
         lambda part: stats.spearmanr(part["k"], part["efficiency"]).statistic if len(part) > 1 else np.nan
     )
+    order = order if len(order) else pd.Series([np.nan])
     told = _join([f"{v:.2f} at k = {k}" for k, v in deepest.groupby("k")["efficiency"].mean().items()])
+    told = told or "not determined by any"
     found.append(
         Finding(
             3, "rank correlation of K and example length", order.min(), 0.6, np.inf,
-            f"Longer examples say more: K is {told}.",
+            f"Longer examples say more: K is {told}{note}.",
         )
     )  # fmt: skip
-    by_depth = efficiency.groupby("layers")["efficiency"].mean()
+    depths = every["layers"].nunique()
+    common = efficiency.groupby("k")["layers"].transform("nunique") == depths  # K of every depth
+    by_depth = efficiency[common].groupby("layers")["efficiency"].mean()
     if len(by_depth) > 1:
         ratio = by_depth.iloc[-1] / by_depth.iloc[0]
         told = _join([f"{v:.2f} with {_layers(n)}" for n, v in by_depth.items()])
@@ -233,6 +240,13 @@ def laws(fits: pd.DataFrame, table: pd.DataFrame) -> list[Finding]:
         )
     )  # fmt: skip
     return found
+
+
+def _unknown(frame: pd.DataFrame, name: str) -> pd.Series:
+    """Whether the data leave a parameter open in each fit, by the column not_identified (older tables have none)."""
+    if "not_identified" not in frame:
+        return pd.Series(False, frame.index)
+    return frame["not_identified"].fillna("").str.split().map(lambda names: name in names)
 
 
 def zero_and_plateau(frame: pd.DataFrame, favoured: int) -> pd.DataFrame:
@@ -344,7 +358,9 @@ def forecasts(table: pd.DataFrame, window: float = 0.1) -> list[Finding]:
             Finding(
                 5, "median error, log₂ shots", error, -np.inf, 0.75,
                 f"Half of the forecasts are off by less than a factor of {2**error:.1f} in 1 + shots "
-                f"(median error {error:.2f} log₂ shots).",
+                f"(median error {error:.2f} log₂ shots)."
+                if np.isfinite(error)
+                else "Half of the forecasts or more say never of a task that came back.",
             ),
         ]  # fmt: skip
     return found

@@ -9,6 +9,7 @@ from tyro.conf import UseAppendAction
 from ..console import progress
 from ..files import write_table
 from ..outputs import COMPARED
+from .checks import warn_of_zero_shots
 from .options import (
     NUMBER,
     Data,
@@ -54,10 +55,19 @@ class Compare:
 
         check_writing([self.data.curves], {self.out: COMPARED}, self.plot, force=self.force)
         curves = self.data.read()
+        fractions = self.fraction or (1.0,)
+        missed = {}
         with progress("comparing laws", "fit") as advance:
             table = comparison.compare(
-                curves, self.law or SIX, self.fraction or (1.0,), on_done=advance, **self.fitting.named()
+                curves,
+                self.law or SIX,
+                fractions,
+                on_done=advance,
+                on_fits=lambda fits: missed.update({fits.law.name: fits.zero_shot_misses()}),
+                **self.fitting.named(),
             )
+        for law, rows in missed.items():
+            warn_of_zero_shots(law, rows, len(fractions) * curves.n_curves)
         write_table(table, self.out)
         print(f"\n{comparison.summary_text(table, self.style)}")
         if self.table:

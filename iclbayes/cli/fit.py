@@ -9,6 +9,7 @@ from ..console import progress, warn, warnings_as_lines
 from ..errors import CurvesWarning, InputError
 from ..files import write_table
 from ..outputs import FITS
+from .checks import warn_of_zero_shots
 from .options import (
     Columns,
     Count,
@@ -44,7 +45,7 @@ class Fit:
     out: Path = Path("fits.csv")
     """table of parameters, .csv or .parquet."""
     stderr: bool = False
-    """add a column NAME_se of standard errors for every parameter."""
+    """add columns NAME_se (standard errors) and NAME_lo90, NAME_hi90 (90 % intervals) for every parameter."""
     plot: File = None
     """figure of the fitted laws over the points, .png, .pdf or .svg."""
     fraction: Share = None
@@ -94,7 +95,7 @@ class Fit:
                 found.append(fits.fit(curves, law, on_done=advance, **options))
             print(_summary(found[-1]))
             _warn_of_steps(found[-1])
-            _warn_of_zero_shots(found[-1])
+            warn_of_zero_shots(law, found[-1].zero_shot_misses(), curves.n_curves)
             _say_what_is_not_identified(found[-1])
         write_table(pd.concat([f.to_frame(stderr=self.stderr) for f in found], ignore_index=True), self.out)
         print(f"parameters: {self.out}")
@@ -114,6 +115,10 @@ class Fit:
         if self.data.value is not None:
             raise InputError(
                 "--value is not available for files read in chunks; keep one value column in the file"
+            )
+        if self.data.window is not None:
+            raise InputError(
+                "--window is not available for files read in chunks; keep a column window in the file"
             )
         if self.data.shots != "shots":
             raise InputError("--shots is not available for files read in chunks; call that column shots")
@@ -151,18 +156,6 @@ def _summary(fits: "Fits") -> str:
 
 def _ends(counts: dict[str, int]) -> str:
     return ", ".join(f"{n:,} {status.replace('_', ' ')}" for status, n in counts.items())
-
-
-def _warn_of_zero_shots(fits: "Fits") -> None:
-    """Says where a fit misses what was measured without examples."""
-    missed = fits.zero_shot_misses()
-    if len(missed):
-        worst = missed.iloc[int((missed["observed"] - missed["fitted"]).abs().to_numpy().argmax())]
-        warn(
-            f"{fits.law.name} misses the zero-shot point of {len(missed)} of {fits.curves.n_curves} curves by far: fitted "
-            f"{worst['fitted']:.2f}, measured {worst['observed']:.2f} at worst; more tasks (--background) "
-            "or a law of two stages (staged) may say it"
-        )
 
 
 def _say_what_is_not_identified(fits: "Fits") -> None:

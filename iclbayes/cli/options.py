@@ -32,7 +32,7 @@ LawName = Literal[
     "staged",
     "bayesian_staged",
 ]
-LossName = Literal["squared", "squared_nll", "squared_log_nll", "huber", "binomial"]
+LossName = Literal["auto", "squared", "squared_nll", "squared_log_nll", "huber", "binomial"]
 ValueName = Literal["prob", "n_correct", "accuracy", "nll"]
 LikelihoodName = Literal[
     "auto", "binomial", "beta_binomial", "quasi_binomial", "normal", "logit_normal", "beta"
@@ -76,6 +76,8 @@ class CurveFile:
         ),
     ] = None
     """which column holds the measured values."""
+    window: Annotated[float | None, NUMBER] = None
+    """shots that fit the models' context: points beyond are left out, forecasts end there. A column window says it by row."""
 
     @property
     def column(self) -> str:
@@ -98,6 +100,7 @@ class CurveFile:
                 source=self.source,
                 value=self.value,
                 shots=self.column,
+                window=self.window,
                 name=str(self.curves),
             )
         print(f"{self.curves}: {curves!r} from {len(frame)} rows")
@@ -185,8 +188,9 @@ def _warn_of_shapes(curves: "Curves") -> None:
 class FitOptions:
     """How the laws are fitted. The defaults suit most curves."""
 
-    loss: LossName = "squared"
-    """what a fit minimises: error of the probability, of the NLL, of its logarithm, or the likelihood of counts."""
+    loss: LossName = "auto"
+    """what a fit minimises: error of the probability, of the NLL, of its logarithm, or the likelihood of counts (binomial); auto
+    is binomial where all points are counts, else squared."""
     background: Annotated[
         int | None,
         arg(metavar="TASKS", help_behavior_hint="(default: 1 where the first values ask for it, else 0)"),

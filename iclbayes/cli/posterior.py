@@ -10,6 +10,7 @@ from ..console import progress, warnings_as_lines
 from ..errors import InputError
 from ..files import write_csv
 from ..outputs import FORECAST, REACH
+from .checks import warn_of_zero_shots
 from .options import DataAhead, File, Force, Laws, LikelihoodName, Parameters, Share, check_writing
 
 if TYPE_CHECKING:
@@ -123,6 +124,7 @@ class PosteriorCommand:
             print(posterior.diagnostics_sentence(one.law.name, checks))
             if self.diagnostics:
                 print(_plain(checks))
+            warn_of_zero_shots(f"the posterior of {one.law.name}", one.zero_shot_misses(), curves.n_curves)
         if self.level is not None or self.plot:
             ahead = best.forecast(np.union1d(_grid(curves, HORIZON * curves.shots.max()), shots))
         if self.level is not None:

@@ -14,6 +14,7 @@ from .draws import NormalDraws as NormalDraws
 from .draws import ParameterDraws as ParameterDraws
 from .draws import check_law as check_law
 from .draws import horizon_of as horizon_of
+from .draws import horizons as horizons
 from .draws import source_params as source_params
 from .pairs import common_sources as common_sources
 from .pairs import concatenate as concatenate

@@ -56,6 +56,18 @@ def horizon_of(curves: Curves, horizon: float | None = None) -> float:
     return BEYOND * max(1.0, float(curves.max_shots().max())) if horizon is None else horizon
 
 
+def horizons(curves: Curves, horizon: float | None = None) -> np.ndarray:
+    """[C] shots beyond which a level counts as never reached: `horizon_of`, or the curve's context window if that is smaller."""
+    return np.minimum(horizon_of(curves, horizon), curves.window)
+
+
+def within_horizons(shots: np.ndarray, curves: Curves, horizon: float | None = None) -> np.ndarray:
+    """Shots [S, G, J], inf where they lie beyond the `horizons` of their curve."""
+    limit = np.full(shots.shape[1:], np.inf)
+    limit[curves.group, curves.rank()] = horizons(curves, horizon)
+    return np.where(shots > limit, np.inf, shots)
+
+
 @dataclasses.dataclass(frozen=True)
 class NormalDraws:
     """Draws of a joint law's parameters around its point fits, raw ~ N(raw̑, Σ), as one chain of `n_draws`.
@@ -139,7 +151,7 @@ class NormalDraws:
     def shots_to_reach(self, level: float, *, horizon: float | None = None) -> np.ndarray:
         """[S, G, J] draws of the shots at which a curve is at `level`: 0 from the start, inf if not within `horizon_of`."""
         reach = self._map(_reach, np.asarray(level))
-        reach = np.where(reach > horizon_of(self.curves, horizon), np.inf, reach)
+        reach = within_horizons(reach, self.curves, horizon)
         return np.where(np.isnan(self.params["efficiency"][0])[..., None], np.nan, reach)
 
 

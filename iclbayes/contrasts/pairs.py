@@ -51,7 +51,8 @@ def paired_groups(
 def concatenate(parts: Sequence[Curves], keys: pd.DataFrame) -> Curves:
     """Curves one after the other, with `keys` for all their groups; groups with equal keys stay apart (see `regroup`)."""
     arrays = {
-        name: np.concatenate([getattr(part, name) for part in parts]) for name in ("source", *POINT_FIELDS)
+        name: np.concatenate([getattr(part, name) for part in parts])
+        for name in ("source", "window", *POINT_FIELDS)
     }
     sizes = np.concatenate([np.diff(part.start) for part in parts])
     before = np.cumsum([0] + [part.n_groups for part in parts])

@@ -5,7 +5,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from ..curves import Curves, curve_columns
-from .draws import ParameterDraws, horizon_of, source_params
+from .draws import ParameterDraws, horizons, source_params
 
 REACH = {"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}
 INTERVALS = {"lo50": 0.25, "hi50": 0.75, "lo90": 0.05, "hi90": 0.95}
@@ -49,18 +49,18 @@ def reach_table(one: ParameterDraws, level: float, *, horizon: float | None = No
     Args:
       one: draws of a posterior or around point fits.
       level: a probability.
-      horizon: more shots than this count as never; default: `horizon_of` the curves.
+      horizon: more shots than this count as never, and so do more than fit the context window; default: `horizon_of` the curves.
 
     Returns:
       Group columns, source, level, q05, q25, q50, q75, q95 (shots; inf for never), p_never (share of the draws that are not at
       the level within `horizon` shots), horizon, law; a row per curve. NaN where there are no draws (a fit without covariance).
     """
     shots = one.shots_to_reach(level, horizon=horizon)
-    return reach_quantiles(one.curves, shots, level, horizon_of(one.curves, horizon)).assign(law=one.law.name)
+    return reach_quantiles(one.curves, shots, level, horizons(one.curves, horizon)).assign(law=one.law.name)
 
 
-def reach_quantiles(curves: Curves, shots: np.ndarray, level: float, horizon: float) -> pd.DataFrame:
-    """`reach_table` without its column `law`, from draws of the shots [S, G, J]."""
+def reach_quantiles(curves: Curves, shots: np.ndarray, level: float, horizon: np.ndarray) -> pd.DataFrame:
+    """`reach_table` without its column `law`, from draws of the shots [S, G, J] and their horizons [C]."""
     draws = shots[:, curves.group, curves.rank()]
     known = ~np.isnan(draws).any(0)
     safe = np.where(known, draws, 0.0)
@@ -68,4 +68,4 @@ def reach_quantiles(curves: Curves, shots: np.ndarray, level: float, horizon: fl
     for name, q in REACH.items():
         frame[name] = np.where(known, np.quantile(safe, q, axis=0, method="inverted_cdf"), np.nan)
     never = np.where(known, np.isinf(safe).mean(0), np.nan)
-    return frame.assign(p_never=never, horizon=float(horizon))
+    return frame.assign(p_never=never, horizon=horizon)

@@ -73,6 +73,11 @@ LOSSES: dict[str, PointLoss] = {
 }
 
 
+# How many times the squared error of the probability a loss is where p = 1/2 and the residual is small: there half the deviance
+# per trial is (p − y)² / (2 p (1 − p)) = 2 (p − y)². A ridge that is to weigh as much beside it grows as much.
+SIZE: dict[PointLoss, float] = {binomial: 2.0}
+
+
 def get_loss(loss: "str | PointLoss") -> PointLoss:
     """A loss by name, or the function itself. Raises InputError for an unknown name, listing the known ones."""
     if callable(loss):

@@ -73,8 +73,9 @@ def collect(
     Returns:
       The curves, a frame with columns `model, task, source` and those of `average` (with benign shots or
       flips also `benign_shots`, `flip`), which `iclbayes.curves_from_frame(frame, group_by=["model", "task"],
-      source="source")` takes; and what they are curves of: every setting that decides the numbers, template,
-      versions, engine, numbers of contexts, prompts and tokens.
+      source="source")` takes, and `window`, how many shots fit the context where that is known; and what they
+      are curves of: every setting that decides the numbers, template, versions, engine, numbers of contexts,
+      prompts and tokens.
 
     Raises:
       InputError: anything that the user can mend. Prompts that were finished before stay in the journal.
@@ -125,7 +126,11 @@ def collect(
     opened = contextlib.nullcontext(Journal()) if journal is None else Journal.open(journal, about)
     with opened as finished:
         score_all(built, contexts, scorer, finished, progress)
-        curves = _label(average(contexts, built, finished.done), about, name)
+        curves = average(contexts, built, finished.done)
+    limits = [x for x in (context_window, scorer.window) if x is not None]
+    if limits:
+        curves["window"] = curves["source"].map(shots_that_fit(contexts, built, min(limits)))
+    curves = _label(curves, about, name)
     told = scorer.describe()
     return curves, about | {
         "versions": versions() | told["versions"],
@@ -193,6 +198,19 @@ def prepare(
             )
         built.append(prompts)
     return built
+
+
+def shots_that_fit(
+    contexts: Sequence[Context], built: Sequence[Sequence[Prompt]], tokens: int
+) -> dict[str, int]:
+    """The most shots of each source that fit in `tokens`: what a context was cut to, or else by the length of its shots."""
+    most: dict[str, int] = {}
+    for context, prompts in zip(contexts, built, strict=True):
+        shown = len(prompts[0].spans)
+        if shown == len(context.shots):  # not cut: all there were
+            shown = max(shown, int(tokens * shown / len(prompts[0].ids)))
+        most[context.source] = max(most.get(context.source, 0), shown - 1 - context.skip)
+    return most
 
 
 def score_all(

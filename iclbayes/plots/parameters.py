@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from ..laws import scales
 from . import style
 
 
@@ -22,7 +23,8 @@ def plot_parameter(
     """A fitted parameter against a condition: a line with markers per value of `line`, a panel per value of `panel`.
 
     Args:
-      frame: columns `x`, `y`, `line` and `panel`; error bars (± one standard error) come from the column `{y}_se` if there.
+      frame: columns `x`, `y`, `line` and `panel`; error bars come from the column of standard errors `{y}_se` if there: one
+        of them either way in log odds (probabilities) or the logarithm.
       labels: what the columns are called on the figure; an empty name leaves the value alone.
       logy: logarithmic y.
     """
@@ -40,7 +42,11 @@ def plot_parameter(
     for axis, (key, part) in zip(axes, groups, strict=True):
         for i, name in enumerate(lines):
             rows = part[part[line] == name].sort_values(x)
-            error = rows[f"{y}_se"].where(np.isfinite(rows[f"{y}_se"])) if f"{y}_se" in rows else None
+            error = None
+            if f"{y}_se" in rows:
+                ends = scales.interval(rows[y], rows[f"{y}_se"], scales.scale_of(y), style.ONE_SIGMA)
+                known = np.isfinite(rows[f"{y}_se"].to_numpy(float)) & np.isfinite(ends[1])
+                error = np.where(known, np.abs(np.array(ends) - rows[y].to_numpy(float)), np.nan)
             shift = 0.06 * (i - (len(lines) - 1) / 2)
             axis.errorbar(
                 [at[v] + shift for v in rows[x]],

@@ -17,12 +17,13 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLo
 from ..curves import Curves
 from ..errors import InputError
 from ..files import atomic_path
-from ..laws import LAWS
+from ..laws import LAWS, scales
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#882255")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (1, 1)), (0, (3, 2)))
 MARKERS = "osD^vPX*"
 INK = "#333333"  # points as measured
+ONE_SIGMA = 0.6826894921370859  # share of a normal distribution within one standard deviation of its mean
 GREY = "#777777"  # what is undecided, and lines to compare with
 SHADE = {"color": "#000000", "alpha": 0.06, "linewidth": 0, "zorder": 0}
 SUFFIXES = (".png", ".pdf", ".svg")
@@ -148,19 +149,26 @@ def measured(
     used: np.ndarray,
     labels: tuple[str, str] = ("measured, fitted", "measured, held out"),
 ) -> None:
-    """Points of a curve with their standard errors where known: filled if `used` [N], else hollow; named in the legend.
+    """Points of a curve with one standard error either way in log odds: filled if `used` [N], else hollow; named in the legend.
 
-    Standard errors are the file's, or √(p (1 − p) / n) of counts; none is drawn where p is 0 or 1 and nothing is known.
+    Standard errors are the file's, or √(p (1 − p) / n) of counts; none is drawn where p is 0 or 1.
     """
     mine = slice(curves.start[curve], curves.start[curve + 1])
     shots, prob, error = curves.shots[mine], curves.prob[mine], standard_errors(curves)[mine]
+    around = np.abs(np.array(scales.interval(prob, error, "logit", ONE_SIGMA)) - prob)
     for mask, label in ((used[mine], labels[0]), (~used[mine], labels[1])):
         if not mask.any():
             continue
-        bars = mask & np.isfinite(error)
+        bars = mask & np.isfinite(error) & (prob > 0) & (prob < 1)
         if bars.any():
             axis.errorbar(
-                shots[bars], prob[bars], yerr=error[bars], fmt="none", ecolor=INK, elinewidth=0.7, alpha=0.6
+                shots[bars],
+                prob[bars],
+                yerr=around[:, bars],
+                fmt="none",
+                ecolor=INK,
+                elinewidth=0.7,
+                alpha=0.6,
             )
         face = INK if label == labels[0] else "white"
         axis.plot(

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from ..curves import Curves, curve_columns
+from ..curves import Curves, curve_columns, rows_of
 
 
 def shots_text(shots: float) -> str:
@@ -61,7 +61,10 @@ def reach_sentences(
         if np.isnan(middle):
             lines.append(f"{label}: nothing can be said of {level}")
             continue
-        within = f"within {row['horizon']:,.0f} shots"
+        window = float(curves.window[number])
+        within = f"within {row['horizon']:,.0f} shots" + (
+            " (the context window)" if row["horizon"] == window else ""
+        )
         never = f"; never {within}: {share_text(row['p_never'])}"
         if np.isinf(low):
             said, never = f"{level} not reached {within} ({share_text(row['p_never'])} sure)", ""
@@ -76,7 +79,7 @@ def reach_sentences(
             said = f"{level} after {shots_text(middle)} shots (90 %: {shots_text(low)} to {shots_text(high)})"
         line = f"{label}: {said}{never}"
         notes = [f"{word} up to {shots_text(top[number])}"] if high > top[number] else []
-        if ahead is not None and _dominated(ahead, number, curves.n_curves, middle):
+        if ahead is not None and _dominated(rows_of(curves, ahead, number), middle):
             notes.append("the prior says more here than the data")
         lines.append(line + "".join(f"; {note}" for note in notes))
     return lines
@@ -89,8 +92,12 @@ def forecast_sentences(
     top, word = seen(curves, used)
     lines = []
     for number, label in enumerate(curve_labels(curves)):
-        rows = _rows(ahead, number, curves.n_curves)
+        rows = rows_of(curves, ahead, number)
         for n in shots:
+            if n > curves.window[number]:
+                beyond = f"{shots_text(curves.window[number])} shots fit the context window"
+                lines.append(f"{label}: no forecast at {shots_text(n)} shots: only {beyond}")
+                continue
             row = rows[rows["shots"] == n].iloc[0]
             low, middle, high = (share_text(row[f"latent_{name}"]) for name in ("lo90", "median", "hi90"))
             notes = [f"{word} up to {shots_text(top[number])}"] if n > top[number] else []
@@ -120,13 +127,6 @@ def diagnostics_sentence(law: str, checks: pd.DataFrame) -> str:
     return f"{law}: {len(bad)} of {len(checks)} posteriors fail their diagnostics ({by}): {'; '.join(named)}{more}"
 
 
-def _rows(ahead: pd.DataFrame, number: int, n_curves: int) -> pd.DataFrame:
-    """The rows of one curve in a forecast at a common grid, whose rows go curve by curve."""
-    each = len(ahead) // n_curves
-    return ahead.iloc[number * each : (number + 1) * each]
-
-
-def _dominated(ahead: pd.DataFrame, number: int, n_curves: int, shots: float) -> bool:
-    rows = _rows(ahead, number, n_curves)
+def _dominated(rows: pd.DataFrame, shots: float) -> bool:
     at = np.abs(np.log1p(rows["shots"]) - np.log1p(min(shots, rows["shots"].max()))).to_numpy().argmin()
     return bool(rows["prior_dominated"].iloc[at])

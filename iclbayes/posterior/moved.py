@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from ..contrasts import common_sources, contrast, horizon_of, paired_groups, source_params, unconstrained
+from ..contrasts import common_sources, contrast, horizons, paired_groups, source_params, unconstrained
 from ..curves import Curves
 from .model.latent import prior_draws
 from .result import Posterior
@@ -84,6 +84,7 @@ def times_table(one: Posterior, pairs: Pairs, level: float, *, column: str = "mo
     """
     curves = one.curves
     shots = one.shots_to_reach(level)[:, curves.group, curves.rank()]
+    limits = horizons(curves)
     rest = [name for name in map(str, curves.keys) if name != column]
     rows = []
     for a, b, (before, after) in curve_pairs(curves, pairs, column):
@@ -94,7 +95,7 @@ def times_table(one: Posterior, pairs: Pairs, level: float, *, column: str = "mo
             | {"before": before, "after": after, "source": curves.source[b], "level": level}
             | dict(zip(("times", "lo90", "hi90"), times, strict=True))
             | {"p_never_before": np.isinf(x).mean(), "p_never_after": np.isinf(y).mean()}
-            | {"p_more": (y > x).mean() + 0.5 * (y == x).mean(), "horizon": horizon_of(curves)}
+            | {"p_more": (y > x).mean() + 0.5 * (y == x).mean(), "horizon": min(limits[a], limits[b])}
         )
     return pd.DataFrame(rows)
 

@@ -149,7 +149,7 @@ def forecast(
 
 
 def frame_of(curves: Curves, shots: ArrayLike | Curves, found: Along) -> pd.DataFrame:
-    """The columns of `Posterior.forecast` but for `law`, of draws as `along` gives them."""
+    """The columns of `Posterior.forecast` but for `law`, of draws as `along` gives them; no rows beyond a curve's window."""
     if isinstance(shots, Curves):
         curve, at = shots.point_curve(), shots.shots
         latent, next_one, before = found
@@ -168,7 +168,8 @@ def frame_of(curves: Curves, shots: ArrayLike | Curves, found: Along) -> pd.Data
             frame[f"{prefix}{name}"] = np.quantile(part, level, axis=0)
     frame["observed"] = _observed(curves, curve, at)
     frame["prior_dominated"] = latent.std(0) > PRIOR_DOMINATED * before.std(0)
-    return frame
+    inside = at <= curves.window[curve]
+    return frame if inside.all() else frame[inside].reset_index(drop=True)
 
 
 def _observed(curves: Curves, curve: np.ndarray, at: np.ndarray) -> np.ndarray:

@@ -12,10 +12,11 @@ import pandas as pd
 from jax import Array
 from numpy.typing import ArrayLike
 
-from ..contrasts.draws import horizon_of
+from ..contrasts.draws import horizon_of, within_horizons
 from ..contrasts.tables import INTERVALS
 from ..errors import InputError
 from ..laws import task_weights as law_task_weights
+from ..metrics import missed_zero_shots
 from . import predictive
 from .draws import PosteriorDraws
 from .model.latent import split_sites
@@ -35,7 +36,7 @@ def shots_to_reach(
         found = posterior.over_draws("reach", _reach, levels)
         value = posterior.assemble(found, not posterior.law.joint)
         value = value.reshape(-1, *value.shape[2:])
-        return np.where(value > horizon, np.inf, value)
+        return within_horizons(value, posterior.curves, horizon)
     z = np.linspace(0.0, np.log1p(horizon), grid)
     p = predictive.draws(posterior, np.expm1(z), most=4000)
     above = p >= level
@@ -46,7 +47,14 @@ def shots_to_reach(
         share = np.where(here > before, (level - before) / (here - before), 1.0)
     crossing = np.expm1(z[np.maximum(first - 1, 0)] + share * (z[1] - z[0]))
     value = np.where(above.any(-1), np.where(first == 0, 0.0, crossing), np.inf)
+    value = within_horizons(value, posterior.curves, horizon)
     return np.where(np.isnan(p[..., 0]), np.nan, value)
+
+
+def zero_shot_misses(posterior: PosteriorDraws, far: float = 0.1) -> pd.DataFrame:
+    """The curves whose used zero-shot point the posterior misses; see `Posterior.zero_shot_misses`."""
+    fitted = np.median(predictive.draws(posterior, posterior.curves), axis=0)
+    return missed_zero_shots(posterior.curves, posterior.used, fitted, far)
 
 
 def task_weights(posterior: PosteriorDraws, shots: ArrayLike) -> np.ndarray:

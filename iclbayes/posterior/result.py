@@ -65,6 +65,8 @@ class Posterior(PosteriorDraws):
     ) -> pd.DataFrame:
         """Predictive distribution of the next observation (its noise included), a row per group, source and shots.
 
+        It ends at each curve's context window (`Curves.window`), where one is known.
+
         Args:
           shots: [n] or a `Curves`; default: 60 points from 0 to the curves' largest number of shots, even in ln(1 + n).
           n_test: test examples behind the observation; default: the curve's own.
@@ -110,7 +112,8 @@ class Posterior(PosteriorDraws):
 
         Args:
           level: a probability in (0, 1).
-          horizon: more shots than this count as never; default: 100 × the curves' largest number, at least 100.
+          horizon: more shots than this count as never; default: 100 × the curves' largest number, at least 100. So do more shots
+            than fit a curve's context window (`Curves.window`).
           grid: points of the grid from 0 to `horizon`.
 
         Returns:
@@ -135,6 +138,16 @@ class Posterior(PosteriorDraws):
           InputError: level outside (0, 1).
         """
         return reach_table(self, level, horizon=horizon)
+
+    def zero_shot_misses(self, far: float = 0.1) -> pd.DataFrame:
+        """The curves whose measured zero-shot point the posterior misses: the median of the expected probability is off by more
+        than `far`, and by more than chance, see `iclbayes.metrics.missed_zero_shots`. Too few tasks, or a law of one stage where
+        the curve has two, are what it usually means.
+
+        Returns:
+          Group columns, source, observed, fitted (the median).
+        """
+        return quantities.zero_shot_misses(self, far)
 
     def task_weights(self, shots: ArrayLike) -> np.ndarray:
         """Draws of the posterior over tasks after n shots from source j, w_jm(n) ∝ ρ_m P[j, m]^(K n), of a Bayesian law.

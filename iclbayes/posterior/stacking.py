@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from ..contrasts.draws import horizon_of
+from ..contrasts.draws import horizons
 from ..contrasts.tables import reach_quantiles
 from ..curves import Curves, curve_columns
 from ..errors import InputError
@@ -80,7 +80,7 @@ class Stack:
         """As `Posterior.reach_table`, for the mixture; its column `law` says "stacked"."""
         shots = self.shots_to_reach(level, horizon=horizon)
         curves = self.posteriors[0].curves
-        return reach_quantiles(curves, shots, level, horizon_of(curves, horizon)).assign(law="stacked")
+        return reach_quantiles(curves, shots, level, horizons(curves, horizon)).assign(law="stacked")
 
     def _mixed(self, parts: Sequence[Callable[[], np.ndarray]], most: int) -> np.ndarray:
         """Draws of every law in proportion to its weight, evenly thinned; laws of no draw are not asked."""

@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator
 
 from .. import plots
+from ..laws import scales
 from .sharing import final_steps
 
 RAMP = ("#9ecae1", "#4292c6", "#08519c", "#6a51a3", "#3f007d", "#000000")  # amounts, from little to much
@@ -19,7 +20,7 @@ TICKS = (0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999)  # of logit axes
 EDGE = 1e-4  # probabilities are drawn between this and 1 less this
 
 
-def interval(frame: pd.DataFrame, name: str, scale: str) -> pd.DataFrame:
+def interval(frame: pd.DataFrame, name: str, scale: scales.Scale) -> pd.DataFrame:
     """95 % intervals of a fitted parameter, symmetric on the scale on which it is free.
 
     Args:
@@ -30,16 +31,12 @@ def interval(frame: pd.DataFrame, name: str, scale: str) -> pd.DataFrame:
       value, low, high and `identified`: whether the standard error on that scale is at most 2 (logit) or 1 (log).
     """
     value, error = frame[name].to_numpy(float), frame[f"{name}_se"].to_numpy(float)
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        if scale == "logit":
-            value = np.clip(value, EDGE, 1 - EDGE)
-            spread = error / (value * (1 - value))
-            centre = np.log(value) - np.log1p(-value)
-            low, high = (1 / (1 + np.exp(-(centre + side * 1.96 * spread))) for side in (-1, 1))
-            low, high = np.clip(low, EDGE, 1 - EDGE), np.clip(high, EDGE, 1 - EDGE)
-        else:
-            spread = error / value
-            low, high = value * np.exp(-1.96 * spread), value * np.exp(1.96 * spread)
+    if scale == "logit":
+        value = np.clip(value, EDGE, 1 - EDGE)
+    spread = scales.spread(value, error, scale)
+    low, high = scales.interval(value, error, scale, 0.95)
+    if scale == "logit":
+        low, high = np.clip(low, EDGE, 1 - EDGE), np.clip(high, EDGE, 1 - EDGE)
     identified = np.isfinite(spread) & (spread <= DOUBTFUL[scale])
     return pd.DataFrame(
         {"value": value, "low": low, "high": high, "identified": identified}, index=frame.index

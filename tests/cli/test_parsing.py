@@ -88,7 +88,7 @@ def test_help_is_no_mistake(capsys):
     ("choices", "known"),
     [
         (options.LawName, LAWS),
-        (options.LossName, LOSSES),
+        (options.LossName, ("auto", *LOSSES)),
         (options.ValueName, reading.VALUE_COLUMNS),
         (options.TableStyle, comparison.FORMATS),
         (options.LikelihoodName, ["auto", *LIKELIHOODS]),

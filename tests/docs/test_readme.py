@@ -127,7 +127,7 @@ def test_readme_names_the_laws_the_columns_and_the_scripts_that_there_are():
 
     table = text[text.index("## Curve files") : text.index("## Commands")]
     columns = set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`.*?) \|", table, re.MULTILINE))))
-    assert columns == {"shots", *VALUE_COLUMNS, "n_test", "stderr", "weight", "source"}
+    assert columns == {"shots", *VALUE_COLUMNS, "n_test", "stderr", "weight", "window", "source"}
 
     scripts = {path.name for path in (ROOT / "experiments").glob("*.py") if "__main__" in path.read_text()}
     assert set(re.findall(r"experiments/(\w+\.py)", text)) == scripts

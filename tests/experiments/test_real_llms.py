@@ -94,7 +94,8 @@ def test_posteriors_give_the_same_verdict(tmp_path, capsys):
     assert "posteriors, laplace" in capsys.readouterr().out
     table = pd.read_csv(out / "contrast.csv", keep_default_na=False).set_index("parameter")["moved"]
     assert table.to_dict() == {"prior": "down", "efficiency": "same", "gamma": "same", "beta": "same"}
-    assert pd.read_csv(out / "diagnostics.csv")["ok"].all()
+    diagnostics = pd.read_csv(out / "diagnostics.csv")  # Laplace is never fine unchecked
+    assert diagnostics["k_hat"].notna().all() and (diagnostics["ok"] == (diagnostics["k_hat"] <= 0.7)).all()
     weights = pd.read_csv(out / "posterior.csv").groupby("model")[["median", "lo90", "hi90"]].first()
     for model, unsafe in PRIORS.items():  # at 0 shots the weight of the task is its prior
         assert weights.loc[model, "lo90"] - 0.02 < unsafe < weights.loc[model, "hi90"] + 0.02

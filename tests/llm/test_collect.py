@@ -402,3 +402,10 @@ except InputError as error:
     assert done.returncode == 0, done.stderr
     said = "the package {} is not installed; run: pip install 'iclbayes[llm]'"
     assert done.stdout.splitlines() == [said.format(name) for name in ("torch", "httpx", "transformers")]
+
+
+def test_curves_say_how_many_shots_fit_the_context(folder, tmp_path):
+    cut = collect(folder, tmp_path / "cut.csv", context_window=60, shuffles=2).run()
+    assert cut["shots"].max() < 7 and (cut["window"] == cut.groupby("source")["shots"].transform("max")).all()
+    whole = collect(folder, tmp_path / "whole.csv", shuffles=2).run()
+    assert whole["shots"].max() == 7 and (whole["window"] > 7).all()
