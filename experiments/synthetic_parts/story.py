@@ -208,8 +208,8 @@ def laws(fits: pd.DataFrame, table: pd.DataFrame) -> list[Finding]:
         lambda part: stats.spearmanr(part["k"], part["efficiency"]).statistic if len(part) > 1 else np.nan
     )
     order = order if len(order) else pd.Series([np.nan])
-    told = _join([f"{v:.2f} at k = {k}" for k, v in deepest.groupby("k")["efficiency"].mean().items()])
-    told = told or "not determined by any"
+    each = [f"{v:.2f} at k = {k}" for k, v in deepest.groupby("k")["efficiency"].mean().items()]
+    told = _join(each or ["not determined by any"])
     found.append(
         Finding(
             3, "rank correlation of K and example length", order.min(), 0.6, np.inf,

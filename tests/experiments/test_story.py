@@ -171,3 +171,20 @@ def test_a_folder_is_checked_from_its_files(tmp_path, capsys):
     forecast(8).to_csv(tmp_path / "forecast.csv", index=False)
     assert check_story.main([str(tmp_path)]) == 1
     assert "at least 20" in capsys.readouterr().out
+
+
+def test_an_efficiency_that_no_curve_determines_is_no_number():
+    table = fits(efficiency=(0.5, 0.7, 3e8)).assign(not_identified="")
+    table.loc[table["k"] == KS[-1], "not_identified"] = "beta efficiency"
+    told = {f.name: f for f in story.laws(table, errors())}
+    line = told["rank correlation of K and example length"].text
+    assert "K is 0.50 at k = 2 and 0.70 at k = 3 (2 of 6 fits do not determine K and do not count)." in line
+    assert told["K of the deepest model over the shallowest's"].value == pytest.approx(2.0)
+    none = story.laws(table.assign(not_identified="efficiency"), errors())
+    line = next(f for f in none if f.name == "rank correlation of K and example length")
+    assert not line.holds and "K is not determined by any (6 of 6 fits" in line.text
+
+
+def test_forecasts_of_never_are_told_without_a_factor():
+    line = story.forecasts(forecast(error=np.inf))[-1]
+    assert not line.holds and line.text == "Half of the forecasts or more say never of a task that came back."
