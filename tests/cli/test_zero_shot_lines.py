@@ -32,7 +32,7 @@ def curves(tmp_path, monkeypatch):
             "laplace",
             "--no-discrepancy",
             "--likelihood",
-            "logit_normal",
+            "normal",
         ],
     ],
 )
