@@ -79,6 +79,9 @@ def test_training_goes_on_from_the_checkpoint_before(whole, tmp_path, damage):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # Orbax leaves its event loop where it fails
 def test_every_single_file_matters_or_does_no_harm(whole, tmp_path):
     """Whichever one file is damaged: the right bits, or the damage is told; never other numbers."""
     files = [

@@ -29,6 +29,7 @@ def holder(tmp_path):
     yield process
     process.kill()
     process.wait()
+    process.stdout.close()
 
 
 def test_the_second_process_is_told_who_is_first(holder, tmp_path):
