@@ -141,7 +141,7 @@ def plot_parameters(fits: pd.DataFrame, favoured: int) -> Figure:
     for each example length."""
     ks, amounts = sorted(fits["k"].unique()), sorted(fits["amount"].unique())
     sources = sorted(fits["source"].unique())
-    rows = (
+    rows: tuple[tuple[str, str, scales.Scale], ...] = (
         ("prior", "prior ρ", "logit"),
         ("efficiency", "efficiency K", "log"),
         ("gamma", "γ", "logit"),

@@ -97,7 +97,8 @@ class Checkpoints:
         return _unflatten(like, self._restore(step, {"params": _flatten(like)})["params"])
 
     def _restore(self, step: int, parts: dict[str, dict]) -> dict[str, dict]:
-        args = {name: ocp.args.StandardRestore(_abstract(flat)) for name, flat in parts.items()}
+        args: dict[str, ocp.args.CheckpointArgs] = {}
+        args |= {name: ocp.args.StandardRestore(_abstract(flat)) for name, flat in parts.items()}
         if (self.folder / str(step) / "digests").exists():
             args["digests"] = ocp.args.JsonRestore()
         try:
