@@ -111,6 +111,10 @@ def read_base(run_dir: Path | None) -> synthetic.Config:
     if run_dir is None:
         raise InputError("--run-dir is missing: name the folder of a run of experiments/synthetic.py")
     path = run_dir / "config.json"
+    if not path.is_file():
+        raise InputError(
+            f"{path}: is no config of a run of experiments/synthetic.py, for it is not there; choose its folder"
+        )
     try:
         values = runs.read_config(path)
         world = ginc.WorldConfig(**values.pop("world"))
