@@ -27,6 +27,7 @@ from synthetic_parts.suppress import analyse, fine_tune, loaded
 
 from iclbayes import ginc, runs, suppression
 from iclbayes.console import entry
+from iclbayes.digests import read_sealed
 from iclbayes.errors import InputError
 from iclbayes.files import write_csv
 from iclbayes.training import matrix_rate, utilisation
@@ -111,18 +112,14 @@ def read_base(run_dir: Path | None) -> synthetic.Config:
     if run_dir is None:
         raise InputError("--run-dir is missing: name the folder of a run of experiments/synthetic.py")
     path = run_dir / "config.json"
-    if not path.is_file():
-        raise InputError(
-            f"{path}: is no config of a run of experiments/synthetic.py, for it is not there; choose its folder"
-        )
     try:
-        values = runs.read_config(path)
+        values = read_sealed(path)
         world = ginc.WorldConfig(**values.pop("world"))
         values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
         return synthetic.Config(**values, world=world, run_dir=run_dir)
     except InputError:
         raise
-    except (ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError) as error:
         raise InputError(
             f"{path}: is no config of a run of experiments/synthetic.py ({error}); choose its folder"
         ) from None

@@ -279,13 +279,6 @@ class Curves:
         return found
 
 
-def rows_of(curves: Curves, table: pd.DataFrame, curve: int) -> pd.DataFrame:
-    """The rows of one curve in a table that has the curves' columns, such as a forecast."""
-    own = curve_columns(curves)
-    hits = [table[name].to_numpy() == own[name].iloc[curve] for name in own]
-    return table[np.logical_and.reduce(hits)] if hits else table
-
-
 def curve_columns(curves: Curves) -> pd.DataFrame:
     """A row per curve: its group's columns and its source (unless the groups are by source already)."""
     frame = curves.keys.iloc[curves.group].reset_index(drop=True)

@@ -10,6 +10,11 @@ from .curves import Curves
 from .fitting.problem import Problem
 from .fitting.result import FitResult
 
+# Raw parameters are logarithms and log odds. A standard error of 1.5 leaves a factor of 12 either way within 90 %: that is not to
+# know a shot count, and from log odds of 0 anything from 8 to 92 %.
+UNDETERMINED = 1.5
+DEGENERATE = 1e8  # condition number of the scaled JᵀWJ from which on its inverse has few digits left
+
 
 @dataclasses.dataclass(frozen=True)
 class FitBlock:
@@ -104,3 +109,22 @@ def _backgrounds(value: np.ndarray, sizes: np.ndarray) -> Iterator[tuple[str, np
         behind = np.where(at < value.shape[1], behind, np.nan)
         if np.isfinite(behind).any():
             yield f"background_{k + 1}" if k else "background", behind
+
+
+def undetermined(block: FitBlock) -> np.ndarray:
+    """[B] names of the parameters that the data of each fit do not determine."""
+    result = block.result
+    spread = np.sqrt(np.diagonal(np.asarray(result.covariance, np.float64), axis1=1, axis2=2))
+    names = sorted(result.raw)  # the order of the covariance
+    sizes = [int(np.prod(np.shape(result.raw[name])[1:])) for name in names]
+    columns = np.split(spread, np.cumsum(sizes)[:-1], axis=1)
+    unknown = np.stack([~(column <= UNDETERMINED).all(1) for column in columns], 1)
+    texts = [" ".join(name for name, flag in zip(names, row, strict=True) if flag) for row in unknown]
+    condition = np.asarray(result.condition)
+    return np.array(
+        [
+            text or ("" if c <= DEGENERATE else "combination")
+            for text, c in zip(texts, condition, strict=True)
+        ],
+        dtype=object,
+    )

@@ -11,7 +11,14 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from .curves import Curves, curve_columns
 from .errors import InputError
-from .fit_blocks import FitBlock, by_condition, condition_axis, parameter_columns, per_group
+from .fit_blocks import (
+    FitBlock,
+    by_condition,
+    condition_axis,
+    parameter_columns,
+    per_group,
+    undetermined,
+)
 from .fitting import execute
 from .fitting.losses import SIZE, PointLoss, get_loss
 from .fitting.multistart import DEFAULT_OPTIMIZER
@@ -22,10 +29,6 @@ from .laws.baselines import Baseline
 from .metrics import missed_zero_shots, score
 from .padding import pad_index
 
-# Raw parameters are logarithms and log odds. A standard error of 1.5 leaves a factor of 12 either way within 90 %: that is not to
-# know a shot count, and from log odds of 0 anything from 8 to 92 %.
-UNDETERMINED = 1.5
-DEGENERATE = 1e8  # condition number of the scaled JᵀWJ from which on its inverse has few digits left
 _DIAGNOSTICS = ("loss", "n_agreed", "steps", "status", "grad_norm", "condition")
 
 
@@ -170,7 +173,12 @@ class Fits:
         Raises:
           InputError: a level outside (0, 1).
         """
-        errors = self.stderr
+        return self._intervals(self.stderr, level)
+
+    def _intervals(
+        self, errors: dict[str, np.ndarray], level: float
+    ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """`interval` from standard errors that are there already."""
         return {
             name: scales.interval(value, errors[name], scales.scale_of(name), level)
             for name, value in self.params.items()
@@ -210,10 +218,9 @@ class Fits:
         return np.abs(coarse - fine).max(axis=-1)
 
     def zero_shot_misses(self, far: float = 0.1) -> pd.DataFrame:
-        """The curves whose fitted zero-shot point the fit misses: by more than `far` in probability, and more than by chance.
+        """The curves whose fitted zero-shot point the fit misses by more than `far` and more than chance: `missed_zero_shots`.
 
-        By chance means within three standard errors of the point or, where they are unknown, three root mean squared residuals
-        of the curve's other points. Too few tasks, or a law with one stage where the curve has two, are what it usually means.
+        Too few tasks, or a law with one stage where the curve has two, are what it usually means.
 
         Returns:
           Group columns, source, observed, fitted.
@@ -234,10 +241,10 @@ class Fits:
         """What the data do not determine: names of parameters, separated by spaces, [G] (laws fitted curve by curve [G, J]).
 
         A parameter is not determined if the standard error of its raw value (a logarithm, or log odds) is above
-        `UNDETERMINED`, or unknown since there are no more points than parameters. Where no single one is to blame but the
-        condition number is above `DEGENERATE`, the text is "combination". "" where all is determined.
+        `fit_blocks.UNDETERMINED`, or unknown since there are no more points than parameters. Where no single one is to blame but
+        the condition number is above `fit_blocks.DEGENERATE`, the text is "combination". "" where all is determined.
         """
-        return self._per_group(lambda block: by_condition(block, _not_identified(block)), fill="")
+        return self._per_group(lambda block: by_condition(block, undetermined(block)), fill="")
 
     def to_frame(self, stderr: bool = False) -> pd.DataFrame:
         """One row per curve: group columns, source, law, its parameters, and the fit's diagnostics.
@@ -264,8 +271,9 @@ class Fits:
         frame["law"] = self.law.name
         tables = [("", self.params)]
         if stderr:
-            ends = self.interval(0.9)
-            tables += [("_se", self.stderr)]
+            errors = self.stderr
+            ends = self._intervals(errors, 0.9)
+            tables += [("_se", errors)]
             tables += [
                 (f"_{end}90", {k: v[i] for k, v in ends.items()}) for i, end in enumerate(("lo", "hi"))
             ]
@@ -281,25 +289,6 @@ class Fits:
         frame["not_identified"] = unknown[curve_group] if self.law.joint else unknown[curve_group, rank]
         frame["identified"] = frame["not_identified"] == ""
         return frame
-
-
-def _not_identified(block: FitBlock) -> np.ndarray:
-    """[B] names of the parameters that the data of each fit do not determine."""
-    result = block.result
-    spread = np.sqrt(np.diagonal(np.asarray(result.covariance, np.float64), axis1=1, axis2=2))
-    names = sorted(result.raw)  # the order of the covariance
-    sizes = [int(np.prod(np.shape(result.raw[name])[1:])) for name in names]
-    columns = np.split(spread, np.cumsum(sizes)[:-1], axis=1)
-    unknown = np.stack([~(column <= UNDETERMINED).all(1) for column in columns], 1)
-    texts = [" ".join(name for name, flag in zip(names, row, strict=True) if flag) for row in unknown]
-    condition = np.asarray(result.condition)
-    return np.array(
-        [
-            text or ("" if c <= DEGENERATE else "combination")
-            for text, c in zip(texts, condition, strict=True)
-        ],
-        dtype=object,
-    )
 
 
 def _count_positive(curves: Curves) -> np.ndarray:

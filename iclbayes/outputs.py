@@ -11,7 +11,7 @@ import csv
 import gzip
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from .errors import InputError
@@ -31,7 +31,9 @@ MARKED = frozenset[str]()  # no table
 
 
 def check_outputs(
-    outputs: Mapping[Path, frozenset[str]], inputs: Iterable[str | os.PathLike] = (), force: bool = False
+    outputs: Sequence[tuple[Path, frozenset[str]]],
+    inputs: Iterable[str | os.PathLike] = (),
+    force: bool = False,
 ) -> None:
     """Raises InputError unless all outputs of a command can be written without a loss.
 
@@ -39,18 +41,18 @@ def check_outputs(
     package wrote it.
 
     Args:
-      outputs: path → the columns that tell this output from a file of the user's; `MARKED` for figures and draws.
+      outputs: paths, each with the columns that tell this output from a file of the user's; `MARKED` for figures and draws.
       inputs: what the command reads.
       force: write over files that this package did not write.
     """
-    check_apart(outputs, inputs)
-    seen: dict[Path, Path] = {}
-    for path in outputs:
+    check_apart([path for path, _ in outputs], inputs)
+    seen: set[Path] = set()
+    for path, _ in outputs:
         check_place(path)
-        twin = seen.setdefault(path.resolve(), path)
-        if twin is not path:
+        if path.resolve() in seen:
             raise InputError(f"{path}: two outputs have this name; give them different ones")
-    for path, columns in outputs.items():
+        seen.add(path.resolve())
+    for path, columns in outputs:
         if not force and not is_ours(path, columns):
             raise InputError(
                 f"{path}: is there already and was not written by this command; move it away, choose another name, "

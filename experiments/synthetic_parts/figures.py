@@ -108,12 +108,12 @@ def efficiency(fits: pd.DataFrame, seed: int) -> Figure:
 def _efficiency(axis: Axes, groups) -> None:
     ks = sorted(groups[0][2]["k"].unique())
     parts = [rows.drop_duplicates("k").sort_values("k") for _, _, rows in groups]
-    known = pd.concat([interval(part, "efficiency", "log") for part in parts]).query("identified")["value"]
+    intervals = [interval(part, "efficiency", "log") for part in parts]
+    known = pd.concat(intervals).query("identified")["value"]
     # What the curves do not identify can lie anywhere: it stands at the edge of what they do.
     edges = (known.min() / 3, known.max() * 3) if len(known) else (None, None)
-    for i, ((label, color, _), part) in enumerate(zip(groups, parts, strict=True)):
+    for i, ((label, color, _), part, shown) in enumerate(zip(groups, parts, intervals, strict=True)):
         x = np.searchsorted(ks, part["k"]) + 0.08 * (i - (len(groups) - 1) / 2)
-        shown = interval(part, "efficiency", "log")
         sure = shown["identified"].to_numpy()
         shown["value"] = shown["value"].where(sure, shown["value"].clip(*edges))
         axis.plot(x[sure], shown["value"][sure], color=color, linewidth=0.8, alpha=0.7)

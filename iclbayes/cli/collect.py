@@ -82,7 +82,6 @@ class Collect:
     """openai: environment variable that holds the key."""
 
     force: Force = False
-    """write over a file of that name that this command did not write."""
 
     def run(self) -> "pd.DataFrame":
         """Collects and writes the curves; returns them.
@@ -100,7 +99,7 @@ class Collect:
         files = [Path(word) for word in (task, self.data, self.answers) if word is not None]
         read = [path for path in files if os.path.lexists(path)]
         check_apart([journal], read)
-        check_outputs({out: CURVES, out.with_suffix(".json"): MARKED}, read, force)
+        check_outputs([(out, CURVES), (out.with_suffix(".json"), MARKED)], read, force)
         curves, about = collection.collect(model, task, journal=journal, **settings)
         collection.write_curves(out, curves, about)
         print(f"curves: {out} ({curves['source'].nunique()} sources, up to {about['most_shots']} shots)")

@@ -41,7 +41,6 @@ class Compare:
     plot: File = None
     """figure of mean NRMSE by law and fraction, .png, .pdf or .svg."""
     force: Force = False
-    """write over a file of that name that this command did not write."""
     fitting: Fitting = dataclasses.field(default_factory=FitOptions)
 
     def run(self) -> None:
@@ -53,7 +52,7 @@ class Compare:
         from .. import comparison
         from ..laws import SIX
 
-        check_writing([self.data.curves], {self.out: COMPARED}, self.plot, force=self.force)
+        check_writing([self.data.curves], [(self.out, COMPARED)], self.plot, force=self.force)
         curves = self.data.read()
         fractions = self.fraction or (1.0,)
         missed = {}

@@ -55,7 +55,6 @@ class Contrast:
     plot: File = None
     """where a figure goes with the two curves of each pair and their bands, .png, .pdf or .svg."""
     force: Force = False
-    """write over a file of that name that this command did not write."""
     chains: int = 4
     """chains of nuts."""
     warmup: int = 300
@@ -81,7 +80,9 @@ class Contrast:
             raise InputError(f"--tolerance {self.tolerance} is not above 0")
         contrasts.check_law(laws.get(self.law))
         shots_path = None if self.out is None else self.out.with_stem(f"{self.out.stem}_shots")
-        check_writing([self.data.curves], {self.out: MOVED, shots_path: TIMES}, self.plot, force=self.force)
+        check_writing(
+            [self.data.curves], [(self.out, MOVED), (shots_path, TIMES)], self.plot, force=self.force
+        )
         column, pairs = self.pair[0], [(self.pair[1], self.pair[2])]
         data = self.data
         if column not in data.group_by:

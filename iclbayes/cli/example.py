@@ -6,8 +6,6 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from .options import Force
-
 
 @dataclasses.dataclass(frozen=True)
 class Example:
@@ -19,7 +17,7 @@ class Example:
 
     folder: Annotated[Positional[Path], arg(metavar="FOLDER")] = Path("examples")
     """where they go; the folder is made if it is not there."""
-    force: Force = False
+    force: Annotated[bool, arg(help_behavior_hint="")] = False
     """write over a file of that name whose contents differ."""
 
     def run(self) -> None:

@@ -57,7 +57,6 @@ class Fit:
     chunk_rows: Count = None
     """read and fit this many rows at a time."""
     force: Force = False
-    """write over a file of that name that this command did not write."""
     fitting: Fitting = dataclasses.field(default_factory=FitOptions)
 
     def run(self) -> None:
@@ -68,7 +67,7 @@ class Fit:
         """
         from ..laws import get
 
-        check_writing([self.data.curves], {self.out: FITS}, self.plot, force=self.force)
+        check_writing([self.data.curves], [(self.out, FITS)], self.plot, force=self.force)
         laws = self.law or ("bayesian_scoring",)
         for law in laws:
             get(law)

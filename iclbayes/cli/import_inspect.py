@@ -26,7 +26,6 @@ class ImportInspect:
     scorer: Text = None
     """which scorer; by default the first of each task."""
     force: Force = False
-    """write over a file of that name that this command did not write."""
 
     def run(self) -> pd.DataFrame:
         """Imports and writes the curves; returns them.

@@ -28,7 +28,6 @@ class ImportLmEval:
     value: Literal["accuracy", "prob"] = "accuracy"
     """prob adds the mean probability of the right choice, from the samples files (--log_samples)."""
     force: Force = False
-    """write over a file of that name that this command did not write."""
 
     def run(self) -> pd.DataFrame:
         """Imports and writes the curves; returns them.
@@ -51,7 +50,7 @@ def write_import(
     """
     if out.suffix != ".csv":
         raise InputError(f"{out}: curves are written as CSV; let --out end with .csv")
-    check_outputs({out: CURVES, out.with_suffix(".json"): MARKED}, force=force)
+    check_outputs([(out, CURVES), (out.with_suffix(".json"), MARKED)], force=force)
     curves, about = read()
     collection.write_curves(out, curves, about | {"versions": collection.versions()})
     for note in about["skipped"]:

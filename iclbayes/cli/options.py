@@ -1,7 +1,7 @@
 """Options that commands share, each written once. Nothing here imports JAX: the help must come at once."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -218,12 +218,14 @@ DataAhead = OmitArgPrefixes[CurvesAhead]
 Fitting = OmitArgPrefixes[FitOptions]
 
 
-Force = Annotated[bool, arg(help_behavior_hint="")]
+Force = Annotated[
+    bool, arg(help="write over a file of that name that this command did not write.", help_behavior_hint="")
+]
 
 
 def check_writing(
     inputs: Iterable[Path],
-    tables: Mapping[Path | None, frozenset[str]],
+    tables: Iterable[tuple[Path | None, frozenset[str]]],
     figure: Path | None = None,
     draws: Iterable[Path] = (),
     force: bool = False,
@@ -232,18 +234,18 @@ def check_writing(
 
     Args:
       inputs: files that it reads.
-      tables: path → columns that tell the table from a user's; None for what is not wanted.
+      tables: paths (None for what is not wanted), each with the columns that tell the table from a user's.
       figure: where a figure goes, or None.
       draws: netCDF files.
       force: write over what this package did not write.
     """
-    wanted = {path: columns for path, columns in tables.items() if path is not None}
-    for path in wanted:
+    wanted = [(path, columns) for path, columns in tables if path is not None]
+    for path, _ in wanted:
         if path.suffix not in (".csv", ".parquet") and path.suffixes[-2:] != [".csv", ".gz"]:
             raise InputError(f"{path}: tables are written as .csv or .parquet; change the ending")
     if figure is not None:
         from ..plots.style import check_suffix
 
         check_suffix(figure)
-    marked = dict.fromkeys([path for path in (figure, *draws) if path is not None], MARKED)
-    check_outputs({**wanted, **marked}, inputs, force)
+    marked = [(path, MARKED) for path in (figure, *draws) if path is not None]
+    check_outputs([*wanted, *marked], inputs, force)

@@ -55,7 +55,6 @@ class PosteriorCommand:
     diagnostics: bool = False
     """print the whole table of diagnostics."""
     force: Force = False
-    """write over a file of that name that this command did not write."""
     chains: int = 4
     """chains of nuts."""
     warmup: int = 300
@@ -87,9 +86,7 @@ class PosteriorCommand:
         laws = self.law or STACK
         draws = [self._draws_path(get(law).name, len(laws)) for law in laws] if self.out else []
         reach = (self.forecast or Path("forecast.csv")).with_name("shots_to_reach.csv")
-        if self.level is not None and self.forecast == reach:
-            raise InputError(f"{reach}: two outputs have this name; give --forecast another")
-        tables = {self.forecast: FORECAST, reach if self.level is not None else None: REACH}
+        tables = [(self.forecast, FORECAST), (reach if self.level is not None else None, REACH)]
         check_writing([self.data.curves], tables, self.plot, draws, self.force)
         asked = self.data.asked
         curves = self.data.read()

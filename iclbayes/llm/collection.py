@@ -127,9 +127,9 @@ def collect(
     with opened as finished:
         score_all(built, contexts, scorer, finished, progress)
         curves = average(contexts, built, finished.done)
-    limits = [x for x in (context_window, scorer.window) if x is not None]
-    if limits:
-        curves["window"] = curves["source"].map(shots_that_fit(contexts, built, min(limits)))
+    tokens = _limit(context_window, scorer)
+    if tokens is not None:
+        curves["window"] = curves["source"].map(shots_that_fit(contexts, built, tokens))
     curves = _label(curves, about, name)
     told = scorer.describe()
     return curves, about | {
@@ -178,14 +178,14 @@ def prepare(
     template_name: str = "the template",
 ) -> list[list[Prompt]]:
     """The prompts of every context (`build_prompts`) in the smaller of `window` and the back end's own."""
-    limits = [x for x in (window, backend.window) if x is not None]
+    limit = _limit(window, backend)
     built = []
     for context in contexts:
         prompts = build_prompts(
             context.shots,
             template,
             backend.tokenizer,
-            min(limits, default=None),
+            limit,
             first_tokens,
             in_pass=backend.in_pass,
             add_bos=add_bos,
@@ -193,11 +193,16 @@ def prepare(
         )
         if len(prompts[0].spans) <= context.skip:
             raise InputError(
-                f"the context window of {min(limits)} tokens holds {len(prompts[0].spans)} shots, and"
+                f"the context window of {limit} tokens holds {len(prompts[0].spans)} shots, and"
                 f" {context.skip} benign ones come first; lower --benign-shots"
             )
         built.append(prompts)
     return built
+
+
+def _limit(window: int | None, backend: Backend) -> int | None:
+    """Tokens of a prompt at most: the smaller of `window` and the back end's own, None where neither is known."""
+    return min((x for x in (window, backend.window) if x is not None), default=None)
 
 
 def shots_that_fit(

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..curves import Curves, rows_of
+from ..curves import Curves, curve_columns
 from . import style
 
 
@@ -73,3 +73,10 @@ def plot_band(one: Fitted, forecast: pd.DataFrame, curve: int = 0, *, ax: Axes |
     if ax is None:
         style.shared_legend(figure, [axis], columns=6)
     return axis
+
+
+def rows_of(curves: Curves, forecast: pd.DataFrame, curve: int) -> pd.DataFrame:
+    """The forecast's rows of one curve, found by its group's columns and source."""
+    own = curve_columns(curves)
+    hits = [forecast[name].to_numpy() == own[name].iloc[curve] for name in own]
+    return forecast[np.logical_and.reduce(hits)] if hits else forecast

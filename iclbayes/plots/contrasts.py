@@ -7,9 +7,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..curves import Curves, rows_of
+from ..curves import Curves
 from . import style
-from .bands import Fitted
+from .bands import Fitted, rows_of
 
 SYMBOLS = {"prior": "logit of the prior ρ", "efficiency": "ln K", "spread": "ln of the spread s"}
 SYMBOLS |= {"gamma": "logit γ", "beta": "logit β"}

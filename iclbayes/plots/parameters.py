@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -44,9 +43,8 @@ def plot_parameter(
             rows = part[part[line] == name].sort_values(x)
             error = None
             if f"{y}_se" in rows:
-                ends = scales.interval(rows[y], rows[f"{y}_se"], scales.scale_of(y), style.ONE_SIGMA)
-                known = np.isfinite(rows[f"{y}_se"].to_numpy(float)) & np.isfinite(ends[1])
-                error = np.where(known, np.abs(np.array(ends) - rows[y].to_numpy(float)), np.nan)
+                value, stderr = rows[y].to_numpy(float), rows[f"{y}_se"].to_numpy(float)
+                error = style.one_sigma(value, stderr, scales.scale_of(y))
             shift = 0.06 * (i - (len(lines) - 1) / 2)
             axis.errorbar(
                 [at[v] + shift for v in rows[x]],

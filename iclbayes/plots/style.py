@@ -155,11 +155,11 @@ def measured(
     """
     mine = slice(curves.start[curve], curves.start[curve + 1])
     shots, prob, error = curves.shots[mine], curves.prob[mine], standard_errors(curves)[mine]
-    around = np.abs(np.array(scales.interval(prob, error, "logit", ONE_SIGMA)) - prob)
+    around = one_sigma(prob, error, "logit")
     for mask, label in ((used[mine], labels[0]), (~used[mine], labels[1])):
         if not mask.any():
             continue
-        bars = mask & np.isfinite(error) & (prob > 0) & (prob < 1)
+        bars = mask & np.isfinite(around).all(0)
         if bars.any():
             axis.errorbar(
                 shots[bars],
@@ -182,6 +182,12 @@ def measured(
             label=label,
             zorder=3,
         )
+
+
+def one_sigma(value: np.ndarray, stderr: np.ndarray, scale: scales.Scale) -> np.ndarray:
+    """Lengths [2, n] of error bars down and up: one standard error on the scale without ends; NaN where it is unknown there."""
+    ends = np.array(scales.interval(value, stderr, scale, ONE_SIGMA))
+    return np.where(np.isfinite(scales.spread(value, stderr, scale)), np.abs(ends - value), np.nan)
 
 
 def standard_errors(curves: Curves) -> np.ndarray:
@@ -252,10 +258,8 @@ def save(figure: Figure, path: str | os.PathLike, dpi: int = 150) -> None:
     """Writes a figure as PNG, PDF or SVG, whole or not at all. Raises InputError for another suffix."""
     check_suffix(path)
     with atomic_path(path) as temporary:
-        png = os.path.splitext(temporary)[1].lower() == ".png"
-        figure.savefig(
-            temporary, dpi=dpi, metadata={"Software" if png else "Creator": "iclbayes"}
-        )  # known as ours
+        field = "Software" if temporary.suffix.lower() == ".png" else "Creator"
+        figure.savefig(temporary, dpi=dpi, metadata={field: "iclbayes"})  # known as ours
 
 
 def check_suffix(path: str | os.PathLike) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from ..curves import Curves, curve_columns, rows_of
+from ..curves import Curves, curve_columns
 
 
 def shots_text(shots: float) -> str:
@@ -54,6 +54,7 @@ def reach_sentences(
       ahead: of `Posterior.forecast`, from which it is told where the answer is more the prior's than the data's.
     """
     top, word = seen(curves, used)
+    parts = None if ahead is None else _by_curve(curves, ahead)
     lines = []
     for number, (label, (_, row)) in enumerate(zip(curve_labels(curves), reached.iterrows(), strict=True)):
         level = f"{100 * row['level']:g} %"
@@ -79,7 +80,7 @@ def reach_sentences(
             said = f"{level} after {shots_text(middle)} shots (90 %: {shots_text(low)} to {shots_text(high)})"
         line = f"{label}: {said}{never}"
         notes = [f"{word} up to {shots_text(top[number])}"] if high > top[number] else []
-        if ahead is not None and _dominated(rows_of(curves, ahead, number), middle):
+        if parts is not None and _dominated(parts[number], middle):
             notes.append("the prior says more here than the data")
         lines.append(line + "".join(f"; {note}" for note in notes))
     return lines
@@ -91,8 +92,7 @@ def forecast_sentences(
     """A line for each curve and number of shots asked for, from `Posterior.forecast` at a common grid that holds them."""
     top, word = seen(curves, used)
     lines = []
-    for number, label in enumerate(curve_labels(curves)):
-        rows = rows_of(curves, ahead, number)
+    for number, (label, rows) in enumerate(zip(curve_labels(curves), _by_curve(curves, ahead), strict=True)):
         for n in shots:
             if n > curves.window[number]:
                 beyond = f"{shots_text(curves.window[number])} shots fit the context window"
@@ -125,6 +125,12 @@ def diagnostics_sentence(law: str, checks: pd.DataFrame) -> str:
     ]
     more = f" and {len(bad) - 6} more" if len(bad) > 6 else ""
     return f"{law}: {len(bad)} of {len(checks)} posteriors fail their diagnostics ({by}): {'; '.join(named)}{more}"
+
+
+def _by_curve(curves: Curves, ahead: pd.DataFrame) -> list[pd.DataFrame]:
+    """The rows of each curve in a forecast at a common grid, whose rows go curve by curve, each up to the curve's window."""
+    ends = np.cumsum(np.searchsorted(np.unique(ahead["shots"]), curves.window, side="right"))
+    return [ahead.iloc[a:b] for a, b in zip(np.r_[0, ends[:-1]], ends, strict=True)]
 
 
 def _dominated(rows: pd.DataFrame, shots: float) -> bool:

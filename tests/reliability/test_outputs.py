@@ -139,7 +139,7 @@ def test_what_is_odd_is_not_ours(tmp_path):
     assert is_ours(tmp_path / "empty.csv", FITS) and is_ours(tmp_path / "absent.csv", FITS)
     for name in ("x" * 300 + ".csv", "null\0byte.csv", "."):
         with pytest.raises(InputError) as caught:
-            check_outputs({tmp_path / name: FORECAST})
+            check_outputs([(tmp_path / name, FORECAST)])
         assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
 
 
