@@ -34,6 +34,11 @@ COMMANDS = {
     "contrast": Command(
         "contrast", "Contrast", "what differs between two conditions, such as base and instruct, and how sure"
     ),
+    "learn-prior": Command(
+        "learn_prior",
+        "LearnPrior",
+        "learn from past curves what to expect of the next, for posterior --prior",
+    ),
     "collect": Command("collect", "Collect", "measure curves of a language model"),
     "import-lm-eval": Command(
         "import_lm_eval", "ImportLmEval", "curves from results of lm-evaluation-harness"

@@ -45,6 +45,8 @@ class PosteriorCommand:
     """where the draws go (netCDF, for ArviZ); with several laws one file each, the law's name added."""
     likelihood: LikelihoodName = "auto"
     """what noise the observations have; auto goes by the columns."""
+    prior: File = None
+    """priors that iclbayes learn-prior wrote (JSON), instead of the defaults."""
     discrepancy: bool = True
     """let the curve wander from the law, the more the farther outside the fitted shots."""
     hierarchy: Parameters = ()
@@ -75,7 +77,7 @@ class PosteriorCommand:
 
         from .. import plots, posterior
         from ..laws import get
-        from ..posterior import STACK, PosteriorWarning, stack, write_netcdf
+        from ..posterior import STACK, PosteriorWarning, read_priors, stack, write_netcdf
 
         if self.level is not None and not 0 < self.level < 1:
             raise InputError(f"--level {self.level} is not a probability between 0 and 1")
@@ -87,11 +89,17 @@ class PosteriorCommand:
         draws = [self._draws_path(get(law).name, len(laws)) for law in laws] if self.out else []
         reach = (self.forecast or Path("forecast.csv")).with_name("shots_to_reach.csv")
         tables = [(self.forecast, FORECAST), (reach if self.level is not None else None, REACH)]
-        check_writing([self.data.curves], tables, self.plot, draws, self.force)
+        read = [self.data.curves, *([self.prior] if self.prior else [])]
+        check_writing(read, tables, self.plot, draws, self.force)
         asked = self.data.asked
+        learned = read_priors(self.prior) if self.prior else None
+        if learned:
+            for law in laws:
+                learned.of(law)  # refuses laws that none were learned for
         curves = self.data.read()
         options: dict[str, Any] = {
             "likelihood": self.likelihood,
+            "priors": learned,
             "discrepancy": "walk" if self.discrepancy else None,
             "hierarchy": self.hierarchy,
             "method": self.method,
@@ -106,6 +114,10 @@ class PosteriorCommand:
             with warnings_as_lines(PosteriorWarning, step), progress(step, "posterior") as advance:
                 yield advance
 
+        if learned:
+            print(
+                f"priors of {self.prior}, learned from {learned.learned_from.get('groups', 'an unknown number of')} groups"
+            )
         stacked = stack(curves, laws, fraction=self.fraction, watch=watch, **options)
         posteriors, first = stacked.posteriors, stacked.posteriors[0]
         best = stacked if len(posteriors) > 1 else first

@@ -9,7 +9,11 @@ from .arviz import to_arviz as to_inference_data  # the former name
 from .arviz import write_netcdf as write_netcdf
 from .contrast_answers import MEANING as MEANING
 from .contrast_answers import contrast_sentences as contrast_sentences
+from .learning import learn_priors as learn_priors
+from .learning import learned_table as learned_table
 from .model.discrepancy import RandomWalk as RandomWalk
+from .model.learned import LearnedPriors as LearnedPriors
+from .model.learned import read_priors as read_priors
 from .model.likelihoods import LIKELIHOODS as LIKELIHOODS
 from .model.numpyro_model import model as numpyro_model
 from .model.spec import Spec as Spec

@@ -17,6 +17,7 @@ from ..fits import Fits, fit
 from ..laws import Law, get
 from .model.discrepancy import RandomWalk
 from .model.latent import normal_prior
+from .model.learned import LearnedPriors
 from .model.likelihoods import Likelihood, choose
 from .model.spec import Spec, make_spec
 from .result import Posterior
@@ -44,7 +45,7 @@ def sample(
     *,
     fraction: float | None = None,
     likelihood: str | Likelihood = "auto",
-    priors: Mapping[str, dist.Distribution] | None = None,
+    priors: Mapping[str, dist.Distribution] | LearnedPriors | None = None,
     discrepancy: RandomWalk | Literal["walk"] | None = "walk",
     hierarchy: Sequence[str] = (),
     method: Literal["auto", "nuts", "psis", "laplace"] = "auto",
@@ -63,7 +64,8 @@ def sample(
       fraction: use only shots ≤ fraction × the curve's largest number of shots, and forecast the rest.
       likelihood: "auto", "binomial", "beta_binomial", "quasi_binomial", "normal", "logit_normal" or "beta", see
         `posterior.model.likelihoods`.
-      priors: distributions that replace the defaults, by parameter name, see `posterior.model.priors`.
+      priors: distributions that replace the defaults, by parameter name, see `posterior.model.priors`; or those that
+        `learn_priors` learned from past curves.
       discrepancy: "walk" (the default), a `RandomWalk`, or None to take the law as exactly true.
       hierarchy: names of the law's parameters that groups draw from a common distribution, which is inferred too.
       method: "auto" (or "psis", its former name): importance sampling from an adapted mixture, and NUTS for the units whose k̂ is

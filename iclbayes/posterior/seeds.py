@@ -11,8 +11,8 @@ import jax
 import numpy as np
 from jax import Array
 
-Purpose = Literal["sampling", "proposals", "chains", "walk", "noise", "prior"]
-PURPOSES: tuple[Purpose, ...] = ("sampling", "proposals", "chains", "walk", "noise", "prior")
+Purpose = Literal["sampling", "proposals", "chains", "walk", "noise", "prior", "learning"]
+PURPOSES: tuple[Purpose, ...] = ("sampling", "proposals", "chains", "walk", "noise", "prior", "learning")
 
 
 def stream(seed: int | np.random.SeedSequence, purpose: Purpose, *path: int) -> np.random.SeedSequence:

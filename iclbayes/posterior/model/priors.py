@@ -125,6 +125,11 @@ def normal(centre: float, scale: float) -> dist.Distribution:
     return dist.Normal(centre, scale)
 
 
+def transform_of(law: Law, name: str) -> str:
+    """What makes a law's natural parameter of the raw one: "exp", "sigmoid", "simplex" or "identity"."""
+    return _entry(law, name)[0]
+
+
 def _entry(law: Law, name: str) -> tuple[str, float, float]:
     if (law.log_shots or not law.joint) and name in _LOG_SHOTS:
         return _LOG_SHOTS[name]

@@ -8,6 +8,7 @@ import numpyro.distributions as dist
 
 from ...laws import Law
 from .discrepancy import RandomWalk
+from .learned import LearnedPriors
 from .likelihoods import LIKELIHOODS, Likelihood
 from .priors import Priors, resolve
 
@@ -69,12 +70,14 @@ def make_spec(
     n_curves: int,
     background: int,
     discrepancy: RandomWalk | None = None,
-    priors: Mapping[str, dist.Distribution] | None = None,
+    priors: Mapping[str, dist.Distribution] | LearnedPriors | None = None,
     hierarchy: tuple[str, ...] = (),
 ) -> Spec:
     """A `Spec` with resolved priors; `priors` as in `iclbayes.posterior.sample`."""
     likelihood = LIKELIHOODS[likelihood] if isinstance(likelihood, str) else likelihood
     extra = likelihood.priors() | (discrepancy.priors() if discrepancy else {})
+    if isinstance(priors, LearnedPriors):
+        priors = priors.of(law, extra)
     return Spec(
         law, likelihood, discrepancy, resolve(law, extra, priors), n_curves, background, tuple(hierarchy)
     )
