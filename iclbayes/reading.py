@@ -13,7 +13,10 @@ from .curves import Curves
 from .errors import CurvesWarning, InputError
 from .tables import read_table
 
-VALUE_COLUMNS = ("prob", "n_correct", "accuracy", "nll")
+VALUE_COLUMNS = ("prob", "n_correct", "accuracy", "nll", "prob_choice")
+STDERRS = {
+    "prob_choice": "stderr_choice"
+}  # where the standard errors of a value column do not stand in `stderr`
 
 
 def read_curves(
@@ -27,12 +30,13 @@ def read_curves(
 ) -> Curves:
     """Reads ICL curves from a long-format file.
 
-    Columns: `shots`; one of `prob`, the pair `n_correct` and `n_test`, `accuracy` (with `n_test` it becomes counts), or
-    `nll` (nats; prob = exp(−nll)); optionally `stderr` (of the probability), `weight`, and `window`, the shots that fit the
-    model's context: rows beyond are left out, and no forecast goes there. Where several values are there,
-    the first in this order is used unless `value` names one. Rows that repeat the same group, source and shots are averaged
-    with their weights: the column `weight`, else `n_test` of counts, else 1/stderr², else equal weights; their standard error
-    comes from `stderr`, else from how far they differ (unknown where they agree).
+    Columns: `shots`; one of `prob`, the pair `n_correct` and `n_test`, `accuracy` (with `n_test` it becomes counts), `nll`
+    (nats; prob = exp(−nll)), or `prob_choice` (the answer's share among those that compete, which `iclbayes collect --others`
+    writes); optionally `stderr` (of the probability; of prob_choice it is `stderr_choice`), `weight`, and `window`, the shots
+    that fit the model's context: rows beyond are left out, and no forecast goes there. Where several values are there, the first
+    in this order is used unless `value` names one. Rows that repeat the same group, source and shots are averaged with their
+    weights: the column `weight`, else `n_test` of counts, else 1/stderr², else equal weights; their standard error comes from
+    `stderr`, else from how far they differ (unknown where they agree).
 
     Args:
       path: CSV with any delimiter (also `.csv.gz`), JSON lines, or Parquet; see `iclbayes.tables.read_table`.
@@ -120,11 +124,13 @@ def curves_from_frame(
         frame, limit, x = frame[x <= limit], limit[x <= limit], x[x <= limit]
         if len(frame) == 0:
             raise InputError(f"{name}: no row lies within the context window; give a larger window")
+    value = _value_column(frame, value, name)
     prob, n_correct, n_test = _values(frame, value, name)
     stderr = np.full(len(frame), np.nan)
-    if "stderr" in frame:
-        stderr = _number(frame, "stderr", name, missing=True)
-        _check(frame, "stderr", ~(stderr < 0), "is negative; a standard error is ≥ 0", name)
+    own = STDERRS.get(value, "stderr")
+    if own in frame:
+        stderr = _number(frame, own, name, missing=True)
+        _check(frame, own, ~(stderr < 0), "is negative; a standard error is ≥ 0", name)
     weight = None
     if "weight" in frame:
         weight = _number(frame, "weight", name)
@@ -226,8 +232,8 @@ def _codes(frame: pd.DataFrame, columns: list[str]) -> tuple[np.ndarray, pd.Data
     return code, frame[columns].iloc[first].reset_index(drop=True)
 
 
-def _values(frame, value, name):
-    """(prob, n_correct, n_test), each [rows]; counts NaN where unknown."""
+def _value_column(frame: pd.DataFrame, value: str | None, name: str) -> str:
+    """The value column that is meant: the one named, else the first of those there."""
     if value is not None and value not in VALUE_COLUMNS:
         raise InputError(f"{name}: value {value!r} is unknown; choose one of {', '.join(VALUE_COLUMNS)}")
     present = [
@@ -240,16 +246,21 @@ def _values(frame, value, name):
             f"(it has {', '.join(map(str, frame.columns))})"
         )
     _require(frame, [chosen], name)
+    return chosen
+
+
+def _values(frame: pd.DataFrame, chosen: str, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(prob, n_correct, n_test), each [rows]; counts NaN where unknown."""
     unknown = np.full(len(frame), np.nan)
     if chosen == "nll":
         nll = _number(frame, "nll", name)
         _check(frame, "nll", nll >= 0, "is negative; an NLL in nats is ≥ 0", name)
         return np.exp(-nll), unknown, unknown
-    if chosen in ("prob", "accuracy"):
+    if chosen in ("prob", "accuracy", "prob_choice"):
         prob = _number(frame, chosen, name)
         percent = "; as percent? then divide the column by 100" if _is_percent(prob) else ""
         _check(frame, chosen, (prob >= 0) & (prob <= 1), f"is not between 0 and 1{percent}", name)
-        if chosen == "prob" or "n_test" not in frame:
+        if chosen != "accuracy" or "n_test" not in frame:
             return prob, unknown, unknown
         n_test = _number(frame, "n_test", name)
         _check(frame, "n_test", n_test >= 1, "is not a number of test examples ≥ 1", name)

@@ -17,7 +17,9 @@ import pandas as pd
 
 from .errors import InputError
 
-NUMBERS = ("shots", "prob", "n_correct", "n_test", "accuracy", "nll", "stderr", "weight", "window")
+NUMBERS = (
+    "shots", "prob", "n_correct", "n_test", "accuracy", "nll", "stderr", "weight", "window", "prob_choice", "stderr_choice",
+)  # fmt: skip
 # What stands for a missing number; among labels only the empty cell does.
 MISSING = ("", "NA", "N/A", "#N/A", "NaN", "nan", "-nan", "NULL", "null", "None", "<NA>")
 DELIMITERS = ",;\t|"

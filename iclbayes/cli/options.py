@@ -33,7 +33,7 @@ LawName = Literal[
     "bayesian_staged",
 ]
 LossName = Literal["auto", "squared", "squared_nll", "squared_log_nll", "huber", "binomial"]
-ValueName = Literal["prob", "n_correct", "accuracy", "nll"]
+ValueName = Literal["prob", "n_correct", "accuracy", "nll", "prob_choice"]
 LikelihoodName = Literal[
     "auto", "binomial", "beta_binomial", "quasi_binomial", "normal", "logit_normal", "beta"
 ]

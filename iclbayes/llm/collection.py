@@ -56,7 +56,7 @@ def collect(
     """Collects ICL curves from a language model: mean probability of the answer after 0, 1, 2, … shots.
 
     Args:
-      model: a name on the hub or a folder, which `load_backend` opens; or a back end, such as
+      model: a name on the hub, a folder or a GGUF file, which `load_backend` opens; or a back end, such as
         `HFBackend(model, tokenizer)`, whose model is at hand.
       task: the name of a task or a file, which `load_task` reads with `data`, `answers`, `split` and
         `contrast`; or examples.
@@ -158,7 +158,8 @@ def _digests(task: str | Sequence[Example], *others: str | None) -> dict[str, st
 
 def _label(curves: pd.DataFrame, about: dict[str, Any], name: str | None) -> pd.DataFrame:
     model, task = about["model"], about["task"]
-    shown = os.path.basename(model.rstrip("/")) if Path(model).is_dir() else model
+    path = Path(model)
+    shown = path.stem if path.is_file() else os.path.basename(model.rstrip("/")) if path.is_dir() else model
     curves["source"] = curves["source"].where(curves["source"] != "", "all")
     curves.insert(0, "model", name or shown)
     curves.insert(1, "task", Path(task).stem if Path(task).is_file() else task)
@@ -284,23 +285,29 @@ def average(
     """Mean over shuffles, for every source and number of shots.
 
     Returns a frame with columns `source, shots, n_test, prob, stderr` and, if competing answers were
-    scored, `prob_other, n_correct, accuracy`: `n_test` is the number of shuffles, `prob` the mean
+    scored, `prob_other, prob_choice, stderr_choice, n_correct, accuracy`: `n_test` is the number of shuffles, `prob` the mean
     probability of the answer, `stderr` its standard error s/√n (empty with one shuffle), `prob_other` the
-    mean total probability of the competing answers, and an answer is correct if it is more probable than
-    each competing one.
+    mean total probability of the competing answers, `prob_choice` the mean share p / (p + p_other) of the
+    right answer among all that compete, with its standard error, and an answer is correct if it is more
+    probable than each competing one.
     """
     rows = []
     for context, prompts in zip(contexts, built):
         prob, other, rival = probabilities(prompts, [done[prompt.key] for prompt in prompts])
         for i in range(context.skip, len(prob)):
-            rows.append((context.source, i - context.skip, prob[i], other[i], prob[i] > rival[i], rival[i]))
-    frame = pd.DataFrame(rows, columns=["source", "shots", "prob", "prob_other", "n_correct", "rival"])
+            choice = prob[i] / max(prob[i] + other[i], 1e-300)
+            row = (prob[i], other[i], choice, prob[i] > rival[i], rival[i])
+            rows.append((context.source, i - context.skip, *row))
+    columns = ["source", "shots", "prob", "prob_other", "prob_choice", "n_correct", "rival"]
+    frame = pd.DataFrame(rows, columns=columns)
     groups = frame.groupby(["source", "shots"], sort=False)
     curves = groups["prob"].agg(n_test="size", prob="mean", stderr="sem").reset_index()
     # Sums of rounded probabilities can pass 1 by a rounding error, which readers of curves refuse.
     curves["prob"] = curves["prob"].clip(upper=1.0)
     if frame["rival"].notna().all():
         curves["prob_other"] = groups["prob_other"].mean().to_numpy()
+        curves["prob_choice"] = groups["prob_choice"].mean().to_numpy()
+        curves["stderr_choice"] = groups["prob_choice"].sem().to_numpy()
         curves["n_correct"] = groups["n_correct"].sum().to_numpy(np.int64)
         curves["accuracy"] = curves["n_correct"] / curves["n_test"]
     return curves

@@ -7,13 +7,14 @@ that need answers which nobody should ship (HarmBench) take them from the user's
 
 import contextlib
 import dataclasses
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from ..errors import InputError
+from ..errors import InputError, one_line
 
 MATCHING, NOT_MATCHING = "matching", "not_matching"
 
@@ -39,7 +40,7 @@ class Example:
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """A named data set: where it lives and how its rows become examples."""
+    """A named data set: where it lives, how its rows become examples, and how its text layout (.txt) becomes rows."""
 
     hub: str
     columns: tuple[str, ...]
@@ -49,6 +50,7 @@ class Task:
     revision: str | None = None
     split: str = "train"
     needs_answers: bool = False
+    text: Callable[[str, str], list[dict]] | None = None
 
 
 def _persona(row: dict) -> Iterable[Example]:
@@ -77,6 +79,25 @@ def _logiqa(row: dict) -> Iterable[Example]:
     yield Example(question, letters[correct], others=tuple(x for x in letters if x != letters[correct]))
 
 
+def _logiqa_text(text: str, name: str) -> list[dict]:
+    """Rows of LogiQA's original layout: blocks of 7 lines (right letter, context, query, four options), a blank line between."""
+    blocks = [block.splitlines() for block in re.split(r"\n[ \t]*\n", text.strip().replace("\r\n", "\n"))]
+    rows = []
+    for number, lines in enumerate(blocks, 1):
+        letter = lines[0].strip().lower()
+        if len(lines) != 7 or letter not in set("abcd"):
+            raise InputError(
+                f"{name}: block {number} is not 7 lines (right letter, context, query, four options), as LogiQA's blocks are"
+            )
+        options = [
+            re.sub(rf"^{own}\s*\.\s*", "", line.strip(), flags=re.IGNORECASE)
+            for own, line in zip("ABCD", lines[3:], strict=True)
+        ]
+        row = {"context": lines[1], "query": lines[2], "options": options}
+        rows.append(row | {"correct_option": "abcd".index(letter)})
+    return rows
+
+
 def _harmbench(row: dict) -> Iterable[Example]:
     context = (row.get("ContextString") or "").strip()
     behavior = row["Behavior"].strip()
@@ -98,6 +119,7 @@ TASKS = {name: _persona_task(name) for name in ("psychopathy", "machiavellianism
         ("context", "query", "options", "correct_option"),
         _logiqa,
         revision="refs/convert/parquet",
+        text=_logiqa_text,
     ),
     "harmbench": Task("walledai/HarmBench", ("Behavior",), _harmbench, config="standard", needs_answers=True),
 }
@@ -119,7 +141,8 @@ def load_task(
       task: a name in `TASKS`, `persona/NAME`, or the path of a CSV, TSV, JSON, JSON lines or Parquet file
         with columns `question` and `answer`, and optionally `answer_other` (a competing answer; in JSON
         also a list), `answer_forms` (further spellings; a list, or in CSV separated by `|`) and `source`.
-      data: for a named task, a local file or another hub name to read instead of the task's own.
+      data: for a named task, a local file or another hub name to read instead of the task's own; LogiQA's original text
+        layout (.txt) is read too.
       answers: for tasks that ship no answers, a file with columns `BehaviorID` or `question`, and `answer`.
       split: which split of a hub data set to read.
       contrast: give a file with `answer_other` a second source in which `answer` and `answer_other` change
@@ -173,8 +196,11 @@ def _load_named(
     name: str, task: Task, data: str | None, answers: str | None, split: str | None
 ) -> list[Example]:
     where = data or task.hub
-    if data and Path(data).suffix.lower() in _READERS:
-        rows, columns = _read_file(Path(data))
+    path = Path(data or "")
+    if data and task.text and path.suffix.lower() == ".txt":
+        rows, columns = task.text(_read_text(path), str(path)), list(task.columns)
+    elif data and (path.suffix.lower() in _READERS or path.exists() or _looks_like_file(data)):
+        rows, columns = _read_file(path)  # never asks the hub for what is meant as a file
     else:
         own = {} if data else {"name": task.config, "data_files": task.file, "revision": task.revision}
         rows, columns = _read_hub(name, where, own, split or task.split)
@@ -189,6 +215,25 @@ def _load_named(
             rows = _join_answers(name, rows, columns, Path(answers))
     _require(where, columns, task.columns)
     return [example for row in rows for example in task.convert(row)]
+
+
+def _looks_like_file(name: str) -> bool:
+    """Whether this is a path rather than a hub name, which is NAME or OWNER/NAME: absolute, with dots, or of more parts."""
+    parts = Path(name).parts
+    return (
+        name.startswith((".", "~", "/"))
+        or len(parts) > 2
+        or Path(name).suffix.lower() in (".txt", ".gz", ".zip")
+    )
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}; name a file") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: is not UTF-8 text; convert it first") from None
 
 
 def _join_answers(name: str, rows: list[dict], columns: Sequence[str], path: Path) -> list[dict]:
@@ -269,7 +314,7 @@ def _read_file(path: Path) -> tuple[list[dict], list[str]]:
             raise InputError(f"{path}: the file has no rows; it needs at least one") from None
         # `datasets` wraps the parser's message, which names the line, in one that does not.
         raise InputError(
-            f"{path}: cannot be read as {reader}: {_one_line(error.__cause__ or error)}"
+            f"{path}: cannot be read as {reader}: {one_line(error.__cause__ or error)}"
         ) from None
 
 
@@ -282,7 +327,7 @@ def _read_hub(task: str, name: str, options: dict, split: str) -> tuple[list[dic
             return rows.to_list(), rows.column_names
     except Exception as error:
         raise InputError(
-            f"{task}: cannot load {name} from the hub ({_one_line(error)}); download it and give the file"
+            f"{task}: cannot load {name} from the hub ({one_line(error)}); download it and give the file"
             " (--data FILE)"
         ) from None
 
@@ -301,8 +346,3 @@ def _quiet() -> Iterator[None]:
         datasets.logging.set_verbosity(level)
         if shown:
             datasets.enable_progress_bars()
-
-
-def _one_line(error: BaseException, limit: int = 160) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= limit else text[: limit - 1] + "…"

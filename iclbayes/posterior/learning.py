@@ -74,10 +74,13 @@ def learn_priors(
     found = {}
     for number, law in enumerate(map(get, laws)):
         learned: LearnedPriors | None = None
+        # Importance sampling alone: a prior from many curves does not hang on a poor k̂ of a few of them, and chains take ten
+        # times as long (means within 0.1, standard deviations within 0.1, on nine curves).
+        chosen = {"max_k_hat": np.inf} | options
         for attempt in range(ROUNDS):
             with warnings.catch_warnings():  # a single curve's poor posterior is one of many here
                 warnings.simplefilter("ignore")
-                one = sample(curves, law, seed=seed, priors=learned, on_done=on_done, **options)
+                one = sample(curves, law, seed=seed, priors=learned, on_done=on_done, **chosen)
             rng = np.random.default_rng(stream(seed, "learning", number, attempt))
             learned = LearnedPriors({law.name: population(one, rng)})
         assert learned is not None

@@ -16,6 +16,7 @@ from llm_helpers import CHATML, INST, TURNS, load_model, one_pass_per_shot, rows
 
 from iclbayes import InputError, curves_from_frame, llm
 from iclbayes.cli.collect import Collect
+from iclbayes.cli.main import main
 from iclbayes.ginc import WorldConfig, make_world
 from iclbayes.icl import icl_curves, icl_prompts, score_model
 from iclbayes.llm.backends import load_backend
@@ -82,6 +83,31 @@ def test_collect_equals_one_pass_for_each_shot_count(folder, tmp_path, name, fir
         np.testing.assert_allclose(rows_["prob"], prob.mean(0), rtol=2e-4)
         np.testing.assert_allclose(rows_["stderr"], prob.std(0, ddof=1) / np.sqrt(3), rtol=1e-3)
         assert rows_["n_test"].tolist() == [3] * 8 and rows_["shots"].tolist() == list(range(8))
+
+
+def test_the_share_among_competing_answers_is_a_value_that_commands_take(folder, tmp_path):
+    out = tmp_path / "curves.csv"
+    curves = collect(folder, out, shuffles=3, others=True).run()
+    model, tokenizer = load_model(folder / "chatml")
+    share = []
+    for context in make_contexts(load_task(str(folder / "task.jsonl")), 3, others=True):
+        right = np.exp(one_pass_per_shot(model, tokenizer, context.shots))
+        asked = [dataclasses.replace(shot, shown=shot.wrong[0]) for shot in context.shots]
+        told = [(*context.shots[:i], shot) for i, shot in enumerate(asked)]
+        wrong = np.exp([one_pass_per_shot(model, tokenizer, shots)[-1] for shots in told])
+        share.append(right / (right + wrong))
+    share = np.array(share)
+    np.testing.assert_allclose(curves["prob_choice"], share.mean(0), rtol=1e-4)
+    np.testing.assert_allclose(curves["stderr_choice"], share.std(0, ddof=1) / np.sqrt(3), rtol=1e-3)
+    read = read_curves(out, value="prob_choice")
+    np.testing.assert_allclose(read.prob, curves["prob_choice"])
+    np.testing.assert_allclose(read.stderr, curves["stderr_choice"])
+    assert np.isnan(read.n_correct).all()
+    np.testing.assert_allclose(read_curves(out).prob, curves["prob"])
+    assert (
+        main(["fit", str(out), "--value", "prob_choice", "--law", "power", "--out", str(tmp_path / "f.csv")])
+        == 0
+    )
 
 
 def test_files_say_what_they_are(folder, tmp_path):

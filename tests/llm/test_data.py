@@ -190,3 +190,48 @@ def test_bad_settings_are_one_line():
     two = examples(2, "calm") + examples(2, "wild")
     refused("has 2 examples, fewer than 3", two, benign_source="calm", benign_shots=3)
     refused("label flips need a competing answer", [Example("Q?", "A")], flip=1.0)
+
+
+LOGIQA = """
+a
+All apples in the bag are red. Some fruit in the bag is not red.
+Which one follows?
+A.Not all fruit in the bag are apples.
+B. All fruit in the bag are apples.
+C No fruit in the bag is an apple.
+D.The bag is empty.
+
+d
+Rivers flow to the sea.
+Which one is said?
+A.One
+B.Two
+C.Three
+d.Rivers flow.
+"""
+
+
+def test_logiqa_is_read_in_its_original_layout(tmp_path):
+    path = tmp_path / "Eval.txt"
+    path.write_text(LOGIQA.replace("\n", "\r\n"), newline="")
+    first, second = load_task("logiqa", str(path))
+    assert first.answer == "A" and first.others == ("B", "C", "D") and second.answer == "D"
+    assert first.question.splitlines() == [
+        "All apples in the bag are red. Some fruit in the bag is not red.",
+        "Which one follows?",
+        "A. Not all fruit in the bag are apples.",
+        "B. All fruit in the bag are apples.",
+        "C. C No fruit in the bag is an apple.",
+        "D. The bag is empty.",
+    ]
+    assert second.question.endswith("D. Rivers flow.")
+    path.write_text(LOGIQA.replace("Which one is said?\n", ""))
+    with pytest.raises(InputError, match="block 2 is not 7 lines"):
+        load_task("logiqa", str(path))
+
+
+@pytest.mark.parametrize("name", ["none.txt", "./none", "/none/such", "a/b/c.parquet", "none.jsonl"])
+def test_a_file_that_is_not_there_is_not_asked_of_the_hub(name, monkeypatch):
+    monkeypatch.setattr("iclbayes.llm.data._read_hub", lambda *a: pytest.fail("asked the hub"))
+    with pytest.raises(InputError, match=r"no such file|No such file"):
+        load_task("logiqa", name)

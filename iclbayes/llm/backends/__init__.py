@@ -5,8 +5,9 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from ...errors import InputError
+from ...errors import InputError, one_line
 from ..prompts import Prompt
+from .gguf import source
 
 
 class Backend(Protocol):
@@ -55,7 +56,7 @@ def load_backend(
 
     Args:
       engine: `hf` for `transformers`, `openai` for a completions server, `flax` for this library's GPT-2.
-      model: name on the hub or folder; with `openai`, what the server calls it.
+      model: name on the hub, folder or (hf) GGUF file; with `openai`, what the server calls it.
       tokenizer: hub name or folder of the tokenizer, where it is not the model's own.
       window: openai: tokens that a prompt may have, where the server does not say.
       base_url: openai: the server's address, up to and including `/v1`.
@@ -106,7 +107,7 @@ def missing(error: ImportError) -> InputError:
 
 
 def load_tokenizer(name: str) -> Any:
-    """The fast tokenizer of a model, by hub name or folder; never runs code that comes with it.
+    """The fast tokenizer of a model, by hub name, folder or GGUF file; never runs code that comes with it.
 
     Raises:
       InputError: it cannot be loaded.
@@ -115,11 +116,11 @@ def load_tokenizer(name: str) -> Any:
         from transformers import AutoTokenizer
     except ImportError as error:
         raise missing(error) from None
+    place, more = source(name)
     try:
-        return AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+        return AutoTokenizer.from_pretrained(place, trust_remote_code=False, **more)
     except Exception as error:
-        reason = " ".join(str(error).split())[:160]
-        raise InputError(f"cannot load the tokenizer of {name}: {reason}") from None
+        raise InputError(f"cannot load the tokenizer of {name}: {one_line(error)}") from None
 
 
 def special_texts(tokenizer: Any) -> list[str]:

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import InputError
+from ...errors import InputError, one_line
 from ..prompts import Prompt
 from . import context_window, load_tokenizer, missing
+from .gguf import source
 
 try:
     import torch
@@ -56,7 +57,7 @@ class HFBackend:
         tokenizer: str | None = None,
         **options: Any,
     ) -> "HFBackend":
-        """Loads a model and its tokenizer by hub name or folder. Code that comes with a model is never run.
+        """Loads a model and its tokenizer by hub name, folder or GGUF file. Code that comes with a model is never run.
 
         Args:
           device: `auto` takes the accelerator if there is one.
@@ -75,15 +76,15 @@ class HFBackend:
         if not isinstance(getattr(torch, dtype, None), torch.dtype):
             raise InputError(f"unknown dtype {dtype!r}: known are auto, bfloat16, float16 and float32")
         loaded = load_tokenizer(tokenizer or name)
+        place, more = source(name)
         try:
             with _bars_on_terminals_alone():
                 model: Any = transformers.AutoModelForCausalLM.from_pretrained(
-                    name, dtype=getattr(torch, dtype), trust_remote_code=False
+                    place, dtype=getattr(torch, dtype), trust_remote_code=False, **more
                 )
             model = model.to(device).eval()
         except Exception as error:
-            reason = " ".join(str(error).split())[:160]
-            raise InputError(f"cannot load the model {name}: {reason}") from None
+            raise InputError(f"cannot load the model {name}: {one_line(error)}") from None
         return cls(model, loaded, **options)
 
     def describe(self) -> dict:
