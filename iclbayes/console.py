@@ -3,6 +3,7 @@
 import contextlib
 import os
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator
 
@@ -63,14 +64,47 @@ def warnings_as_lines(category: type[Warning], where: str = "") -> Iterator[None
         yield
 
 
-class progress:
-    """A progress bar on stderr, safe to advance from threads: `with progress("fitting", "fit") as advance: advance(3)`."""
+PULSE = 10.0  # seconds between two lines on how far a program is, where stderr is no terminal
 
-    def __init__(self, what: str, unit: str, total: int | None = None):
+
+class progress:
+    """How far a step is: a bar on a terminal, else a line every ten seconds or so, on stderr; safe to advance from threads.
+
+    with progress("fitting", "fit", total=12) as advance: advance(3)
+
+    Args:
+      what, unit: of which step, in what it is counted (a singular).
+      total: how many there are, if that is known.
+      show: a bar or none, and no lines; default: a bar on a terminal, lines elsewhere.
+      clock: seconds.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        unit: str,
+        total: int | None = None,
+        show: bool | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ):
         from tqdm import tqdm
 
         tqdm.monitor_interval = 0
-        self._bar = tqdm(desc=what, unit=unit, total=total, dynamic_ncols=True, disable=None, mininterval=0.2)
+        big = (total or 0) >= 10_000
+        hide = None if show is None else not show  # None: hidden unless stderr is a terminal
+        self._bar = tqdm(
+            desc=what,
+            unit=unit,
+            total=total,
+            disable=hide,
+            dynamic_ncols=True,
+            mininterval=0.2,
+            unit_scale=big,
+        )
+        self._silent = show is False or not self._bar.disable
+        self._what, self._unit, self._total, self._clock = what, unit, total, clock
+        self._done = 0
+        self._begun = self._told = clock()
 
     def __enter__(self) -> "progress":
         return self
@@ -81,7 +115,27 @@ class progress:
     def __call__(self, n: int = 1) -> None:
         with self._bar.get_lock():
             self._bar.update(n)
+            self._done += n
+            now = self._clock()
+            if not self._silent and now - self._told >= PULSE and self._done != self._total:
+                self._told = now
+                print(f"iclbayes: {self._what}: {self._far(now - self._begun)}", file=sys.stderr, flush=True)
+
+    def _far(self, seconds: float) -> str:
+        of = "" if self._total is None else f" of {self._total:,}"
+        many = "" if (self._total or self._done) == 1 else "s"
+        said = f"{self._done:,}{of} {self._unit}{many} after {duration(seconds)}"
+        if self._total is None or self._done == 0:
+            return said
+        return f"{said}, about {duration(seconds * (self._total - self._done) / self._done)} left"
 
     def note(self, text: str) -> None:
         """Shows a text behind the bar."""
         self._bar.set_postfix_str(text)
+
+
+def duration(seconds: float) -> str:
+    """A time as people say it: 40 s, 12 min, 3.5 h."""
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5970 else f"{seconds / 3600:.1f} h"

@@ -13,8 +13,8 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
+from .. import console
 from ..errors import InputError
 from ..files import write_csv, write_text
 from .backends import Backend, Engine, load_backend
@@ -229,7 +229,8 @@ def score_all(
     """Scores what the journal lacks, writing down every prompt as it finishes; equal prompts are scored once.
 
     Args:
-      progress: show a bar with tokens per second and the time left; by default if stderr is a terminal.
+      progress: say how much there is to do, then show a bar with tokens per second and the time left; where stderr is no
+        terminal a line now and then. False: say nothing.
     """
     waiting: dict[str, tuple[Prompt, Context]] = {}
     for context, prompts in zip(contexts, built):
@@ -239,16 +240,16 @@ def score_all(
     todo = list(waiting.values())
     total = sum(len(prompt.ids) for prompts in built for prompt in prompts)
     left = sum(len(prompt.ids) for prompt, _ in todo)
-    hide = not (sys.stderr.isatty() if progress is None else progress)
-    with tqdm(
-        total=total, initial=total - left, unit="token", unit_scale=True, desc="scoring", disable=hide
-    ) as bar:
+    if todo and progress is not False:
+        done = "" if left == total else f"; {total - left:,} more are done already"
+        print(f"iclbayes: {len(todo):,} prompts with {left:,} tokens to score{done}", file=sys.stderr)
+    with console.progress("scoring", "token", total=left, show=progress) as advance:
         for i, scores in backend.score([prompt for prompt, _ in todo]):
             prompt, context = todo[i]
             journal.add(
                 prompt.key, scores, source=context.source, shuffle=context.shuffle, tokens=len(prompt.ids)
             )
-            bar.update(len(prompt.ids))
+            advance(len(prompt.ids))
 
 
 def probabilities(prompts: Sequence[Prompt], scores: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
