@@ -68,7 +68,7 @@ def table(curves: iclbayes.Curves, laws: list[str], fractions: list[float]) -> p
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("path", help="CSV of curves with model, task, selection, n_test and n_correct")
     parser.add_argument("--law", nargs="+", default=["staged", "logistic"])
     parser.add_argument("--fraction", nargs="+", type=float, default=[0.1, 0.2, 0.5])
@@ -94,7 +94,8 @@ def main() -> None:
     print(text)
     if args.out:
         write_text(
-            f"# What learned priors are worth\n\n{__doc__.split(chr(10), 2)[2].strip()}\n\n{text}", args.out
+            f"# What learned priors are worth\n\n{(__doc__ or '').split(chr(10), 2)[2].strip()}\n\n{text}",
+            args.out,
         )
 
 

@@ -76,7 +76,7 @@ def learn_priors(
         learned: LearnedPriors | None = None
         # Importance sampling alone: a prior from many curves does not hang on a poor k̂ of a few of them, and chains take ten
         # times as long (means within 0.1, standard deviations within 0.1, on nine curves).
-        chosen = {"max_k_hat": np.inf} | options
+        chosen: dict[str, Any] = {"max_k_hat": np.inf} | options
         for attempt in range(ROUNDS):
             with warnings.catch_warnings():  # a single curve's poor posterior is one of many here
                 warnings.simplefilter("ignore")
