@@ -12,8 +12,9 @@ from iclbayes.posterior import LIKELIHOODS, RandomWalk, calibration
 # The posterior of an amplitude and a floor that only their sum is known of is L-shaped: short chains miss one arm of it.
 LONG = {"n_chains": 4, "n_warmup": 300, "n_draws": 150, "retries": 1}
 SHORT = {"n_chains": 2, "n_warmup": 100, "n_draws": 60, "max_tree_depth": 6, "retries": 0}
-# A cell for every family of laws and every likelihood, half of them with the discrepancy. What a cell takes is compiling: the laws
-# in log shots and the heterogeneous ones, whose programs take minutes, stand in the slow test below and in `experiments/calibration.py`.
+# A cell for every family of laws and every likelihood, half of them with the discrepancy. What a cell takes is compiling: the
+# laws in log shots and the heterogeneous ones, whose programs take minutes, stand in the slow test below and in
+# `experiments/calibration.py`.
 FAMILIES = (
     "power",
     "bounded_power",
