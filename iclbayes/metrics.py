@@ -113,3 +113,12 @@ def missed_zero_shots(curves: Curves, used: np.ndarray, fitted: np.ndarray, far:
     at = np.flatnonzero(used & (curves.shots == 0) & (np.abs(residual) > np.maximum(far, chance)))
     table = curve_columns(curves).iloc[curve[at]].reset_index(drop=True)
     return table.assign(observed=curves.prob[at], fitted=fitted[at])
+
+
+def standard_errors(curves: Curves) -> np.ndarray:
+    """Standard errors [N] of the measured probabilities: the file's, else of counts, else NaN."""
+    known = np.isfinite(curves.n_test) & (curves.n_test > 0)
+    binomial = np.sqrt(curves.prob * (1 - curves.prob) / np.where(known, curves.n_test, 1.0))
+    return np.where(
+        np.isfinite(curves.stderr), curves.stderr, np.where(known & (binomial > 0), binomial, np.nan)
+    )

@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 from tyro.conf import arg
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ..curves import Curves
     from ..posterior import Posterior
 
+TOLERANCE = 0.3
 HORIZON = 4.0  # the figure goes this many times as far as the longest curve
 
 
@@ -39,7 +40,7 @@ class Contrast:
     """a Bayesian law with prior, efficiency, gamma and beta."""
     level: float = 0.5
     """probability between 0 and 1 to which the shots are counted."""
-    tolerance: float = 0.3
+    tolerance: float = TOLERANCE
     """shifts of ln K and of log odds up to this count as none; 0.3 is a factor of 1.35."""
     method: Literal["auto", "nuts", "psis", "laplace"] = "auto"
     """auto: importance sampling where its diagnostic k-hat is good, NUTS where it is not; nuts: chains for all; laplace: the
@@ -70,8 +71,6 @@ class Contrast:
         Raises:
           InputError: anything that the user can mend.
         """
-        import numpy as np
-
         from .. import contrasts, laws, plots, posterior
 
         if not 0 < self.level < 1:
@@ -83,32 +82,24 @@ class Contrast:
         check_writing(
             [self.data.curves], [(self.out, MOVED), (shots_path, TIMES)], self.plot, force=self.force
         )
-        column, pairs = self.pair[0], [(self.pair[1], self.pair[2])]
-        data = self.data
-        if column not in data.group_by:
-            data = dataclasses.replace(data, group_by=(*data.group_by, column))
+        data, pairs, column = paired_data(self.data, self.pair)
         curves = data.read()
         contrasts.paired_groups(curves, pairs, column)  # a wrong name is told before anything is sampled
-        one = self._sample(_only(curves, pairs, column))
+        one = self._sample(only(curves, pairs, column))
         curves = one.curves
         checks = one.diagnostics()
         print(posterior.diagnostics_sentence(self.law, checks))
         if self.method == "laplace" and not checks["ok"].all():
             warn("the normal approximation does not hold here: take --method auto for numbers to rely on")
-        table = posterior.moved_table(one, pairs, column=column, tolerance=self.tolerance)
-        times = posterior.times_table(one, pairs, self.level, column=column)
-        top = HORIZON * curves.shots.max()
-        ahead = one.forecast(np.unique(np.round(np.expm1(np.linspace(0.0, np.log1p(top), 60)))))
-        lines = posterior.reach_sentences(curves, one.used, one.reach_table(self.level), ahead)
-        numbers = posterior.curve_pairs(curves, pairs, column)
-        reached = [(lines[a], lines[b]) for a, b, _ in numbers]
-        print(*posterior.contrast_sentences(table, times, reached, self.tolerance), sep="\n")
+        found = answers_of(one, pairs, column, self.level, self.tolerance)
+        table, times = found.moved, found.times
+        print(*found.sentences, sep="\n")
         names = dict.fromkeys(table["parameter"])
         print("\n" + "; ".join(f"{name}: {posterior.MEANING[name]}" for name in names))
         self._write(table, self.out, "parameters")
         self._write(times, shots_path, "shots")
         if self.plot is not None:
-            plots.save(plots.plot_overlay(one, ahead, numbers, self.level), self.plot)
+            plots.save(plots.plot_overlay(one, found.ahead, found.numbers, self.level), self.plot)
             print(f"figure: {self.plot}")
         return table
 
@@ -138,7 +129,45 @@ class Contrast:
             print(f"{what}: {path}")
 
 
-def _only(curves: "Curves", pairs: list[tuple[str, str]], column: str) -> "Curves":
+class Answers(NamedTuple):
+    """What differs between the conditions of some pairs."""
+
+    moved: "pd.DataFrame"  # of `posterior.moved_table`
+    times: "pd.DataFrame"  # of `posterior.times_table`
+    ahead: "pd.DataFrame"  # forecasts of all curves, to four times the longest
+    numbers: list[tuple[int, int, tuple[str, str]]]  # of `posterior.curve_pairs`
+    sentences: list[str]
+
+
+def answers_of(
+    one: "Posterior", pairs: list[tuple[str, str]], column: str, level: float, tolerance: float = TOLERANCE
+) -> Answers:
+    """What a posterior says of pairs of conditions."""
+    import numpy as np
+
+    from .. import posterior
+
+    curves = one.curves
+    table = posterior.moved_table(one, pairs, column=column, tolerance=tolerance)
+    times = posterior.times_table(one, pairs, level, column=column)
+    top = HORIZON * curves.shots.max()
+    ahead = one.forecast(np.unique(np.round(np.expm1(np.linspace(0.0, np.log1p(top), 60)))))
+    lines = posterior.reach_sentences(curves, one.used, one.reach_table(level), ahead)
+    numbers = posterior.curve_pairs(curves, pairs, column)
+    reached = [(lines[a], lines[b]) for a, b, _ in numbers]
+    sentences = posterior.contrast_sentences(table, times, reached, tolerance)
+    return Answers(table, times, ahead, numbers, sentences)
+
+
+def paired_data(data: Data, pair: tuple[str, str, str]) -> tuple[Data, list[tuple[str, str]], str]:
+    """(the data grouped by the pair's column too, the pairs of its values, the column)."""
+    column, pairs = pair[0], [(pair[1], pair[2])]
+    if column not in data.group_by:
+        data = dataclasses.replace(data, group_by=(*data.group_by, column))
+    return data, pairs, column
+
+
+def only(curves: "Curves", pairs: list[tuple[str, str]], column: str) -> "Curves":
     """The groups that stand in a pair."""
     import numpy as np
 

@@ -34,6 +34,9 @@ COMMANDS = {
     "contrast": Command(
         "contrast", "Contrast", "what differs between two conditions, such as base and instruct, and how sure"
     ),
+    "report": Command(
+        "report", "ReportCommand", "one HTML file to send round: the answer, charts, tables, caveats"
+    ),
     "learn-prior": Command(
         "learn_prior",
         "LearnPrior",

@@ -18,6 +18,7 @@ from ..curves import Curves
 from ..errors import InputError
 from ..files import atomic_path
 from ..laws import LAWS, scales
+from ..metrics import standard_errors
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#882255")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (1, 1)), (0, (3, 2)))
@@ -188,15 +189,6 @@ def one_sigma(value: np.ndarray, stderr: np.ndarray, scale: scales.Scale) -> np.
     """Lengths [2, n] of error bars down and up: one standard error on the scale without ends; NaN where it is unknown there."""
     ends = np.array(scales.interval(value, stderr, scale, ONE_SIGMA))
     return np.where(np.isfinite(scales.spread(value, stderr, scale)), np.abs(ends - value), np.nan)
-
-
-def standard_errors(curves: Curves) -> np.ndarray:
-    """Standard errors [N] of the measured probabilities: the file's, else of counts, else NaN."""
-    known = np.isfinite(curves.n_test) & (curves.n_test > 0)
-    binomial = np.sqrt(curves.prob * (1 - curves.prob) / np.where(known, curves.n_test, 1.0))
-    return np.where(
-        np.isfinite(curves.stderr), curves.stderr, np.where(known & (binomial > 0), binomial, np.nan)
-    )
 
 
 def fitted_range(axis: Axes, shots: np.ndarray, label: str = "fitted range") -> None:

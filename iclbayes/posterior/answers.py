@@ -54,7 +54,7 @@ def reach_sentences(
       ahead: of `Posterior.forecast`, from which it is told where the answer is more the prior's than the data's.
     """
     top, word = seen(curves, used)
-    parts = None if ahead is None else _by_curve(curves, ahead)
+    parts = None if ahead is None else by_curve(curves, ahead)
     lines = []
     for number, (label, (_, row)) in enumerate(zip(curve_labels(curves), reached.iterrows(), strict=True)):
         level = f"{100 * row['level']:g} %"
@@ -92,7 +92,7 @@ def forecast_sentences(
     """A line for each curve and number of shots asked for, from `Posterior.forecast` at a common grid that holds them."""
     top, word = seen(curves, used)
     lines = []
-    for number, (label, rows) in enumerate(zip(curve_labels(curves), _by_curve(curves, ahead), strict=True)):
+    for number, (label, rows) in enumerate(zip(curve_labels(curves), by_curve(curves, ahead), strict=True)):
         for n in shots:
             if n > curves.window[number]:
                 beyond = f"{shots_text(curves.window[number])} shots fit the context window"
@@ -127,7 +127,7 @@ def diagnostics_sentence(law: str, checks: pd.DataFrame) -> str:
     return f"{law}: {len(bad)} of {len(checks)} posteriors fail their diagnostics ({by}): {'; '.join(named)}{more}"
 
 
-def _by_curve(curves: Curves, ahead: pd.DataFrame) -> list[pd.DataFrame]:
+def by_curve(curves: Curves, ahead: pd.DataFrame) -> list[pd.DataFrame]:
     """The rows of each curve in a forecast at a common grid, whose rows go curve by curve, each up to the curve's window."""
     ends = np.cumsum(np.searchsorted(np.unique(ahead["shots"]), curves.window, side="right"))
     return [ahead.iloc[a:b] for a, b in zip(np.r_[0, ends[:-1]], ends, strict=True)]

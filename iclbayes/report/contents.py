@@ -1,0 +1,213 @@
+"""What a report says, before it is a page: sentences, tables and charts from curves and posteriors."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..comparison import mean_table, verdict
+from ..curves import Curves
+from ..posterior import Posterior, Stack, diagnostics_sentence, forecast_sentences, reach_sentences
+from ..posterior.answers import by_curve, curve_labels, seen, share_text, shots_text
+from ..shapes import not_described
+from .charts import Spec, band_chart
+
+
+@dataclasses.dataclass(frozen=True)
+class Chart:
+    """A figure: its title, its sentence, and its Vega-Lite specification."""
+
+    title: str
+    says: str
+    spec: Spec
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """A table of text, numbers already as people read them: what it is of, its columns, its rows."""
+
+    caption: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """All that stands in a report, in the order in which it stands there."""
+
+    title: str
+    question: str
+    verdict: Sequence[str]
+    caveats: Sequence[str]
+    charts: Sequence[Chart]
+    contrast: Sequence[str]
+    laws: Sequence[str]
+    tables: Sequence[Table]
+    about: Mapping[str, str]
+
+
+def report_of(
+    stacked: Stack,
+    level: float,
+    *,
+    title: str,
+    shots: np.ndarray,
+    comparison: pd.DataFrame | None = None,
+    contrast: Sequence[str] = (),
+    about: Mapping[str, str] | None = None,
+) -> Report:
+    """A report on how many shots it takes to reach a level.
+
+    Args:
+      stacked: posteriors of one law or several for the same curves.
+      level: the probability that is asked about.
+      title: of the page.
+      shots: [n] at which curves are forecast, ascending, from 0 to the horizon of the charts.
+      comparison: of `iclbayes.compare`, or None.
+      contrast: sentences on what differs between two conditions.
+      about: provenance, name → text.
+    """
+    first = stacked.posteriors[0]
+    curves, used = first.curves, first.used
+    best: Posterior | Stack = stacked if len(stacked.posteriors) > 1 else first
+    name = first.law.name
+    if len(stacked.posteriors) > 1:
+        parts = zip(stacked.posteriors, stacked.weights, strict=True)
+        name = "the weighted average of " + ", ".join(f"{one.law.name} ({w:.0%})" for one, w in parts)
+    ahead = best.forecast(shots)
+    reached = best.reach_table(level)
+    rows = by_curve(curves, ahead)
+    labels = curve_labels(curves)
+    charts = [
+        Chart(label, forecast, band_chart(curves, used, own, c, level, f"{label}: {forecast}"))
+        for c, (label, own, forecast) in enumerate(
+            zip(labels, rows, _ends(curves, used, ahead, rows), strict=True)
+        )
+    ]
+    tables = [
+        _reach(curves, used, labels, reached),
+        _ahead(curves, used, labels, rows),
+        _measured(curves, used, labels),
+    ]
+    if comparison is not None:
+        tables.append(_laws(comparison))
+    return Report(
+        title=title,
+        question=f"After how many examples in the prompt (shots) does the probability reach {share_text(level)}, and how sure is"
+        f" that? Forecast by {name}.",
+        verdict=reach_sentences(curves, used, reached, ahead),
+        caveats=_caveats(stacked, curves, rows),
+        charts=charts,
+        contrast=contrast,
+        laws=[] if comparison is None else verdict(comparison),
+        tables=tables,
+        about=about or {},
+    )
+
+
+def _ends(curves: Curves, used: np.ndarray, ahead: pd.DataFrame, rows: Sequence[pd.DataFrame]) -> list[str]:
+    """A sentence for each curve on the end of its forecast."""
+    found = []
+    for number, own in enumerate(rows):
+        last = float(own["shots"].max())
+        lines = forecast_sentences(curves, used, ahead, [last])
+        found.append(lines[number].split(": ", 1)[1])
+    return found
+
+
+def _caveats(stacked: Stack, curves: Curves, rows: Sequence[pd.DataFrame]) -> list[str]:
+    found = []
+    for one in stacked.posteriors:
+        checks = one.diagnostics()
+        if not checks["ok"].all():
+            found.append(
+                diagnostics_sentence(one.law.name, checks) + ". Their numbers are less sure than they look."
+            )
+    odd = not_described(curves)
+    if len(odd):
+        shapes = ", ".join(f"{n} {shape}" for shape, n in odd["shape"].value_counts().items())
+        found.append(
+            f"No law here describes {len(odd)} of the {curves.n_curves} curves ({shapes}); their forecasts mean little."
+        )
+    labels = curve_labels(curves)
+    prior = [label for label, own in zip(labels, rows, strict=True) if own["prior_dominated"].iloc[-1]]
+    if prior:
+        found.append(
+            f"At the end of the charts the prior says more than the data about {_some(prior)};"
+            " measure at more shots to know more."
+        )
+    ended = [label for label, window in zip(labels, curves.window, strict=True) if np.isfinite(window)]
+    if ended:
+        found.append(f"Forecasts end where the context window does for {_some(ended)}.")
+    return found
+
+
+def _some(names: Sequence[str], most: int = 6) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _percent(value: float) -> str:
+    return "–" if np.isnan(value) else share_text(value)
+
+
+def _reach(curves: Curves, used: np.ndarray, labels: Sequence[str], reached: pd.DataFrame) -> Table:
+    top, word = seen(curves, used)
+    level = share_text(float(reached["level"].iloc[0]))
+    rows = []
+    for label, last, (_, row) in zip(labels, top, reached.iterrows(), strict=True):
+        ends = [("–" if np.isnan(row[q]) else shots_text(row[q])) for q in ("q50", "q05", "q95")]
+        horizon = f"{row['horizon']:,.0f}"
+        rows.append(
+            (label, ends[0], f"{ends[1]} to {ends[2]}", _percent(row["p_never"]), horizon, shots_text(last))
+        )
+    columns = ("curve", "shots (median)", "90 % interval", "P(never)", "never means within", f"{word} up to")
+    return Table(f"Shots to reach {level}", columns, tuple(rows))
+
+
+def _ahead(curves: Curves, used: np.ndarray, labels: Sequence[str], rows: Sequence[pd.DataFrame]) -> Table:
+    top, word = seen(curves, used)
+    table = []
+    for label, last, own in zip(labels, top, rows, strict=True):
+        at = own["shots"].to_numpy(float)
+        wanted = [0.0, last, 2 * last, 4 * last]
+        for i in sorted({int(np.abs(np.log1p(at) - np.log1p(n)).argmin()) for n in wanted}):
+            row = own.iloc[i]
+            middle, low, high = (share_text(float(row[f"latent_{q}"])) for q in ("median", "lo90", "hi90"))
+            note = (
+                "prior-dominated"
+                if row["prior_dominated"]
+                else f"beyond what was {word}"
+                if at[i] > last
+                else ""
+            )
+            table.append((label, shots_text(at[i]), middle, f"{low} to {high}", note))
+    return Table("Expected probability", ("curve", "shots", "median", "90 % interval", "note"), tuple(table))
+
+
+def _measured(curves: Curves, used: np.ndarray, labels: Sequence[str]) -> Table:
+    point = curves.point_curve()
+    rows = []
+    for i, c in enumerate(point):
+        counted = np.isfinite(curves.n_test[i])
+        count = f"{curves.n_correct[i]:,.0f} of {curves.n_test[i]:,.0f}" if counted else "–"
+        error = "–" if np.isnan(curves.stderr[i]) else f"{curves.stderr[i]:.4f}"
+        what = "fitted" if used[i] else "held out"
+        rows.append((labels[c], f"{curves.shots[i]:,.0f}", f"{curves.prob[i]:.4f}", count, error, what))
+    columns = ("curve", "shots", "probability", "count", "standard error", "point")
+    return Table("As measured", columns, tuple(rows))
+
+
+def _laws(comparison: pd.DataFrame) -> Table:
+    means = mean_table(comparison)
+    parts = [float(str(part)) for part in means]
+    heads = [f"first {part:.0%} of the shots fitted" if part < 1 else "all shots fitted" for part in parts]
+    values = means.to_numpy(float)
+    rows = tuple((str(law), *(f"{x:.4f}" for x in row)) for law, row in zip(means.index, values, strict=True))
+    return Table("Mean error of each law (NRMSE)", ("law", *heads), rows)
+
+
+def provenance(**facts: Any) -> dict[str, str]:
+    """Facts as text, those that are None left out."""
+    return {name.replace("_", " "): str(value) for name, value in facts.items() if value is not None}
