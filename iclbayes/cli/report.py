@@ -117,7 +117,7 @@ class ReportCommand:
         report = report_of(
             stacked,
             self.level,
-            title=self.title or f"{self.data.curves.stem}: shots to {self.level:.0%}",
+            title=self.title or f"{self.data.curves.stem}: shots to {self.level * 100:g} %",
             shots=np.union1d(even, np.unique(curves.shots)) if len(np.unique(curves.shots)) <= 60 else even,
             comparison=compared,
             contrast=said,

@@ -64,12 +64,21 @@ def band_chart(
                 "encoding": {"x": x, "y": y("median")},
             }
         )
-    # What the pointer meets: a bar over the whole height at each number of shots, with the numbers there.
+    # What the pointer meets: the nearest number of shots of the forecast, which shows itself and its numbers.
+    nearest = {"type": "point", "nearest": True, "on": "pointermove", "clear": "pointerout"}
     layers.append(
         {
-            "params": [{"name": "zoom", "select": "interval", "bind": "scales"}],
-            "mark": {"type": "point", "size": 120, "filled": True, "color": LINE, "opacity": 0, "clip": True},
-            "encoding": {"x": x, "y": y("median"), "tooltip": shown},
+            "params": [
+                {"name": "zoom", "select": "interval", "bind": "scales"},
+                {"name": "near", "select": nearest},
+            ],
+            "mark": {"type": "point", "size": 60, "filled": True, "color": LINE, "clip": True},
+            "encoding": {
+                "x": x,
+                "y": y("median"),
+                "opacity": {"condition": {"param": "near", "empty": False, "value": 1}, "value": 0},
+                "tooltip": shown,
+            },
         }
     )
     if level is not None:

@@ -13,6 +13,7 @@ STYLE = """
 body { margin: 0 auto; padding: 1.2rem; max-width: 68rem; background: var(--back); color: var(--ink);
   font: 16px/1.5 system-ui, sans-serif; }
 h1 { font-size: 1.6rem; line-height: 1.25; margin: 0.4rem 0; } h2 { font-size: 1.2rem; margin: 2rem 0 0.6rem; }
+h3 { font-size: 1rem; margin: 1rem 0 0.2rem; }
 .question { color: var(--soft); max-width: 48rem; }
 ul { padding-left: 1.2rem; } li { margin: 0.3rem 0; max-width: 52rem; overflow-wrap: anywhere; }
 .verdict li { font-weight: 600; }
@@ -77,7 +78,7 @@ def render(report: Report, javascript: str) -> str:
             "</section>",
         ]
     if report.contrast:
-        parts += ["<h2>What differs</h2>", _list(report.contrast)]
+        parts += ["<h2>What differs</h2>", *_outline(report.contrast)]
     parts += [
         "<h2>Curves and forecasts</h2>",
         '<p class="hint">Dots are measurements with one standard error (orange: held out). The line is the expected probability,'
@@ -134,6 +135,22 @@ def _script(code: str) -> str:
 def _list(lines: Sequence[str], kind: str = "") -> str:
     chosen = f' class="{kind}"' if kind else ""
     return f"<ul{chosen}>" + "".join(f"<li>{_text(line)}</li>" for line in lines) + "</ul>"
+
+
+def _outline(lines: Sequence[str]) -> list[str]:
+    """Lines of which those that begin with a space belong to the one before that does not, as headings with lists."""
+    parts: list[str] = []
+    under: list[str] = []
+    for line in [*lines, ""]:
+        if line.startswith(" "):
+            under.append(line.strip())
+            continue
+        if under:
+            parts.append(_list(under))
+            under = []
+        if line:
+            parts.append(f"<h3>{_text(line)}</h3>")
+    return parts
 
 
 def _figure(number: int, chart: Chart) -> str:

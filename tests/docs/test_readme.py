@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 import iclbayes
-from iclbayes.reading import VALUE_COLUMNS
+from iclbayes.reading import STDERRS, VALUE_COLUMNS
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ["README.md", *(f"docs/quickstart/{name}.md" for name in ("safety", "paper", "lm_eval"))]
@@ -127,7 +127,16 @@ def test_readme_names_the_laws_the_columns_and_the_scripts_that_there_are():
 
     table = text[text.index("## Curve files") : text.index("## Commands")]
     columns = set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`.*?) \|", table, re.MULTILINE))))
-    assert columns == {"shots", *VALUE_COLUMNS, "n_test", "stderr", "weight", "window", "source"}
+    assert columns == {
+        "shots",
+        *VALUE_COLUMNS,
+        "n_test",
+        "stderr",
+        *STDERRS.values(),
+        "weight",
+        "window",
+        "source",
+    }
 
     scripts = {path.name for path in (ROOT / "experiments").glob("*.py") if "__main__" in path.read_text()}
     assert set(re.findall(r"experiments/(\w+\.py)", text)) == scripts
