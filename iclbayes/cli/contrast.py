@@ -84,8 +84,7 @@ class Contrast:
         )
         data, pairs, column = paired_data(self.data, self.pair)
         curves = data.read()
-        contrasts.paired_groups(curves, pairs, column)  # a wrong name is told before anything is sampled
-        one = self._sample(only(curves, pairs, column))
+        one = self._sample(only(curves, pairs, column))  # a wrong name is told before anything is sampled
         curves = one.curves
         checks = one.diagnostics()
         print(posterior.diagnostics_sentence(self.law, checks))
@@ -143,15 +142,12 @@ def answers_of(
     one: "Posterior", pairs: list[tuple[str, str]], column: str, level: float, tolerance: float = TOLERANCE
 ) -> Answers:
     """What a posterior says of pairs of conditions."""
-    import numpy as np
-
     from .. import posterior
 
     curves = one.curves
     table = posterior.moved_table(one, pairs, column=column, tolerance=tolerance)
     times = posterior.times_table(one, pairs, level, column=column)
-    top = HORIZON * curves.shots.max()
-    ahead = one.forecast(np.unique(np.round(np.expm1(np.linspace(0.0, np.log1p(top), 60)))))
+    ahead = one.forecast(posterior.even_shots(HORIZON * curves.shots.max()))
     lines = posterior.reach_sentences(curves, one.used, one.reach_table(level), ahead)
     numbers = posterior.curve_pairs(curves, pairs, column)
     reached = [(lines[a], lines[b]) for a, b, _ in numbers]

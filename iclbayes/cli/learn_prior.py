@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 class LearnPrior:
     """Learn from past curves what the parameters of a law usually are, for posteriors of the next curve from few points.
 
-    iclbayes posterior NEXT --prior prior.json uses what was learned. Give past curves of the kind of which the next will be: the
-    same task with other models, or the same models with other tasks.
+    iclbayes posterior NEXT --prior prior.json uses what was learned. Give past curves of the kind of which the next will be:
+    other models on the same tasks. For other tasks the forecasts were worse than with the default priors.
     """
 
     data: Data
@@ -40,6 +40,7 @@ class LearnPrior:
         Raises:
           InputError: anything that the user can mend.
         """
+        from ..comparison import to_text
         from ..laws import get
         from ..posterior import STACK, learn_priors, learned_table
 
@@ -56,33 +57,29 @@ class LearnPrior:
             print(
                 f"\n{law}: what {groups} groups say of the next, and what is assumed without them (median, 90 %)"
             )
-            print(_plain(learned_table(found, law)))
+            print(to_text(_as_read(learned_table(found, law))))
         print(f"\npriors: {self.out}")
         return found
 
 
-def _plain(table: "pd.DataFrame") -> str:
-    """A line for each parameter: median and 90 % range learned, those of the default, how much of its variance is gone."""
+def _as_read(table: "pd.DataFrame") -> "pd.DataFrame":
+    """The table as text: median and 90 % range learned, those of the default, how much narrower the former is."""
+    import pandas as pd
+
+    from ..posterior.contrast_answers import number_text
 
     def said(row: "pd.Series", prefix: str) -> str:
         numbers = [row[f"{prefix}{key}"] for key in ("median", "lo90", "hi90")]
-        if numbers[0] != numbers[0]:  # NaN: the defaults of the noise depend on the likelihood
+        if pd.isna(numbers[0]):
             return "by likelihood"
-        middle, low, high = (f"{n:.2g}" if n < 99.5 else f"{n:,.0f}" for n in numbers)
+        middle, low, high = map(number_text, numbers)
         return f"{middle} ({low} to {high})"
 
-    rows = [("parameter", "learned", "default", "narrower by")]
-    for _, row in table.iterrows():
-        rows.append(
-            (
-                row["parameter"],
-                said(row, ""),
-                said(row, "default_"),
-                f"{100 * (1 - (1 - row['learned']) ** 0.5):.0f} %",
-            )
-        )
-    widths = [max(len(row[i]) for row in rows) for i in range(4)]
-    return "\n".join(
-        "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
+    return pd.DataFrame(
+        {
+            "parameter": table["parameter"],
+            "learned": [said(row, "") for _, row in table.iterrows()],
+            "default": [said(row, "default_") for _, row in table.iterrows()],
+            "narrower by": [f"{100 * (1 - (1 - share) ** 0.5):.0f} %" for share in table["learned"]],
+        }
     )

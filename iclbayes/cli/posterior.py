@@ -1,23 +1,18 @@
 """`iclbayes posterior`: curves in, posteriors, bands and forecasts out."""
 
-import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..console import progress, warnings_as_lines
 from ..errors import InputError
 from ..files import write_csv
 from ..outputs import FORECAST, REACH
 from .checks import warn_of_zero_shots
 from .options import DataAhead, File, Force, Laws, LikelihoodName, Parameters, Share, check_writing
+from .sampling import forecast_shots, learned_for, watched
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
-
-    from ..curves import Curves
 
 HORIZON = 4.0  # the figure goes this many times as far as the longest curve
 
@@ -77,7 +72,7 @@ class PosteriorCommand:
 
         from .. import plots, posterior
         from ..laws import get
-        from ..posterior import STACK, PosteriorWarning, read_priors, stack, write_netcdf
+        from ..posterior import STACK, stack, write_netcdf
 
         if self.level is not None and not 0 < self.level < 1:
             raise InputError(f"--level {self.level} is not a probability between 0 and 1")
@@ -92,10 +87,7 @@ class PosteriorCommand:
         read = [self.data.curves, *([self.prior] if self.prior else [])]
         check_writing(read, tables, self.plot, draws, self.force)
         asked = self.data.asked
-        learned = read_priors(self.prior) if self.prior else None
-        if learned:
-            for law in laws:
-                learned.of(law)  # refuses laws that none were learned for
+        learned = learned_for(self.prior, laws)
         curves = self.data.read()
         options: dict[str, Any] = {
             "likelihood": self.likelihood,
@@ -109,19 +101,14 @@ class PosteriorCommand:
             "n_draws": self.draws,
         }
 
-        @contextlib.contextmanager
-        def watch(step: str) -> Iterator[Callable[[int], None]]:
-            with warnings_as_lines(PosteriorWarning, step), progress(step, "posterior") as advance:
-                yield advance
-
         if learned:
             print(
                 f"priors of {self.prior}, learned from {learned.learned_from.get('groups', 'an unknown number of')} groups"
             )
-        stacked = stack(curves, laws, fraction=self.fraction, watch=watch, **options)
+        stacked = stack(curves, laws, fraction=self.fraction, watch=watched, **options)
         posteriors, first = stacked.posteriors, stacked.posteriors[0]
         best = stacked if len(posteriors) > 1 else first
-        shots = _grid(curves, self.data.upto, asked)
+        shots = forecast_shots(curves, self.data.upto, asked)
         tables = [one.forecast(shots) for one in posteriors]
         name = first.law.name
         if len(posteriors) > 1:
@@ -137,7 +124,7 @@ class PosteriorCommand:
                 print(_plain(checks))
             warn_of_zero_shots(f"the posterior of {one.law.name}", one.zero_shot_misses(), curves.n_curves)
         if self.level is not None or self.plot:
-            ahead = best.forecast(np.union1d(_grid(curves, HORIZON * curves.shots.max()), shots))
+            ahead = best.forecast(np.union1d(forecast_shots(curves, HORIZON * curves.shots.max()), shots))
         if self.level is not None:
             every = [*posteriors, stacked] if len(posteriors) > 1 else posteriors
             reached = [one.reach_table(self.level) for one in every]
@@ -177,15 +164,3 @@ def _plain(table: "pd.DataFrame") -> str:
 
     said = table.loc[:, table.notna().any() & (table.astype(str) != "").any()]
     return said.to_string(index=False, float_format=number)
-
-
-def _grid(curves: "Curves", upto: float | None, asked: tuple[float, ...] = ()) -> "np.ndarray":
-    """Shots up to `upto` (default: the longest curve): 60 even in ln(1 + n), those of the curves where they are few, those asked
-    for."""
-    import numpy as np
-
-    own = np.unique(curves.shots)
-    top = own.max() if upto is None else upto
-    even = np.unique(np.round(np.expm1(np.linspace(0.0, np.log1p(top), 60))))
-    even = np.union1d(own[own <= top], even) if len(own) <= 60 else even
-    return np.union1d(even, np.asarray(asked, float))

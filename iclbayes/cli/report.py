@@ -1,24 +1,23 @@
 """`iclbayes report`: curves in, one HTML file out that can be sent round."""
 
-import contextlib
 import dataclasses
 import datetime
 import platform
 import shlex
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from tyro.conf import arg
 
-from ..console import progress, warnings_as_lines
+from ..console import progress
 from ..digests import file_digest
 from ..errors import InputError
 from ..files import write_text
 from ..outputs import MARKED, check_outputs
 from .contrast import answers_of, only, paired_data
 from .options import Data, File, Force, Laws, LikelihoodName, Share, Text
+from .sampling import forecast_shots, learned_for, watched
 
 HORIZON = 4.0  # the charts go this many times as far as the longest curve
 
@@ -64,11 +63,9 @@ class ReportCommand:
         Raises:
           InputError: anything that the user can mend.
         """
-        import numpy as np
-
         from .. import __version__, comparison, posterior
         from ..laws import SIX
-        from ..posterior import STACK, PosteriorWarning, read_priors, stack
+        from ..posterior import STACK, stack
         from ..report import bundle, render, report_of
         from ..report.contents import provenance
 
@@ -83,7 +80,8 @@ class ReportCommand:
         data, pairs, column = self.data, [], None
         if self.pair is not None:
             data, pairs, column = paired_data(self.data, self.pair)
-        learned = read_priors(self.prior) if self.prior else None
+        laws = self.law or STACK
+        learned = learned_for(self.prior, laws)
         curves = data.read()
         if column is not None:
             paired = only(curves, pairs, column)  # a wrong name is told before anything is sampled
@@ -94,31 +92,22 @@ class ReportCommand:
             "n_draws": self.draws,
         }
 
-        @contextlib.contextmanager
-        def watch(step: str) -> Iterator[Callable[[int], None]]:
-            with warnings_as_lines(PosteriorWarning, step), progress(step, "posterior") as advance:
-                yield advance
-
-        stacked = stack(
-            curves, self.law or STACK, fraction=self.fraction, watch=watch, priors=learned, **options
-        )
+        stacked = stack(curves, laws, fraction=self.fraction, watch=watched, priors=learned, **options)
         with progress("comparing laws", "fit") as advance:
             fractions = (1.0, 0.5) if self.fraction is None else (1.0, self.fraction)
             compared = comparison.compare(curves, (*SIX, "staged"), fractions, on_done=advance)
         said: list[str] = []
         if column is not None:
-            with watch("bayesian_scoring") as advance:
+            with watched("bayesian_scoring") as advance:
                 one = posterior.sample(
                     paired, "bayesian_scoring", fraction=self.fraction, on_done=advance, **options
                 )
             said = answers_of(one, pairs, column, self.level).sentences
-        top = HORIZON * curves.shots.max()
-        even = np.unique(np.round(np.expm1(np.linspace(0.0, np.log1p(top), 60))))
         report = report_of(
             stacked,
             self.level,
             title=self.title or f"{self.data.curves.stem}: shots to {self.level * 100:g} %",
-            shots=np.union1d(even, np.unique(curves.shots)) if len(np.unique(curves.shots)) <= 60 else even,
+            shots=forecast_shots(curves, HORIZON * curves.shots.max()),
             comparison=compared,
             contrast=said,
             about=provenance(

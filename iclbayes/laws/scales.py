@@ -14,6 +14,7 @@ from ..errors import InputError
 
 Scale = Literal["logit", "log"]
 
+ONE_SIGMA = 0.6826894921370859  # share of a normal distribution within one standard deviation of its mean
 PROBABILITIES = frozenset({"prior", "gamma", "beta", "probs", "p_task", "p_format", "p_none", "prob"})
 
 
@@ -28,6 +29,13 @@ def spread(value: ArrayLike, stderr: ArrayLike, scale: Scale) -> np.ndarray:
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         found = stderr / (value * (1 - value) if scale == "logit" else value)
     return np.where(np.isfinite(found), found, np.inf)
+
+
+def one_sigma(value: ArrayLike, stderr: ArrayLike, scale: Scale) -> tuple[np.ndarray, np.ndarray]:
+    """(low, high), one standard error away on the scale without ends, mapped back; NaN where the error is unknown there."""
+    known = np.isfinite(spread(value, stderr, scale))
+    low, high = interval(value, stderr, scale, ONE_SIGMA)
+    return np.where(known, low, np.nan), np.where(known, high, np.nan)
 
 
 def interval(

@@ -24,7 +24,6 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (1, 1)), (0, (3, 2)))
 MARKERS = "osD^vPX*"
 INK = "#333333"  # points as measured
-ONE_SIGMA = 0.6826894921370859  # share of a normal distribution within one standard deviation of its mean
 GREY = "#777777"  # what is undecided, and lines to compare with
 SHADE = {"color": "#000000", "alpha": 0.06, "linewidth": 0, "zorder": 0}
 SUFFIXES = (".png", ".pdf", ".svg")
@@ -187,8 +186,7 @@ def measured(
 
 def one_sigma(value: np.ndarray, stderr: np.ndarray, scale: scales.Scale) -> np.ndarray:
     """Lengths [2, n] of error bars down and up: one standard error on the scale without ends; NaN where it is unknown there."""
-    ends = np.array(scales.interval(value, stderr, scale, ONE_SIGMA))
-    return np.where(np.isfinite(scales.spread(value, stderr, scale)), np.abs(ends - value), np.nan)
+    return np.abs(np.array(scales.one_sigma(value, stderr, scale)) - value)
 
 
 def fitted_range(axis: Axes, shots: np.ndarray, label: str = "fitted range") -> None:

@@ -98,16 +98,18 @@ def forecast_sentences(
                 beyond = f"{shots_text(curves.window[number])} shots fit the context window"
                 lines.append(f"{label}: no forecast at {shots_text(n)} shots: only {beyond}")
                 continue
-            row = rows[rows["shots"] == n].iloc[0]
-            low, middle, high = (share_text(row[f"latent_{name}"]) for name in ("lo90", "median", "hi90"))
-            notes = [f"{word} up to {shots_text(top[number])}"] if n > top[number] else []
-            if row["prior_dominated"]:
-                notes.append("the prior says more here than the data")
-            lines.append(
-                f"{label}: at {shots_text(n)} shots {middle} (90 %: {low} to {high})"
-                + "".join(f"; {note}" for note in notes)
-            )
+            lines.append(f"{label}: {forecast_text(rows[rows['shots'] == n].iloc[0], top[number], word)}")
     return lines
+
+
+def forecast_text(row: pd.Series, top: float, word: str) -> str:
+    """What a row of a forecast expects, of a curve that was measured or fitted (`word`) up to `top` shots."""
+    low, middle, high = (share_text(row[f"latent_{name}"]) for name in ("lo90", "median", "hi90"))
+    notes = [f"{word} up to {shots_text(top)}"] if row["shots"] > top else []
+    if row["prior_dominated"]:
+        notes.append("the prior says more here than the data")
+    said = f"at {shots_text(row['shots'])} shots {middle} (90 %: {low} to {high})"
+    return said + "".join(f"; {note}" for note in notes)
 
 
 def diagnostics_sentence(law: str, checks: pd.DataFrame) -> str:

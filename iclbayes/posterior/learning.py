@@ -14,7 +14,6 @@ with the median and the 90 % range of its draws. All this is done twice: the sec
 the prior that the first taught, where the weights are almost even.
 """
 
-import hashlib
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -25,10 +24,11 @@ import numpyro.distributions as dist
 import pandas as pd
 
 from ..curves import Curves
+from ..digests import arrays_digest
 from ..errors import InputError
 from ..laws import Law, get
 from .model.latent import normal_prior, split_sites
-from .model.learned import LearnedPriors, Normal, natural_scale
+from .model.learned import Z90, LearnedPriors, Normal, natural_quantiles
 from .model.numpyro_model import Sites
 from .model.priors import law_priors
 from .model.spec import Spec, UnitData, make_spec
@@ -40,7 +40,6 @@ from .stacking import STACK
 FEWEST = 3  # groups below which no population can be told
 SWEEPS, BURN_IN = 2000, 200
 ROUNDS = 2  # of posteriors, the second under the prior that the first taught
-Z90 = 1.6448536  # a normal holds 90 % within this many standard deviations
 MOST = 1000  # draws of a posterior among which the Gibbs sampler chooses
 
 
@@ -91,8 +90,7 @@ def learn_priors(
 def described(curves: Curves) -> dict[str, Any]:
     """What priors were learned from: how many curves and points, and a digest of their values."""
     used = curves.weight > 0
-    values = np.column_stack([curves.shots[used], curves.prob[used]])
-    digest = hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()
+    digest = arrays_digest({"shots": curves.shots[used], "prob": curves.prob[used]})
     return {"groups": curves.n_groups, "curves": curves.n_curves, "points": int(used.sum()), "digest": digest}
 
 
@@ -103,17 +101,13 @@ def learned_table(priors: LearnedPriors, law: str) -> pd.DataFrame:
       A row per parameter: parameter, median, lo90, hi90, default_median, default_lo90, default_hi90 (NaN for parameters of the
       noise and the discrepancy, whose defaults depend on the likelihood), learned.
     """
-    own = {name: _normal(prior) for name, prior in law_priors(get(law)).items()}
+    own = {name: Normal(*_normal(prior)) for name, prior in law_priors(get(law)).items()}
+    unknown = Normal(np.nan, np.nan)
     rows = []
     for name, one in priors.laws[law].items():
-        _, back = natural_scale(law, name)
-        row: dict[str, Any] = {"parameter": name}
-        for prefix, (mean, sd) in (("", (one.mean, one.sd)), ("default_", own.get(name, (np.nan, np.nan)))):
-            row |= {
-                f"{prefix}{key}": float(back(mean + z * sd))
-                for key, z in (("median", 0.0), ("lo90", -Z90), ("hi90", Z90))
-            }
-        rows.append(row | {"learned": one.learned})
+        default = natural_quantiles(law, name, own.get(name, unknown))
+        row = natural_quantiles(law, name, one) | {f"default_{key}": value for key, value in default.items()}
+        rows.append({"parameter": name} | row | {"learned": one.learned})
     return pd.DataFrame(rows)
 
 

@@ -133,6 +133,11 @@ def log_likelihood(posterior: PosteriorDraws) -> np.ndarray:
     return value.reshape(chains, per_chain, -1)
 
 
+def even_shots(top: float, n: int = 60) -> np.ndarray:
+    """At most n whole numbers of shots from 0 to `top`, even in ln(1 + shots)."""
+    return np.unique(np.round(np.expm1(np.linspace(0.0, np.log1p(top), n))))
+
+
 def forecast(
     posterior: PosteriorDraws,
     shots: ArrayLike | Curves | None = None,
@@ -143,7 +148,7 @@ def forecast(
     """Predictive distribution of the next observation as a table; see `Posterior.forecast`."""
     if shots is None:
         top = posterior.curves.max_shots().max()
-        shots = np.unique(np.round(np.expm1(np.linspace(0.0, np.log1p(top), 60))))
+        shots = even_shots(top)
     found = along(posterior, shots, n_test=n_test, most=most)
     return frame_of(posterior.curves, shots, found).assign(law=posterior.law.name)
 

@@ -6,13 +6,12 @@ import numpy as np
 import pandas as pd
 
 from ..curves import Curves
-from ..laws.scales import interval
+from ..laws.scales import one_sigma
 from ..metrics import standard_errors
 
 # Colours that differ for colour-blind readers too (Okabe and Ito 2008), dark enough on white for lines and text.
 BAND, LINE, POINT, HELD, LEVEL = "#0072b2", "#0a4f7d", "#1a1a1a", "#b03a00", "#555555"
 TICKS = (0, 1, 3, 10, 30, 100, 300, 1000, 3000, 10_000, 30_000, 100_000)
-ONE_SIGMA = 0.6826894921
 Spec = dict[str, Any]
 
 
@@ -109,8 +108,8 @@ def _split(forecast: pd.DataFrame, last: float) -> float:
 
 def _points(curves: Curves, used: np.ndarray, mine: slice, x: Spec, y: Any) -> list[Spec]:
     prob, stderr = curves.prob[mine], standard_errors(curves)[mine]
-    low, high = interval(prob, stderr, "logit", ONE_SIGMA)
-    known = np.isfinite(stderr) & (stderr > 0) & (prob > 0) & (prob < 1)
+    low, high = one_sigma(prob, stderr, "logit")
+    known = np.isfinite(low) & (stderr > 0)
     values = []
     for i, shots in enumerate(curves.shots[mine]):
         row = {

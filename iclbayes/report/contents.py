@@ -9,8 +9,8 @@ import pandas as pd
 
 from ..comparison import mean_table, verdict
 from ..curves import Curves
-from ..posterior import Posterior, Stack, diagnostics_sentence, forecast_sentences, reach_sentences
-from ..posterior.answers import by_curve, curve_labels, seen, share_text, shots_text
+from ..posterior import Posterior, Stack, diagnostics_sentence, reach_sentences
+from ..posterior.answers import by_curve, curve_labels, forecast_text, seen, share_text, shots_text
 from ..shapes import not_described
 from .charts import Spec, band_chart
 
@@ -80,12 +80,11 @@ def report_of(
     reached = best.reach_table(level)
     rows = by_curve(curves, ahead)
     labels = curve_labels(curves)
-    charts = [
-        Chart(label, forecast, band_chart(curves, used, own, c, level, f"{label}: {forecast}"))
-        for c, (label, own, forecast) in enumerate(
-            zip(labels, rows, _ends(curves, used, ahead, rows), strict=True)
-        )
-    ]
+    top, word = seen(curves, used)
+    charts = []
+    for c, (label, own) in enumerate(zip(labels, rows, strict=True)):
+        says = forecast_text(own.iloc[-1], top[c], word)
+        charts.append(Chart(label, says, band_chart(curves, used, own, c, level, f"{label}: {says}")))
     tables = [
         _reach(curves, used, labels, reached),
         _ahead(curves, used, labels, rows),
@@ -105,16 +104,6 @@ def report_of(
         tables=tables,
         about=about or {},
     )
-
-
-def _ends(curves: Curves, used: np.ndarray, ahead: pd.DataFrame, rows: Sequence[pd.DataFrame]) -> list[str]:
-    """A sentence for each curve on the end of its forecast."""
-    found = []
-    for number, own in enumerate(rows):
-        last = float(own["shots"].max())
-        lines = forecast_sentences(curves, used, ahead, [last])
-        found.append(lines[number].split(": ", 1)[1])
-    return found
 
 
 def _caveats(stacked: Stack, curves: Curves, rows: Sequence[pd.DataFrame]) -> list[str]:

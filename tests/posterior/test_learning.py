@@ -65,9 +65,10 @@ def test_the_next_curve_is_that_of_quadrature_over_the_population(n_test, spread
 
 def test_curves_that_say_nothing_leave_the_default():
     curves = curves_of(np.full(3, 0.7), 1, points=1)
+    _, middle, _ = next_curve(curves)  # above the default's 1.5: three answers of three are right
     found = learn_priors(curves, [Constant()], **OPTIONS).laws["constant"]["gamma"]
     assert found.learned < 0.2 and found.sd > 1.3
-    assert abs(found.mean - 1.5) < 0.7
+    assert abs(found.mean - middle) < 0.4
 
 
 def test_past_curves_sharpen_the_forecast_of_the_next():

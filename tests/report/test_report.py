@@ -5,6 +5,7 @@ import re
 import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import iclbayes
@@ -38,8 +39,6 @@ def stacked():
         for i, name in enumerate(("plain", EVIL))
         for j, n in enumerate(shots)
     ]
-    import pandas as pd
-
     curves = iclbayes.curves_from_frame(pd.DataFrame(table), group_by=["model"])
     return posterior.stack(curves, ["logistic"], method="psis", max_k_hat=np.inf, n_draws=100, fraction=0.6)
 

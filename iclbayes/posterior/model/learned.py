@@ -2,8 +2,8 @@
 
     {"kind": "iclbayes priors", "version": 1,
      "laws": {"staged": {"t_format": {"raw": "ln", "mean": 0.4, "sd": 0.9, "median": 1.5, "lo90": 0.3, "hi90": 6.6,
-                                      "curves": 18, "learned": 0.8}, …}, …},
-     "learned_from": {"curves": 18, "points": 410, "sha256": "…", …},
+                                      "learned": 0.8}, …}, …},
+     "learned_from": {"groups": 18, "curves": 18, "points": 410, "digest": "…"},
      "versions": {"iclbayes": "…"}, "sha256": "…"}
 
 Only `mean` and `sd`, of the normal prior of the raw parameter, are read again; median and 90 % range are the same on the natural
@@ -14,8 +14,9 @@ has them, since which of them there are depends on the likelihood.
 import dataclasses
 import math
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from ...laws import LAWS, Law, get
 from .priors import normal, transform_of
 
 KIND, VERSION = "iclbayes priors", 1
+Z90 = NormalDist().inv_cdf(0.95)  # a normal holds 90 % within this many standard deviations
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,21 +142,21 @@ def _read(path: Path, law: str, name: str, row: Any) -> Normal:
 
 
 def _row(law: str, name: str, one: Normal) -> dict[str, Any]:
-    kind, back = natural_scale(law, name)
-    lo, mid, hi = (float(f"{back(one.mean + z * one.sd):.4g}") for z in (-1.6449, 0.0, 1.6449))
+    told = {key: float(f"{value:.4g}") for key, value in natural_quantiles(law, name, one).items()}
+    numbers = {"mean": round(one.mean, 4), "sd": round(one.sd, 4)}
+    return {"raw": _raw_scale(law, name)[0]} | numbers | told | {"learned": round(one.learned, 3)}
+
+
+def natural_quantiles(law: str, name: str, one: Normal) -> dict[str, float]:
+    """median, lo90 and hi90 of a parameter of the law, of its noise or of its discrepancy, on the natural scale."""
+    _, back = _raw_scale(law, name)
     return {
-        "raw": kind,
-        "mean": round(one.mean, 4),
-        "sd": round(one.sd, 4),
-        "median": mid,
-        "lo90": lo,
-        "hi90": hi,
-        "learned": round(one.learned, 3),
+        key: float(back(one.mean + z * one.sd)) for key, z in (("median", 0.0), ("lo90", -Z90), ("hi90", Z90))
     }
 
 
-def natural_scale(law: str, name: str) -> tuple[str, Any]:
-    """(name of the raw scale, function from raw to natural numbers) of a parameter of the law, its noise or its discrepancy."""
+def _raw_scale(law: str, name: str) -> tuple[str, Callable[[float], float]]:
+    """(name of the raw scale, function from raw to natural numbers)."""
     known = get(law)
     kind = transform_of(known, name) if name in known.param_names else "exp"
     return {

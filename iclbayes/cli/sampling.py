@@ -1,0 +1,53 @@
+"""What the commands that sample posteriors share: progress and warnings as lines, priors from a file, shots of a forecast."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..console import progress, warnings_as_lines
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ..curves import Curves
+    from ..posterior import LearnedPriors
+
+
+@contextlib.contextmanager
+def watched(step: str) -> Iterator[Callable[[int], None]]:
+    """How far a step of sampling is, and what it warns of, after its name."""
+    from ..posterior import PosteriorWarning
+
+    with warnings_as_lines(PosteriorWarning, step), progress(step, "posterior") as advance:
+        yield advance
+
+
+def learned_for(path: Path | None, laws: Sequence[str]) -> "LearnedPriors | None":
+    """The priors of a file that `iclbayes learn-prior` wrote, or None without one.
+
+    Raises:
+      InputError: what `read_priors` raises, or none were learned for one of the laws.
+    """
+    from ..posterior import read_priors
+
+    if path is None:
+        return None
+    learned = read_priors(path)
+    for law in laws:
+        learned.of(law)
+    return learned
+
+
+def forecast_shots(curves: "Curves", upto: float | None, asked: tuple[float, ...] = ()) -> "np.ndarray":
+    """Shots up to `upto` (default: the longest curve): 60 even in ln(1 + n), those of the curves where they are few, those asked
+    for."""
+    import numpy as np
+
+    from ..posterior import even_shots
+
+    own = np.unique(curves.shots)
+    top = own.max() if upto is None else upto
+    even = even_shots(top)
+    even = np.union1d(own[own <= top], even) if len(own) <= 60 else even
+    return np.union1d(even, np.asarray(asked, float))
