@@ -161,13 +161,13 @@ reach[["q05", "q50", "q95", "p_never"]].round(2)""",
             "md",
             "`p_never` is the probability that one half is not reached within 100 times the largest number of shots; a quantile that falls there is `inf`. For the small "
             "instruct model the honest answer after 64 shots is: unknown. (True answers are 14.1, 31.4, 28.6 and never: the third interval misses, as one in ten does.)\n\n"
-            "## And on curves that no law made?\n\nCurves *measured* on a GPT-2 in a synthetic world, one for each of its five tasks, forecast from their first half.",
+            "## And on curves that no law made?\n\nCurves *measured* on a GPT-2 in a synthetic world, one for each of its three tasks, forecast from their first half.",
         ),
         (
             "py",
             """measured = iclbayes.example_curves("synthetic")
 deep = measured.keys["layers"] == measured.keys["layers"].max()
-measured = measured.select(deep & (measured.keys["k"] == 3))  # a curve for each of five tasks
+measured = measured.select(deep & (measured.keys["k"] == 3))  # a curve for each of three tasks
 half = iclbayes.posterior.sample(measured, "bayesian_scoring", fraction=0.5, method="psis")
 band = half.forecast(measured)  # along the measured points
 inside90 = (measured.prob >= band["lo90"]) & (measured.prob <= band["hi90"])
@@ -178,7 +178,7 @@ pd.DataFrame({"50 % band": [inside50[late].mean()], "90 % band": [inside90[late]
         (
             "md",
             "The share of later points inside the bands, which should be 0.5 and 0.9. Here they hold more: room for a law that may be wrong is too much for "
-            "curves that follow it so well. Points of a curve err together, so five curves tell little. `experiments/forecast_coverage.md` does the same on curves of real models, beside other methods.",
+            "curves that follow it so well. Points of a curve err together, so three curves tell little. `experiments/forecast_coverage.md` does the same on curves of real models, beside other methods.",
         ),
     ],
     "by_hand": [
@@ -194,7 +194,7 @@ pd.DataFrame({"50 % band": [inside50[late].mean()], "90 % band": [inside90[late]
             "## What does the model believe about its task?\n\nTask m has the prior ρ_m and gives an example from source j the probability P[j,m]: γ_j if it is its own, "
             "β_j if not. One shot is worth K updates. So after n examples from source j\n\n"
             "    w_jm(n) ∝ ρ_m · P[j,m]^(K n)\n\n"
-            "The parameters are those of a fit to a GPT-2 of a synthetic world with five tasks.",
+            "The parameters are those of a fit to a GPT-2 of a synthetic world with three tasks.",
         ),
         (
             "py",
