@@ -11,16 +11,16 @@ from .errors import InputError
 
 
 def entry(action: Callable[[], object]) -> int:
-    """Runs a program's `action` with JAX's compilation cache on; a user's mistake becomes one line on stderr.
+    """Runs a program's `action` with both caches of programs (lowered, compiled) on; a user's mistake becomes one line on stderr.
 
     Returns:
       The exit status: 0, 2 after an `InputError`, 130 after Ctrl-C, 1 where the reader of a pipe has gone.
     """
 
     def cached() -> None:
-        from .runtime import use_compilation_cache
+        from .runtime import use_compilation_cache, use_program_store
 
-        use_compilation_cache()
+        use_program_store(use_compilation_cache())
         action()
 
     return guarded(cached)

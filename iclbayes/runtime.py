@@ -19,6 +19,8 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
+from .program_store import ProgramStore
+
 TOGETHER = 512  # rows of a block of `in_blocks`
 
 
@@ -63,10 +65,12 @@ class Programs:
 
     Attributes:
       compilations: programs built so far; a second call on the same shapes does not raise it.
+      store: where programs are kept between processes, or None; see `use_program_store`.
     """
 
     def __init__(self) -> None:
         self.compilations = 0
+        self.store: ProgramStore | None = None
         self._compiled: dict[Hashable, Callable] = {}
         self._building: dict[Hashable, threading.Lock] = {}
         self._lock = threading.Lock()
@@ -115,12 +119,26 @@ class Programs:
                 shapes = jax.tree.map(
                     lambda a: jax.ShapeDtypeStruct(np.shape(a), np.result_type(a)), arguments
                 )
-                jitted = function if hasattr(function, "lower") else jax.jit(function)
-                program = jitted.lower(*shapes).compile(compiler_options(quick))
+                program = self._stored(key, function, shapes, quick)
+                if program is None:
+                    jitted = function if hasattr(function, "lower") else jax.jit(function)
+                    program = jitted.lower(*shapes).compile(compiler_options(quick))
                 with self._lock:
                     self.compilations += 1
                     self._compiled[key] = program
             return self._compiled[key]
+
+    def _stored(self, key: Any, function: Callable, shapes: Any, quick: bool) -> Callable | None:
+        """The program by way of the store; None without one, or for what cannot be kept there."""
+        if self.store is None or hasattr(function, "lower"):
+            return None
+        name, _, _, dtype, _ = key
+        found = self.store.lowered(name, function, shapes, str(dtype))
+        if found is None:
+            return None
+        lowered, outcome = found
+        program = lowered.compile(compiler_options(quick))
+        return lambda *arguments: jax.tree.unflatten(outcome, program(*jax.tree.leaves(arguments)))
 
 
 programs = Programs()  # the one that the whole package uses
@@ -216,3 +234,8 @@ def use_compilation_cache(directory: str | os.PathLike | None = None) -> Path | 
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
     return path
+
+
+def use_program_store(folder: Path | None) -> None:
+    """Keeps lowered programs in `programs` below the compilation cache's folder; None: no longer. A setting of the process."""
+    programs.store = ProgramStore(folder / "programs") if folder else None

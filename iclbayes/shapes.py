@@ -6,7 +6,6 @@ curve (isotonic regression, Robertson, Wright & Dykstra 1988), whatever the law.
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import isotonic_regression
 from scipy.special import chdtri
 
 from .curves import Curves, curve_columns
@@ -52,7 +51,7 @@ def _shape(prob: np.ndarray, error: np.ndarray) -> str:
     n = len(prob)
     if n < FEW:
         return "has few points"
-    rest = prob - isotonic_regression(prob).x
+    rest = prob - best_rising(prob)
     if np.abs(rest).max() <= SEEN:
         return ""
     known = np.isfinite(error) & (error > 0)
@@ -70,11 +69,21 @@ def _shape(prob: np.ndarray, error: np.ndarray) -> str:
     return "rises and falls"
 
 
-def _left(values: np.ndarray) -> np.ndarray:
-    """What the best rising curve of the first 1, 2, …, n values leaves of their squared distance, [n].
+def best_rising(values: np.ndarray) -> np.ndarray:
+    """The rising curve nearest to values [n] in squared distance (isotonic regression), [n]."""
+    return _pooled(values)[0]
 
-    One pass of the algorithm behind isotonic regression: the fit of k + 1 values is that of k with the last blocks merged
-    that the new value pulls down, and merging two of sizes a, b and means x, y adds a b / (a + b) (x − y)².
+
+def _left(values: np.ndarray) -> np.ndarray:
+    """What the best rising curve of the first 1, 2, …, n values leaves of their squared distance, [n]."""
+    return _pooled(values)[1]
+
+
+def _pooled(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(best rising curve [n], what that of the first 1, 2, …, n values leaves [n]), by one pass of pooling adjacent violators.
+
+    The fit of k + 1 values is that of k with the last blocks merged that the new value pulls down, and merging two of sizes a, b
+    and means x, y adds a b / (a + b) (x − y)². (SciPy has the curve, in a module whose import takes longer than a fit.)
     """
     means, sizes, left, total = [], [], [], 0.0
     for mean in values.tolist():
@@ -86,4 +95,4 @@ def _left(values: np.ndarray) -> np.ndarray:
         means.append(mean)
         sizes.append(size)
         left.append(total)
-    return np.array(left)
+    return np.repeat(means, sizes), np.array(left)

@@ -7,7 +7,7 @@ from test_tables import shared
 
 import iclbayes
 from iclbayes.cli.main import main
-from iclbayes.shapes import not_described
+from iclbayes.shapes import best_rising, not_described
 
 SHOTS = np.array([0, 1, 2, 4, 8, 16, 32, 64, 128])
 POSITION = np.linspace(0, 1, 9)
@@ -35,6 +35,15 @@ def test_the_shared_curves():
         "two": "has few points",
         "single": "has few points",
     }
+
+
+def test_the_best_rising_curve_is_that_of_scipy():
+    from scipy.optimize import isotonic_regression
+
+    rng = np.random.default_rng(3)
+    for n in (1, 2, 3, 9, 40):
+        values = np.round(rng.normal(size=n), 1)  # with ties
+        np.testing.assert_allclose(best_rising(values), isotonic_regression(values).x, atol=1e-12)
 
 
 @pytest.mark.parametrize("scale", [0.2, 0.8])

@@ -1,0 +1,241 @@
+"""Lowered programs on disk, so that a new process need not trace again what an earlier one traced.
+
+Of a short job such as six posteriors, tracing and lowering are most of the time: JAX's compilation cache spares only what comes
+after them. What is kept here is the result of `jax.export`: a program in portable form (StableHLO). A file's name is a digest of
+all that the program depends on: the sources of iclbayes, the versions of Python, JAX, NumPy, numpyro and optax, the platform, the
+precision, the name of the program with everything that it closes over, and the shapes of its arguments. What cannot be described
+without doubt (a law or an optimizer from elsewhere) is not kept. Nothing here is code or pickle that could be run
+otherwise, and no fault of a file is more than a lost shortcut: stale, damaged and foreign files are passed over and replaced.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import importlib
+import json
+import marshal
+import os
+import platform
+import types
+from collections.abc import Callable, Hashable
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.export
+import numpy as np
+
+from .errors import InputError
+from .files import atomic_path
+
+KNOWN = (
+    "builtins",
+    "functools",
+    "iclbayes",
+    "jax",
+    "jaxlib",
+    "numpy",
+    "numpyro",
+    "optax",
+)  # their code has a version
+MAGIC = b"iclbayes program 1\n"
+
+
+class NotStable(Exception):
+    """A value that has no description by which another process would know it again."""
+
+
+class ProgramStore:
+    """A folder of exported programs.
+
+    Attributes:
+      folder: where they are; made when the first one is written.
+      loaded, written: how many this process read and wrote.
+    """
+
+    def __init__(self, folder: str | os.PathLike) -> None:
+        self.folder = Path(folder)
+        self.loaded = self.written = 0
+
+    def lowered(
+        self, name: Hashable, function: Callable, arguments: Any, settings: Hashable
+    ) -> tuple[jax.stages.Lowered, Any] | None:
+        """`function` lowered for the shapes of `arguments`, from disk if it is there, else traced and put there.
+
+        Args:
+          name: stands for the function and all that it closes over.
+          function: takes and returns pytrees of arrays.
+          arguments: pytree of `jax.ShapeDtypeStruct`.
+          settings: what else the program depends on (its precision).
+
+        Returns:
+          (the program of the flat arrays, the structure of what it returns), or None for one that cannot be kept.
+        """
+        leaves, structure = jax.tree.flatten(arguments)
+        try:
+            shapes = [(leaf.shape, str(leaf.dtype)) for leaf in leaves]
+            key = described((code_version(), jax.default_backend(), settings, name, str(structure), shapes))
+        except NotStable:
+            return None
+        path = self.folder / f"{hashlib.sha256(key.encode()).hexdigest()}.program"
+        found = _read(path)
+        if found is None:
+            found = self._export(path, function, structure, leaves)
+        else:
+            self.loaded += 1
+        if found is None:
+            return None
+        exported, outcome = found
+        return jax.jit(exported.call).lower(*leaves), outcome
+
+    def _export(self, path: Path, function: Callable, structure: Any, leaves: list) -> tuple[Any, Any] | None:
+        outcome = None
+
+        def flat(*leaves: Any) -> list:
+            nonlocal outcome
+            found, outcome = jax.tree.flatten(function(*jax.tree.unflatten(structure, leaves)))
+            return found
+
+        try:
+            exported = jax.export.export(jax.jit(flat))(*leaves)
+            text = encoded(jax.tree.unflatten(outcome, range(len(exported.out_avals))))
+            body = bytes(exported.serialize())
+        except (NotStable, NotImplementedError, ValueError):
+            return None  # a program that JAX cannot export, or a result of classes from elsewhere
+        content = json.dumps(text).encode() + b"\n" + body
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_path(path) as temporary:
+                Path(temporary).write_bytes(
+                    MAGIC + hashlib.sha256(content).hexdigest().encode() + b"\n" + content
+                )
+            self.written += 1
+        except (OSError, InputError):
+            pass  # a full disk or a place that cannot be written costs the next process its time
+        return exported, outcome
+
+
+def _read(path: Path) -> tuple[Any, Any] | None:
+    """The program of a file and the structure of what it returns; None if there is none that can be trusted."""
+    try:
+        content = path.read_bytes()
+        magic, digest, rest = content[: len(MAGIC)], content[len(MAGIC) :][:64], content[len(MAGIC) + 65 :]
+        if magic != MAGIC or hashlib.sha256(rest).hexdigest().encode() != digest:
+            return None
+        text, _, body = rest.partition(b"\n")
+        outcome = jax.tree.structure(decoded(json.loads(text)))
+        return jax.export.deserialize(bytearray(body)), outcome
+    except Exception:  # whatever is wrong with it, tracing gives the same program
+        return None
+
+
+@functools.cache
+def code_version() -> str:
+    """A digest of this package's sources and of the versions of what it traces with."""
+    digest = hashlib.sha256()
+    root = Path(__file__).parent
+    for path in sorted(root.rglob("*.py")):
+        digest.update(f"{path.relative_to(root).as_posix()} {path.stat().st_size}\n".encode())
+        digest.update(path.read_bytes())
+    versions = [f"{name} {metadata.version(name)}" for name in ("jax", "jaxlib", "numpy", "numpyro", "optax")]
+    return " ".join([digest.hexdigest(), platform.python_version(), platform.machine(), *versions])
+
+
+def described(value: Any) -> str:
+    """A text that two values share only if programs made with them are the same.
+
+    Raises:
+      NotStable: the value, or something in it, is of no kind that is known here.
+    """
+    kind = type(value)
+    if value is None or kind in (bool, int, float, complex, str, bytes):
+        return f"{kind.__name__} {value!r}"
+    if isinstance(value, jax.Array | np.ndarray | np.generic):
+        array = np.asarray(value)
+        if array.dtype.hasobject:
+            raise NotStable(kind)
+        return f"array {array.dtype} {array.shape} {hashlib.sha256(array.tobytes()).hexdigest()}"
+    if isinstance(value, jax.Device):
+        return f"device {value.platform} {value.device_kind} {value.id}"
+    if isinstance(
+        value, types.FunctionType
+    ):  # its globals are of a package whose code has a version; what it closes over is not
+        cells = [cell.cell_contents for cell in value.__closure__ or ()]
+        code = hashlib.sha256(marshal.dumps(value.__code__)).hexdigest()
+        return f"{_module(value)} {code} {described((value.__defaults__, value.__kwdefaults__, cells))}"
+    if isinstance(value, types.BuiltinFunctionType | type):
+        return f"named {_named(value)}"
+    label = _named(kind)
+    if kind in (tuple, list) or (isinstance(value, tuple) and hasattr(value, "_fields")):
+        return f"{label}({', '.join(map(described, value))})"
+    if kind in (dict, types.MappingProxyType):
+        return f"{label}({', '.join(sorted(f'{described(k)}: {described(v)}' for k, v in value.items()))})"
+    if kind in (set, frozenset):
+        return f"{label}({', '.join(sorted(map(described, value)))})"
+    if isinstance(value, functools.partial):
+        return f"{label}({described((value.func, value.args, value.keywords))})"
+    if dataclasses.is_dataclass(value):
+        return f"{label}({described({f.name: getattr(value, f.name) for f in dataclasses.fields(value)})})"
+    if hasattr(
+        value, "gather_pytree_data_fields"
+    ):  # a distribution of numpyro; their order is not the same in all processes
+        names = {*value.gather_pytree_data_fields(), *value.gather_pytree_aux_fields()}
+        return f"{label}({described({name: vars(value).get(name) for name in names})})"
+    if hasattr(value, "tree_flatten"):  # transforms and constraints of numpyro
+        return f"{label}({described(value.tree_flatten())})"
+    raise NotStable(kind)
+
+
+def _named(thing: Any) -> str:
+    """Module and name of a class or function that has one, in a package whose code has a version."""
+    name = getattr(thing, "__qualname__", "<")
+    if "<" in name:
+        raise NotStable(thing)
+    return f"{_module(thing)}.{name}"
+
+
+def _module(thing: Any) -> str:
+    module = getattr(thing, "__module__", None) or ""
+    if module.partition(".")[0] not in KNOWN:
+        raise NotStable(thing)
+    return module
+
+
+def encoded(tree: Any) -> Any:
+    """A pytree of whole numbers as JSON: a number, null, or [class, names of its fields or None, parts].
+
+    Raises:
+      NotStable: a node that is no tuple, list, dict or named tuple of this package.
+    """
+    if tree is None or isinstance(tree, int):
+        return tree
+    kind = type(tree)
+    if kind in (tuple, list):
+        return [kind.__name__, None, [encoded(part) for part in tree]]
+    if kind is dict and all(isinstance(key, str) for key in tree):
+        return ["dict", list(tree), [encoded(part) for part in tree.values()]]
+    if isinstance(tree, tuple) and hasattr(tree, "_fields") and kind.__module__.startswith("iclbayes."):
+        return [
+            f"{kind.__module__}:{_named(kind)[len(kind.__module__) + 1 :]}",
+            None,
+            list(map(encoded, tree)),
+        ]
+    raise NotStable(kind)
+
+
+def decoded(text: Any) -> Any:
+    """What `encoded` was given."""
+    if text is None or isinstance(text, int):
+        return text
+    label, keys, parts = text
+    parts = [decoded(part) for part in parts]
+    if label == "dict":
+        return dict(zip(keys, parts, strict=True))
+    if label in ("tuple", "list"):
+        return tuple(parts) if label == "tuple" else parts
+    module, _, name = label.partition(":")
+    if not module.startswith("iclbayes."):
+        raise ValueError(label)
+    kind = functools.reduce(getattr, name.split("."), importlib.import_module(module))
+    return kind(*parts)
