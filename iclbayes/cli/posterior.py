@@ -107,14 +107,16 @@ class PosteriorCommand:
             )
         stacked = stack(curves, laws, fraction=self.fraction, watch=watched, **options)
         posteriors, first = stacked.posteriors, stacked.posteriors[0]
-        best = stacked if len(posteriors) > 1 else first
-        shots = forecast_shots(curves, self.data.upto, asked)
-        tables = [one.forecast(shots) for one in posteriors]
+        shots = wide = forecast_shots(curves, self.data.upto, asked)
+        if self.level is not None or self.plot:
+            wide = np.union1d(forecast_shots(curves, HORIZON * curves.shots.max()), shots)
+        found = stacked.forecasts(wide)
+        ahead = found[-1]
+        tables = [one[one["shots"].isin(shots)] for one in found]
         name = first.law.name
         if len(posteriors) > 1:
             shares = zip(posteriors, stacked.weights, strict=True)
             print("stacking weights:", ", ".join(f"{one.law.name} {w:.2f}" for one, w in shares))
-            tables.append(stacked.forecast(shots))
             name = "the stack of " + ", ".join(one.law.name for one in posteriors)
         table = pd.concat(tables, ignore_index=True)
         for one in posteriors:
@@ -123,11 +125,8 @@ class PosteriorCommand:
             if self.diagnostics:
                 print(_plain(checks))
             warn_of_zero_shots(f"the posterior of {one.law.name}", one.zero_shot_misses(), curves.n_curves)
-        if self.level is not None or self.plot:
-            ahead = best.forecast(np.union1d(forecast_shots(curves, HORIZON * curves.shots.max()), shots))
         if self.level is not None:
-            every = [*posteriors, stacked] if len(posteriors) > 1 else posteriors
-            reached = [one.reach_table(self.level) for one in every]
+            reached = stacked.reach_tables(self.level)
             print(f"\nShots until the probability is {self.level:g}, by {name}:")
             print(*posterior.reach_sentences(curves, first.used, reached[-1], ahead), sep="\n")
             write_csv(pd.concat(reached, ignore_index=True), reach)

@@ -29,6 +29,7 @@ from .units import chunk_size, median, over_units
 # of its standard deviation; else the forecast is more the prior's than theirs. 1 − Var(posterior) / Var(prior) is known as the
 # posterior contraction (Schad, Betancourt, Vasishth 2021, Psychological Methods 26, 103).
 PRIOR_DOMINATED = 0.5
+PRIOR_DRAWS = 500  # of the prior: they tell its spread to 3 %
 
 
 class Along(NamedTuple):
@@ -55,7 +56,7 @@ def draws(
     seed: int | None = None,
 ) -> np.ndarray:
     """Draws [S, G, J, n] or [S, N] of the probability or of the next observation; see `Posterior.draws`."""
-    found = along(posterior, shots, n_test=n_test, most=most, seed=seed, prior=False)
+    found = along(posterior, shots, n_test=n_test, most=most, seed=seed, observed=observation, prior=False)
     return found.observed if observation else found.latent
 
 
@@ -66,13 +67,14 @@ def along(
     n_test: float | None = None,
     most: int = 1000,
     seed: int | None = None,
+    observed: bool = True,
     prior: bool = True,
 ) -> Along:
-    """Draws of the probability, of the observation at it, and (unless not wanted) of the probability under the prior alone.
+    """Draws of the probability, and (unless not wanted) of the observation at it and of the probability under the prior alone.
 
     Args:
       posterior, shots, n_test, most, seed: see `Posterior.draws`.
-      prior: whether the prior's draws are wanted; NaN else.
+      observed, prior: whether these draws are wanted; NaN else.
     """
     seed = posterior.seed if seed is None else seed
     own = isinstance(shots, Curves)
@@ -84,18 +86,21 @@ def along(
         if shots.ndim != 1 or not (shots >= 0).all():
             raise InputError("shots must be one axis of numbers ≥ 0, or a Curves")
         blank = np.full((len(take), posterior.curves.n_groups, posterior.n_sources, len(shots)), np.nan)
-    found = Along(blank, blank.copy(), blank.copy())
+    before = np.arange(min(PRIOR_DRAWS, len(take)))
+    found = Along(blank, blank.copy(), blank[before])
     rng = np.random.default_rng(stream(seed, "noise"))
     for number, block in enumerate(posterior.blocks):
         target = _targets(posterior, block, shots, n_test)
         keys = unit_keys(stream(seed, "walk", number), len(block.theta))
         value, noise = _probabilities(block, take, target.shots, keys)
-        trials, error = (np.broadcast_to(a[:, None], value.shape) for a in (target.n_test, target.stderr))
-        kinds = [value, block.spec.likelihood.sample(rng, value, noise, trials, error)]
+        kinds: dict[str, np.ndarray] = {"latent": value}
+        if observed:
+            trials, error = (np.broadcast_to(a[:, None], value.shape) for a in (target.n_test, target.stderr))
+            kinds["observed"] = block.spec.likelihood.sample(rng, value, noise, trials, error)
         if prior:
-            kinds.append(_prior_probabilities(block, take, target.shots, keys, seed))
-        for out, kind in zip(found, kinds, strict=False):
-            kind = np.moveaxis(kind, 1, 0)
+            kinds["prior"] = _prior_probabilities(block, before, target.shots, keys, seed)
+        for name, kind in kinds.items():
+            out, kind = getattr(found, name), np.moveaxis(kind, 1, 0)
             if own:
                 out[:, target.where[target.real]] = kind[:, target.real]
             else:

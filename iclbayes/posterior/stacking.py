@@ -7,6 +7,7 @@ leave-future-out, which fits the first part of the fitted shots and scores the r
 
 import contextlib
 import dataclasses
+import functools
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -65,10 +66,27 @@ class Stack:
 
     def forecast(self, shots: ArrayLike | Curves) -> pd.DataFrame:
         """As `Posterior.forecast`, for the law-averaged prediction; its column `law` says "stacked"."""
-        parts = [lambda one=one: np.stack(along(one, shots, most=self.most), -1) for one in self.posteriors]
-        found = self._mixed(parts, self.most)
-        frame = frame_of(self.posteriors[0].curves, shots, Along(*np.moveaxis(found, -1, 0)))
-        return frame.assign(law="stacked")
+        return self._forecast(
+            shots, [lambda one=one: along(one, shots, most=self.most) for one in self.posteriors]
+        )
+
+    def forecasts(self, shots: ArrayLike | Curves) -> list[pd.DataFrame]:
+        """The forecast of each law, then that of the mixture, all from the same draws; of a single law its own alone."""
+        found = [along(one, shots, most=self.most) for one in self.posteriors]
+        tables = [
+            frame_of(one.curves, shots, draws).assign(law=one.law.name)
+            for one, draws in zip(self.posteriors, found, strict=True)
+        ]
+        if len(tables) == 1:
+            return tables
+        return [*tables, self._forecast(shots, [lambda draws=draws: draws for draws in found])]
+
+    def _forecast(self, shots: ArrayLike | Curves, parts: Sequence[Callable[[], Along]]) -> pd.DataFrame:
+        kinds = [functools.cache(part) for part in parts]  # each law is asked once
+        mixed = Along(
+            *(self._mixed([lambda part=part, i=i: part()[i] for part in kinds], self.most) for i in range(3))
+        )
+        return frame_of(self.posteriors[0].curves, shots, mixed).assign(law="stacked")
 
     def shots_to_reach(self, level: float, *, horizon: float | None = None) -> np.ndarray:
         """Draws [S, G, J] of the shots at which each curve is at `level`, from the mixture; see `Posterior.shots_to_reach`."""
@@ -78,9 +96,20 @@ class Stack:
 
     def reach_table(self, level: float, *, horizon: float | None = None) -> pd.DataFrame:
         """As `Posterior.reach_table`, for the mixture; its column `law` says "stacked"."""
-        shots = self.shots_to_reach(level, horizon=horizon)
+        return self._reached(self.shots_to_reach(level, horizon=horizon), level, horizon, "stacked")
+
+    def reach_tables(self, level: float, *, horizon: float | None = None) -> list[pd.DataFrame]:
+        """`Posterior.reach_table` of each law, then that of the mixture, from the same draws; of a single law its own alone."""
+        found = [one.shots_to_reach(level, horizon=horizon) for one in self.posteriors]
+        names = [one.law.name for one in self.posteriors]
+        if len(found) > 1:
+            found.append(self._mixed([lambda draws=draws: draws for draws in found], self.most))
+            names.append("stacked")
+        return [self._reached(draws, level, horizon, name) for draws, name in zip(found, names, strict=True)]
+
+    def _reached(self, draws: np.ndarray, level: float, horizon: float | None, law: str) -> pd.DataFrame:
         curves = self.posteriors[0].curves
-        return reach_quantiles(curves, shots, level, horizons(curves, horizon)).assign(law="stacked")
+        return reach_quantiles(curves, draws, level, horizons(curves, horizon)).assign(law=law)
 
     def _mixed(self, parts: Sequence[Callable[[], np.ndarray]], most: int) -> np.ndarray:
         """Draws of every law in proportion to its weight, evenly thinned; laws of no draw are not asked."""

@@ -194,6 +194,20 @@ def test_jacobian_of_the_exact_heterogeneous_law_follows_the_passage_between_its
                 np.testing.assert_allclose(row, difference, atol=2e-7, err_msg=f"{start} {spread} {i}")
 
 
+def test_gradients_of_the_exact_heterogeneous_law_are_its_jacobian_and_that_by_shots():
+    law, x = laws.bayesian_heterogeneous_exact, jnp.array([0.0, 0.1, 1.0, 5.0, 300.0])
+    q = jnp.array([0.1, 0.7, -3.0, -1.0, 0.7])
+    rows = law.point_and_jacobian(q[:, None], x)[1]
+    backward = jax.jacrev(lambda q: law.point(q[:, None], x))(q)
+    forward = jax.jacfwd(lambda q: law.point(q[:, None], x))(q)
+    np.testing.assert_allclose(backward, np.stack(rows, 1), rtol=1e-12)
+    np.testing.assert_allclose(forward, np.stack(rows, 1), rtol=1e-12)
+    by_shots = jax.vmap(jax.grad(lambda n: law.point(q, n)))(x)
+    difference = (law.point(q[:, None], x * (1 + 1e-6)) - law.point(q[:, None], x * (1 - 1e-6))) / (2e-6 * x)
+    np.testing.assert_allclose(by_shots[1:], difference[1:], rtol=1e-5)
+    assert by_shots[0] == 0
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_exact_heterogeneous_law_far_out_is_finite(dtype):
     law, x = laws.bayesian_heterogeneous_exact, jnp.array([0.0, 1e-3, 1.0, 1e6, 1e12], dtype)

@@ -21,6 +21,7 @@ DEFENSIVE = 0.25  # share of the wide part
 WIDER = 1.5  # its covariance, in units of that of all weighted draws
 PART = 1000  # draws of a round that moves one t, and of a unit in one call of the density
 SINGLE, MIXED = 3, 6  # rounds of one t, then of the mixture
+AGAIN = 8  # rounds of a second effort, with twice the components and as many draws again
 RIDGE = 0.1  # share of the whole covariance that every component's keeps, so that none collapses on few draws
 
 
@@ -122,10 +123,16 @@ def adapted(mixture: Mixture, x: np.ndarray, log_ratio: np.ndarray, laplace: np.
     )
 
 
-def importance_draws(
-    rng: np.random.Generator, values: Values, mode: Mode, n: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Draws [U, n, P] of adapted proposals and their log importance ratios [U, n]; n is rounded up to a multiple of `PART`.
+class Proposed(NamedTuple):
+    """Draws of U posteriors' proposals: x [U, n, P], their log importance ratios [U, n], and the proposals."""
+
+    x: np.ndarray
+    ratio: np.ndarray
+    mixture: Mixture
+
+
+def importance_draws(rng: np.random.Generator, values: Values, mode: Mode, n: int) -> Proposed:
+    """Draws of adapted proposals; n is rounded up to a multiple of `PART`.
 
     Args:
       rng: of the proposals.
@@ -133,42 +140,100 @@ def importance_draws(
       mode: of the U posteriors.
       n: draws of the last round, the ones that are returned.
     """
-    units, size = mode.theta.shape
-    unit = np.arange(units)
-    laplace = mode.factor @ mode.factor.transpose(0, 2, 1)
-
-    def look(mixture: Mixture, parts: int) -> tuple[np.ndarray, np.ndarray]:
-        x = sample(rng, mixture, parts * PART)
-        potential = values(x.reshape(-1, PART, size), unit.repeat(parts)).reshape(units, -1)
-        ratio = -potential - log_density(mixture, x)
-        return x, np.where(np.isfinite(ratio), ratio, -np.inf)
-
-    one = Mixture(np.ones((units, 1)), mode.theta[:, None], factor_of(laplace, laplace)[:, None])
+    unit, laplace = np.arange(len(mode.theta)), _laplace(mode)
+    one = Mixture(np.ones((len(unit), 1)), mode.theta[:, None], factor_of(laplace, laplace)[:, None])
     for _ in range(SINGLE):
-        x, ratio = look(one, 1)
+        x, ratio, _ = _look(rng, values, one, unit, 1)
         mean, covariance = moments(capped(ratio), x)
         factor = factor_of(0.9 * covariance + 0.1 * laplace, laplace)
         mean = np.where(np.isfinite(mean), mean, mode.theta)
         one = Mixture(one.weight, mean[:, None], factor[:, None])
 
-    x, ratio = look(one, 2)
-    weight = capped(ratio)
-    picks = np.stack(
-        [
-            rng.choice(len(w), COMPONENTS, p=w / w.sum()) if w.sum() > 0 else np.zeros(COMPONENTS, int)
-            for w in weight
-        ]
-    )
-    centre = np.take_along_axis(x, picks[..., None], 1)
+    x, ratio, _ = _look(rng, values, one, unit, 2)
+    centre = _picked(rng, x, ratio)
     start = Mixture(
         np.concatenate(
-            [np.full((units, COMPONENTS), (1 - DEFENSIVE) / COMPONENTS), np.full((units, 1), DEFENSIVE)], 1
+            [
+                np.full((len(unit), COMPONENTS), (1 - DEFENSIVE) / COMPONENTS),
+                np.full((len(unit), 1), DEFENSIVE),
+            ],
+            1,
         ),
         np.concatenate([centre, one.centre], 1),
         np.concatenate([np.repeat(one.factor, COMPONENTS, 1) * np.sqrt(0.5), one.factor * np.sqrt(WIDER)], 1),
     )
     mixture = adapted(start, x, ratio, laplace)
-    for _ in range(MIXED):
-        x, ratio = look(mixture, 2)
+    return _adapted_in_rounds(rng, values, mixture, unit, laplace, MIXED, 2, n)
+
+
+def second_effort(
+    rng: np.random.Generator, values: Values, mode: Mode, first: Proposed, unit: np.ndarray, n: int
+) -> Proposed:
+    """`importance_draws` gone on with for some units, where it left something out.
+
+    As many components again begin at draws of the last round, picked by weight: large weights stand where a proposal is too thin.
+
+    Args:
+      rng, values, mode: as there, of U units.
+      first: what it returned for them.
+      unit: [V] the units to go on with.
+      n: draws that are returned.
+    """
+    laplace = _laplace(mode)[unit]
+    x, ratio, old = first.x[unit], first.ratio[unit], Mixture(*(part[unit] for part in first.mixture))
+    wide = old.factor[:, -1:] * np.sqrt(0.5 / WIDER)
+    start = Mixture(
+        np.concatenate(
+            [
+                old.weight[:, :-1] / 2,
+                np.full((len(unit), COMPONENTS), (1 - DEFENSIVE) / 2 / COMPONENTS),
+                old.weight[:, -1:],
+            ],
+            1,
+        ),
+        np.concatenate([old.centre[:, :-1], _picked(rng, x, ratio), old.centre[:, -1:]], 1),
+        np.concatenate([old.factor[:, :-1], np.repeat(wide, COMPONENTS, 1), old.factor[:, -1:]], 1),
+    )
+    mixture = adapted(start, x, ratio, laplace)
+    return _adapted_in_rounds(rng, values, mixture, unit, laplace, AGAIN, 4, n)
+
+
+def _adapted_in_rounds(
+    rng: np.random.Generator,
+    values: Values,
+    mixture: Mixture,
+    unit: np.ndarray,
+    laplace: np.ndarray,
+    rounds: int,
+    parts: int,
+    n: int,
+) -> Proposed:
+    for _ in range(rounds):
+        x, ratio, _ = _look(rng, values, mixture, unit, parts)
         mixture = adapted(mixture, x, ratio, laplace)
-    return look(mixture, -(-n // PART))
+    return _look(rng, values, mixture, unit, -(-n // PART))
+
+
+def _look(
+    rng: np.random.Generator, values: Values, mixture: Mixture, unit: np.ndarray, parts: int
+) -> Proposed:
+    """`parts` × `PART` draws of each proposal, for the units [V] of `values`."""
+    x = sample(rng, mixture, parts * PART)
+    potential = values(x.reshape(-1, PART, x.shape[2]), unit.repeat(parts)).reshape(len(unit), -1)
+    ratio = -potential - log_density(mixture, x)
+    return Proposed(x, np.where(np.isfinite(ratio), ratio, -np.inf), mixture)
+
+
+def _picked(rng: np.random.Generator, x: np.ndarray, ratio: np.ndarray) -> np.ndarray:
+    """`COMPONENTS` draws [U, K, P] of x by weight."""
+    picks = np.stack(
+        [
+            rng.choice(len(w), COMPONENTS, p=w / w.sum()) if w.sum() > 0 else np.zeros(COMPONENTS, int)
+            for w in capped(ratio)
+        ]
+    )
+    return np.take_along_axis(x, picks[..., None], 1)
+
+
+def _laplace(mode: Mode) -> np.ndarray:
+    return mode.factor @ mode.factor.transpose(0, 2, 1)

@@ -100,10 +100,15 @@ def approximate(
         draws = laplace.normal_draws(rng, mode, total)
         k_hat = laplace.k_hat(rng, values, mode, sampling.n_importance)
     else:
-        proposals, ratios = importance.importance_draws(rng, values, mode, sampling.n_importance)
-        weights, k_hat = psis.smooth(ratios)
-        worth = 1 / np.exp(2 * weights).sum(1)
-        draws = np.take_along_axis(proposals, psis.resample(rng, weights, total)[..., None], 1)
+        first = importance.importance_draws(rng, values, mode, sampling.n_importance)
+        draws, worth, k_hat = _resampled(rng, first, total)
+        poor = np.flatnonzero(~(k_hat <= sampling.max_k_hat))
+        if len(poor):
+            second = importance.second_effort(rng, values, mode, first, poor, 2 * sampling.n_importance)
+            found = _resampled(rng, second, total)
+            better = found[2] < k_hat[poor]
+            for mine, new in zip((draws, worth, k_hat), found, strict=True):
+                mine[poor[better]] = new[better]
     shape = (n_units, sampling.n_chains, sampling.n_draws)
     block = UnitDraws(
         spec=spec,
@@ -118,6 +123,15 @@ def approximate(
         method=np.full(n_units, "laplace" if method == "laplace" else "psis", dtype=object),
     )
     return block, worth
+
+
+def _resampled(
+    rng: np.random.Generator, proposed: importance.Proposed, total: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(draws [U, total, P], [U] how many independent draws they are worth, [U] k̂)."""
+    weights, k_hat = psis.smooth(proposed.ratio)
+    draws = np.take_along_axis(proposed.x, psis.resample(rng, weights, total)[..., None], 1)
+    return draws, 1 / np.exp(2 * weights).sum(1), k_hat
 
 
 def with_chains(
