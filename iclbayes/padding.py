@@ -17,12 +17,12 @@ def bucket_length(n: np.ndarray | int, *, coarse: bool = False) -> np.ndarray:
 
     Args:
       n: numbers of points.
-      coarse: only every fourth rung: 8, 24, 96, 384, … For programs that take long to compile.
+      coarse: only every second rung: 8, 16, 32, 64, … For programs that take long to compile.
 
     >>> bucket_length([5, 9, 65, 96]), bucket_length([5, 9, 65, 97], coarse=True)
-    (array([ 8, 12, 96, 96]), array([  8,  24,  96, 384]))
+    (array([ 8, 12, 96, 96]), array([  8,  16, 128, 128]))
     """
-    rungs = _RUNGS[np.r_[0, 3 : len(_RUNGS) : 4]] if coarse else _RUNGS
+    rungs = _RUNGS[::2] if coarse else _RUNGS
     return rungs[np.searchsorted(rungs, n)]
 
 

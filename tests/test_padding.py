@@ -8,7 +8,11 @@ from iclbayes.padding import WORTH, bucket_length, group_lengths, pad_index
 
 @pytest.mark.parametrize("coarse", [False, True])
 def test_lengths_are_the_first_rung_that_is_enough(coarse):
-    rungs = [8, 24, 96, 384, 1536] if coarse else [8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512]
+    rungs = (
+        [8, 16, 32, 64, 128, 256, 512, 1024]
+        if coarse
+        else [8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512]
+    )
     for n in range(rungs[-1] + 1):
         assert bucket_length(n, coarse=coarse) == next(r for r in rungs if r >= n)
 

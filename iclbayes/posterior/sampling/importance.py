@@ -61,11 +61,6 @@ def log_parts(mixture: Mixture, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return np.log(mixture.weight)[..., None] + density, distance
 
 
-def log_density(mixture: Mixture, x: np.ndarray) -> np.ndarray:
-    """[U, n] ln of the density of the mixture at x [U, n, P]."""
-    return np.asarray(logsumexp(log_parts(mixture, x)[0], axis=1))
-
-
 def capped(log_ratio: np.ndarray) -> np.ndarray:
     """Weights [U, n] adding up to 1, first capped at a share 1/√n of their sum: few draws do not settle the moments alone."""
     total = np.asarray(logsumexp(log_ratio, axis=1, keepdims=True))
@@ -89,13 +84,25 @@ def factor_of(covariance: np.ndarray, instead: np.ndarray) -> np.ndarray:
     return np.linalg.cholesky(np.where(usable[..., None, None], safe, instead))
 
 
-def adapted(mixture: Mixture, x: np.ndarray, log_ratio: np.ndarray, laplace: np.ndarray) -> Mixture:
-    """One round: the components, all but the last, fitted to weighted draws; the last one wide around all of them."""
+def adapted(
+    mixture: Mixture,
+    x: np.ndarray,
+    log_ratio: np.ndarray,
+    laplace: np.ndarray,
+    known: tuple[np.ndarray, np.ndarray] | None = None,
+) -> Mixture:
+    """One round: the components, all but the last, fitted to weighted draws; the last one wide around all of them.
+
+    Args:
+      mixture, x, log_ratio: what is fitted, and to which draws [U, n, P] of which log importance ratios [U, n].
+      laplace: covariances [U, P, P] that a tenth of every component's is made of.
+      known: `log_parts(mixture, x)`, where it was computed already.
+    """
     size = x.shape[2]
     weight = capped(log_ratio)
     mean, covariance = moments(weight, x)
     whole = 0.9 * covariance + 0.1 * laplace
-    parts, distance = log_parts(mixture, x)
+    parts, distance = known or log_parts(mixture, x)
     parts, distance = parts[:, :-1], distance[:, :-1]
     share = np.exp(parts - np.asarray(logsumexp(parts, axis=1, keepdims=True))) * weight[:, None]  # [U, K, n]
     mass = share.sum(2)
@@ -124,11 +131,13 @@ def adapted(mixture: Mixture, x: np.ndarray, log_ratio: np.ndarray, laplace: np.
 
 
 class Proposed(NamedTuple):
-    """Draws of U posteriors' proposals: x [U, n, P], their log importance ratios [U, n], and the proposals."""
+    """Draws of U posteriors' proposals: x [U, n, P], their log importance ratios [U, n], the proposals, and their `log_parts`
+    at x where they are at hand."""
 
     x: np.ndarray
     ratio: np.ndarray
     mixture: Mixture
+    parts: tuple[np.ndarray, np.ndarray] | None = None
 
 
 def importance_draws(rng: np.random.Generator, values: Values, mode: Mode, n: int) -> Proposed:
@@ -143,13 +152,13 @@ def importance_draws(rng: np.random.Generator, values: Values, mode: Mode, n: in
     unit, laplace = np.arange(len(mode.theta)), _laplace(mode)
     one = Mixture(np.ones((len(unit), 1)), mode.theta[:, None], factor_of(laplace, laplace)[:, None])
     for _ in range(SINGLE):
-        x, ratio, _ = _look(rng, values, one, unit, 1)
+        x, ratio, *_ = _look(rng, values, one, unit, 1)
         mean, covariance = moments(capped(ratio), x)
         factor = factor_of(0.9 * covariance + 0.1 * laplace, laplace)
         mean = np.where(np.isfinite(mean), mean, mode.theta)
         one = Mixture(one.weight, mean[:, None], factor[:, None])
 
-    x, ratio, _ = _look(rng, values, one, unit, 2)
+    x, ratio, *_ = _look(rng, values, one, unit, 2)
     centre = _picked(rng, x, ratio)
     start = Mixture(
         np.concatenate(
@@ -209,19 +218,20 @@ def _adapted_in_rounds(
     n: int,
 ) -> Proposed:
     for _ in range(rounds):
-        x, ratio, _ = _look(rng, values, mixture, unit, parts)
-        mixture = adapted(mixture, x, ratio, laplace)
-    return _look(rng, values, mixture, unit, -(-n // PART))
+        found = _look(rng, values, mixture, unit, parts)
+        mixture = adapted(mixture, found.x, found.ratio, laplace, found.parts)
+    return _look(rng, values, mixture, unit, -(-n // PART))._replace(
+        parts=None
+    )  # many numbers, not needed again
 
 
-def _look(
-    rng: np.random.Generator, values: Values, mixture: Mixture, unit: np.ndarray, parts: int
-) -> Proposed:
-    """`parts` × `PART` draws of each proposal, for the units [V] of `values`."""
-    x = sample(rng, mixture, parts * PART)
-    potential = values(x.reshape(-1, PART, x.shape[2]), unit.repeat(parts)).reshape(len(unit), -1)
-    ratio = -potential - log_density(mixture, x)
-    return Proposed(x, np.where(np.isfinite(ratio), ratio, -np.inf), mixture)
+def _look(rng: np.random.Generator, values: Values, mixture: Mixture, unit: np.ndarray, n: int) -> Proposed:
+    """n × `PART` draws of each proposal, for the units [V] of `values`."""
+    x = sample(rng, mixture, n * PART)
+    potential = values(x.reshape(-1, PART, x.shape[2]), unit.repeat(n)).reshape(len(unit), -1)
+    parts = log_parts(mixture, x)
+    ratio = -potential - np.asarray(logsumexp(parts[0], axis=1))
+    return Proposed(x, np.where(np.isfinite(ratio), ratio, -np.inf), mixture, parts)
 
 
 def _picked(rng: np.random.Generator, x: np.ndarray, ratio: np.ndarray) -> np.ndarray:
