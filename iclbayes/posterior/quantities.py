@@ -25,7 +25,7 @@ from .model.spec import Spec, UnitData
 
 
 def shots_to_reach(
-    posterior: PosteriorDraws, level: float, *, horizon: float | None = None, grid: int = 300
+    posterior: PosteriorDraws, level: float, *, horizon: float | None = None, grid: int = 160
 ) -> np.ndarray:
     """Draws [S, G, J] of the shots at which each curve is at `level`; see `Posterior.shots_to_reach`."""
     if not 0 < level < 1:

@@ -105,7 +105,7 @@ class Posterior(PosteriorDraws):
 
     # --- quantities --------------------------------------------------------------------------------------------------
 
-    def shots_to_reach(self, level: float, *, horizon: float | None = None, grid: int = 300) -> np.ndarray:
+    def shots_to_reach(self, level: float, *, horizon: float | None = None, grid: int = 160) -> np.ndarray:
         """Draws of the smallest number of shots at which each curve's expected probability is at `level`.
 
         Without discrepancy the law's own formula; with it, the first passage of law and walk on a grid even in ln(1 + n).
