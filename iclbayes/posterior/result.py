@@ -1,7 +1,7 @@
 """`Posterior`: draws of every group, and what can be asked of them."""
 
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -12,6 +12,9 @@ from ..curves import Curves
 from ..deprecation import deprecated
 from . import arviz, predictive, quantities, summaries
 from .draws import PosteriorDraws
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -162,6 +165,27 @@ class Posterior(PosteriorDraws):
           InputError: a law without tasks.
         """
         return quantities.task_weights(self, shots)
+
+    def plot_task_weights(
+        self,
+        shots: ArrayLike | None = None,
+        *,
+        group: int | dict[str, Any] = 0,
+        source: Any = None,
+        ax: "Axes | None" = None,
+    ) -> "Axes":
+        """Draws the posterior over tasks by shots of one curve: median and 90 % band, a colour for each task.
+
+        Args:
+          shots: [n]; default: 0 to the curve's largest number of shots, closely.
+          group: its index, or a dict of group columns that names exactly one.
+          source: whose examples the context holds; default: the group's first.
+          ax: where to draw, instead of in a figure of its own.
+
+        Raises:
+          InputError: a law without tasks; a group or source that is not there.
+        """
+        return quantities.plot_task_weights(self, shots, group=group, source=source, ax=ax)
 
     def difference(
         self,
