@@ -308,8 +308,7 @@ def shared_legend(figure: Figure, axes: Sequence[Axes], columns: int = 4, title:
 def fitting_columns(labels: Sequence[str], most: int, width: float) -> int:
     """Columns, at most `most`, in which a legend's labels, filled in column by column, fit a width in heights of a letter."""
     for columns in range(min(most, len(labels)), 1, -1):
-        rows = -(-len(labels) // columns)
-        longest = [max(map(len, labels[i : i + rows])) for i in range(0, len(labels), rows)]
+        longest = [max(map(len, part)) for part in np.array_split(list(labels), columns)]
         if sum(0.6 * letters + 5 for letters in longest) <= width:  # 5: handle and the spaces around it
             return columns
     return 1

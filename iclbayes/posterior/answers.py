@@ -1,6 +1,5 @@
 """What posteriors say, in sentences for people who read no tables: shots to a level, forecasts, diagnostics."""
 
-import functools
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -29,27 +28,32 @@ def share_text(probability: float, finer: int = 0) -> str:
     return f"{100 * probability:.0f} %"
 
 
-def apart(
-    text: Callable[[float, int], str], middle: float, low: float, high: float, narrow: str
-) -> tuple[str, str]:
+def apart(text: Callable[[float, int], str], quantiles: Sequence[float], narrow: str) -> tuple[str, str]:
     """A number and its interval in words, in as many decimals (two more at most) as it takes for the interval to be no point.
 
     Args:
       text: a number and how many decimals more than usual → its words.
+      quantiles: the number, and the ends of its interval.
       narrow: what is said of an interval that is a point even so.
 
     Returns:
       (the number, "low to high").
     """
     for finer in range(3):
-        said = [text(value, finer) for value in (middle, low, high)]
-        if said[1] != said[2]:
-            return said[0], f"{said[1]} to {said[2]}"
-    return text(middle, 0), narrow
+        middle, low, high = (text(value, finer) for value in quantiles)
+        if low != high:
+            return middle, f"{low} to {high}"
+    return text(quantiles[0], 0), narrow
 
 
-shots_apart = functools.partial(apart, shots_text, narrow="within one shot")
-share_apart = functools.partial(apart, share_text, narrow="within one point")
+def shots_apart(quantiles: Sequence[float]) -> tuple[str, str]:
+    """`apart` of numbers of shots: median, low, high."""
+    return apart(shots_text, quantiles, "within one shot")
+
+
+def share_apart(quantiles: Sequence[float]) -> tuple[str, str]:
+    """`apart` of probabilities: median, low, high."""
+    return apart(share_text, quantiles, "within one point")
 
 
 def curve_labels(curves: Curves) -> list[str]:
@@ -105,7 +109,7 @@ def reach_sentences(
         elif middle == 0:
             said = f"as likely as not at {level} without any example (90 %: 0 to {shots_text(high)})"
         else:
-            count, ends = shots_apart(middle, low, high)
+            count, ends = shots_apart((middle, low, high))
             said = f"{level} after {count} shots (90 %: {ends})"
         line = f"{label}: {said}{never}"
         notes = [f"{word} up to {shots_text(top[number])}"] if high > top[number] else []
@@ -133,7 +137,7 @@ def forecast_sentences(
 
 def forecast_text(row: pd.Series, top: float, word: str) -> str:
     """What a row of a forecast expects, of a curve that was measured or fitted (`word`) up to `top` shots."""
-    middle, ends = share_apart(*(float(row[f"latent_{name}"]) for name in ("median", "lo90", "hi90")))
+    middle, ends = share_apart([float(row[f"latent_{name}"]) for name in ("median", "lo90", "hi90")])
     notes = [f"{word} up to {shots_text(top)}"] if row["shots"] > top else []
     if row["prior_dominated"]:
         notes.append("the prior says more here than the data")

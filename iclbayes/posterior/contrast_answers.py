@@ -1,6 +1,5 @@
 """What moved between two conditions, in sentences."""
 
-import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -28,7 +27,9 @@ def number_text(value: float, finer: int = 0) -> str:
     return f"{value:.2g}" if value < 99.5 else f"{value:,.0f}"
 
 
-number_apart = functools.partial(apart, number_text, narrow="within one thousandth of it")
+def number_apart(quantiles: Sequence[float]) -> tuple[str, str]:
+    """`apart` of factors: median, low, high."""
+    return apart(number_text, quantiles, "within one thousandth of it")
 
 
 def factor_text(shift: float) -> str:
@@ -41,7 +42,7 @@ def shift_text(row: pd.Series) -> str:
     low, high = row["lo90"], row["hi90"]
     if low > 0 or high < 0:
         ends = sorted((abs(low), abs(high)))
-        interval = number_apart(*np.exp([abs(row["shift"]), *ends]))[1] + " times"
+        interval = number_apart([float(np.exp(x)) for x in (abs(row["shift"]), *ends)])[1] + " times"
     else:
         interval = f"{factor_text(low)} to {factor_text(high)}"
     what = "" if row["parameter"] in ("efficiency", "spread") else "odds "
@@ -113,6 +114,6 @@ def times_sentence(pair: pd.Series) -> list[str]:
     elif np.log(high / low) > WIDEST:
         return [f"how many times as many shots {after} takes to {level} is {OPEN}; {more}"]
     else:
-        count, ends = number_apart(middle, low, high)
+        count, ends = number_apart((middle, low, high))
         return [f"to {level}, {after} takes {count} times as many shots as {before} (90 %: {ends})"]
     return [f"to {level}, {after} takes {number_text(middle)} times as many shots as {before} ({ends})"]

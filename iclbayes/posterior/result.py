@@ -7,10 +7,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from .. import markup
 from ..contrasts.tables import reach_table
 from ..curves import Curves
 from ..deprecation import deprecated
 from . import arviz, predictive, quantities, summaries
+from .answers import diagnostics_sentence
 from .draws import PosteriorDraws
 
 if TYPE_CHECKING:
@@ -34,6 +36,23 @@ class Posterior(PosteriorDraws):
         c, d = self.n_draws
         good = int(table["ok"].sum())
         return f"Posterior({self.law.name}: {good} of {len(table)} posteriors with good diagnostics, {c} × {d} draws)"
+
+    def _repr_html_(self) -> str:
+        """For notebooks: whether the draws can be trusted, and the first parameters with their 90 % intervals."""
+        table = self.summary()
+        few = table.iloc[: markup.ROWS]
+        keys = [str(name) for name in self.curves.keys]
+        rows = [
+            [
+                *(row[key] for key in keys),
+                f"{row['parameter']} {row['index']}".strip(),
+                markup.number(row["median"]),
+                f"{markup.number(row['lo90'])} to {markup.number(row['hi90'])}",
+            ]
+            for _, row in few.iterrows()
+        ]
+        title = diagnostics_sentence(self.law.name, self.diagnostics())
+        return markup.shown(title, [*keys, "parameter", "median", "90 % interval"], rows, len(table))
 
     # --- along curves ------------------------------------------------------------------------------------------------
 

@@ -156,7 +156,7 @@ def _reach(curves: Curves, used: np.ndarray, labels: Sequence[str], reached: pd.
     rows = []
     for label, last, (_, row) in zip(labels, top, reached.iterrows(), strict=True):
         known = not row[["q05", "q50", "q95"]].isna().any()
-        said = shots_apart(*(float(row[q]) for q in ("q50", "q05", "q95"))) if known else ("–", "–")
+        said = shots_apart([float(row[q]) for q in ("q50", "q05", "q95")]) if known else ("–", "–")
         horizon = f"{row['horizon']:,.0f}"
         rows.append((label, *said, _percent(row["p_never"]), horizon, shots_text(last)))
     columns = ("curve", "shots (median)", "90 % interval", "P(never)", "never means within", f"{word} up to")
@@ -171,7 +171,7 @@ def _ahead(curves: Curves, used: np.ndarray, labels: Sequence[str], rows: Sequen
         wanted = [0.0, last, 2 * last, 4 * last]
         for i in sorted({int(np.abs(np.log1p(at) - np.log1p(n)).argmin()) for n in wanted}):
             row = own.iloc[i]
-            middle, ends = share_apart(*(float(row[f"latent_{q}"]) for q in ("median", "lo90", "hi90")))
+            middle, ends = share_apart([float(row[f"latent_{q}"]) for q in ("median", "lo90", "hi90")])
             note = (
                 "prior-dominated"
                 if row["prior_dominated"]
