@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from . import markup
 from .errors import InputError
 from .padding import group_lengths, pad_index
 
@@ -81,6 +82,21 @@ class Curves:
     def __repr__(self) -> str:
         by = ", ".join(map(str, self.keys.columns)) or "nothing"
         return f"Curves({self.n_groups} groups by {by}; {self.n_curves} curves, {len(self.shots)} points)"
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the first curves, how many points each has, over which shots, and from what to what it goes."""
+        rows = []
+        columns = curve_columns(self).iloc[: markup.ROWS]
+        for c, (_, values) in enumerate(columns.iterrows()):
+            mine = slice(self.start[c], self.start[c + 1])
+            shots, prob = self.shots[mine], self.prob[mine]
+            said = ["–"] * 3
+            if len(shots):
+                first, last = prob[shots.argmin()], prob[shots.argmax()]
+                said = [f"{shots.min():g} to {shots.max():,g}", markup.number(first), markup.number(last)]
+            rows.append([*values, len(shots), *said])
+        heads = [*map(str, columns), "points", "shots", "probability at fewest", "at most shots"]
+        return markup.shown(repr(self), heads, rows, self.n_curves)
 
     @classmethod
     def from_arrays(

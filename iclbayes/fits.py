@@ -9,6 +9,7 @@ import optax
 import pandas as pd
 from numpy.typing import ArrayLike, DTypeLike
 
+from . import markup
 from .curves import Curves, curve_columns
 from .errors import InputError
 from .fit_blocks import (
@@ -51,6 +52,31 @@ class Fits:
     def __repr__(self) -> str:
         done = int((self.status == Status.CONVERGED).sum())
         return f"Fits({self.law.name}: {done} of {len(self.status)} fits converged; {self.curves!r})"
+
+    def _repr_html_(self) -> str:
+        """For notebooks: parameters of the first curves with standard errors, and which the data do not determine."""
+        few = min(self.curves.n_curves, markup.ROWS)
+        table = self.to_frame(stderr=True).iloc[:few]
+        keys = [str(name) for name in curve_columns(self.curves)]
+        names = [str(n).removesuffix("_se") for n in table if str(n).endswith("_se") and n not in keys]
+        rows = []
+        for _, row in table.iterrows():
+            vague = str(row["not_identified"]).split()
+            parts = [
+                "not determined"
+                if any(name == v or name.startswith(f"{v}_") for v in vague)
+                else f"{markup.number(row[name])} ± {markup.number(row[f'{name}_se'])}"
+                for name in names
+            ]
+            ended = row["status"].replace("_", " ") + (
+                ", not determined in combination" if "combination" in vague else ""
+            )
+            rows.append([*(row[key] for key in keys), *parts, ended])
+        done = int((self.status == Status.CONVERGED).sum())
+        title = f"{self.law.name}: {done:,} of {len(self.status):,} fits converged, median loss {np.nanmedian(self.loss):.3g}"
+        return markup.shown(
+            title, [*keys, *names, "ended"], rows, self.curves.n_curves, "± one standard error"
+        )
 
     def _per_group(self, leaf: Callable[[FitBlock], ArrayLike], fill: float | str = np.nan) -> np.ndarray:
         return per_group(self.blocks, self.curves, leaf, fill)

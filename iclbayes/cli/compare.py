@@ -10,14 +10,17 @@ from ..console import progress
 from ..files import write_table
 from ..outputs import COMPARED
 from .checks import warn_of_zero_shots
+from .figures import write_figure
 from .options import (
     NUMBER,
     Data,
+    FigureLook,
     File,
     FitOptions,
     Fitting,
     Force,
     Laws,
+    Look,
     TableStyle,
     check_writing,
 )
@@ -40,6 +43,7 @@ class Compare:
     """print the whole table too."""
     plot: File = None
     """figure of mean NRMSE by law and fraction, .png, .pdf or .svg."""
+    look: Look = dataclasses.field(default_factory=FigureLook)
     force: Force = False
     fitting: Fitting = dataclasses.field(default_factory=FitOptions)
 
@@ -53,6 +57,7 @@ class Compare:
         from ..laws import SIX
 
         check_writing([self.data.curves], [(self.out, COMPARED)], self.plot, force=self.force)
+        self.look.check(self.plot)
         curves = self.data.read()
         fractions = self.fraction or (1.0,)
         missed = {}
@@ -73,7 +78,6 @@ class Compare:
             print(f"\nEvery curve\n\n{comparison.to_text(table, self.style)}")
         print(f"\ntable: {self.out}")
         if self.plot is not None:
-            from .. import plots
+            from ..plots import plot_errors
 
-            plots.save(plots.plot_errors(table), self.plot)
-            print(f"figure: {self.plot}")
+            print(write_figure(lambda page: plot_errors(table, size=self.look.inches), self.plot, self.look))

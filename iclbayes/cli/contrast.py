@@ -11,10 +11,12 @@ from ..console import progress, warn, warnings_as_lines
 from ..errors import InputError
 from ..files import write_table
 from ..outputs import MOVED, TIMES
-from .options import Data, File, Force, LawName, LikelihoodName, Share, check_writing
+from .figures import panels_on_a_page, write_figure, write_reach
+from .options import Data, FigureLook, File, Force, LawName, LikelihoodName, Look, Share, check_writing
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
     from ..curves import Curves
     from ..posterior import Posterior
@@ -54,7 +56,11 @@ class Contrast:
     out: File = None
     """where the table of the parameters goes, .csv or .parquet; that of the shots goes beside it, "_shots" added to the name."""
     plot: File = None
-    """where a figure goes with the two curves of each pair and their bands, .png, .pdf or .svg."""
+    """where a figure goes with the two curves of each pair and their bands, .png, .pdf (pages, where there are many pairs)
+    or .svg."""
+    plot_reach: File = None
+    """where a figure goes of the shots to the level, with intervals, a row for each curve."""
+    look: Look = dataclasses.field(default_factory=FigureLook)
     force: Force = False
     chains: int = 4
     """chains of nuts."""
@@ -79,9 +85,9 @@ class Contrast:
             raise InputError(f"--tolerance {self.tolerance} is not above 0")
         contrasts.check_law(laws.get(self.law))
         shots_path = None if self.out is None else self.out.with_stem(f"{self.out.stem}_shots")
-        check_writing(
-            [self.data.curves], [(self.out, MOVED), (shots_path, TIMES)], self.plot, force=self.force
-        )
+        figures = (self.plot, self.plot_reach)
+        check_writing([self.data.curves], [(self.out, MOVED), (shots_path, TIMES)], figures, force=self.force)
+        self.look.check(*figures)
         data, pairs, column = paired_data(self.data, self.pair)
         curves = data.read()
         one = self._sample(only(curves, pairs, column))  # a wrong name is told before anything is sampled
@@ -98,8 +104,17 @@ class Contrast:
         self._write(table, self.out, "parameters")
         self._write(times, shots_path, "shots")
         if self.plot is not None:
-            plots.save(plots.plot_overlay(one, found.ahead, found.numbers, self.level), self.plot)
-            print(f"figure: {self.plot}")
+
+            def draw(page: int | None) -> "Figure":
+                size = self.look.inches
+                return plots.plot_overlay(
+                    one, found.ahead, found.numbers, self.level, reached=found.reached, page=page, size=size
+                )
+
+            most = panels_on_a_page(plots.bands.MOST_PAIRS, self.look)
+            print(write_figure(draw, self.plot, self.look, len(found.numbers), most))
+        if self.plot_reach is not None:
+            print(write_reach(self.plot_reach, curves, found.reached, self.look))
         return table
 
     def _sample(self, curves: "Curves") -> "Posterior":
@@ -134,6 +149,7 @@ class Answers(NamedTuple):
     moved: "pd.DataFrame"  # of `posterior.moved_table`
     times: "pd.DataFrame"  # of `posterior.times_table`
     ahead: "pd.DataFrame"  # forecasts of all curves, to four times the longest
+    reached: "pd.DataFrame"  # of `Posterior.reach_table`, a row per curve
     numbers: list[tuple[int, int, tuple[str, str]]]  # of `posterior.curve_pairs`
     sentences: list[str]
 
@@ -148,11 +164,12 @@ def answers_of(
     table = posterior.moved_table(one, pairs, column=column, tolerance=tolerance)
     times = posterior.times_table(one, pairs, level, column=column)
     ahead = one.forecast(posterior.even_shots(HORIZON * curves.shots.max()))
-    lines = posterior.reach_sentences(curves, one.used, one.reach_table(level), ahead)
+    shots = one.reach_table(level)
+    lines = posterior.reach_sentences(curves, one.used, shots, ahead)
     numbers = posterior.curve_pairs(curves, pairs, column)
     reached = [(lines[a], lines[b]) for a, b, _ in numbers]
     sentences = posterior.contrast_sentences(table, times, reached, tolerance)
-    return Answers(table, times, ahead, numbers, sentences)
+    return Answers(table, times, ahead, shots, numbers, sentences)
 
 
 def paired_data(data: Data, pair: tuple[str, str, str]) -> tuple[Data, list[tuple[str, str]], str]:

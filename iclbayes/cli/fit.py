@@ -10,21 +10,26 @@ from ..errors import CurvesWarning, InputError
 from ..files import write_table
 from ..outputs import FITS
 from .checks import warn_of_zero_shots
+from .figures import count_panels, overlaid, panels_on_a_page, write_figure
 from .options import (
     Columns,
     Count,
     Data,
+    FigureOptions,
     File,
     FitOptions,
     Fitting,
     Force,
     Laws,
+    LookOfCurves,
     Parameters,
     Share,
     check_writing,
 )
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from ..fits import Fits
 
 STREAM_BYTES = 128 * 2**20  # files above this are fitted in chunks
@@ -47,7 +52,7 @@ class Fit:
     stderr: bool = False
     """add columns NAME_se (standard errors) and NAME_lo90, NAME_hi90 (90 % intervals) for every parameter."""
     plot: File = None
-    """figure of the fitted laws over the points, .png, .pdf or .svg."""
+    """figure of the fitted laws over the points, .png, .pdf (pages, where there are many curves) or .svg."""
     fraction: Share = None
     """fit only shots up to this share of each curve's largest (0 to 1)."""
     share: Parameters = ()
@@ -56,6 +61,7 @@ class Fit:
     """column of --group-by over which --share parameters are shared."""
     chunk_rows: Count = None
     """read and fit this many rows at a time."""
+    look: LookOfCurves = dataclasses.field(default_factory=FigureOptions)
     force: Force = False
     fitting: Fitting = dataclasses.field(default_factory=FitOptions)
 
@@ -68,6 +74,7 @@ class Fit:
         from ..laws import get
 
         check_writing([self.data.curves], [(self.out, FITS)], self.plot, force=self.force)
+        self.look.check(self.plot)
         laws = self.law or ("bayesian_scoring",)
         for law in laws:
             get(law)
@@ -88,6 +95,8 @@ class Fit:
         from .. import fits
 
         curves = self.data.read()
+        overlay = overlaid(self.look, self.data)
+        panels = 0 if self.plot is None else count_panels(curves, overlay)
         found = []
         for law in laws:
             with progress(f"fitting {law}", "fit") as advance:
@@ -99,10 +108,15 @@ class Fit:
         write_table(pd.concat([f.to_frame(stderr=self.stderr) for f in found], ignore_index=True), self.out)
         print(f"parameters: {self.out}")
         if self.plot is not None:
-            from .. import plots
+            from ..plots import plot_fits
+            from ..plots.fits import MOST
 
-            plots.save(plots.plot_fits(found), self.plot)
-            print(f"figure: {self.plot}")
+            def draw(page: int | None) -> "Figure":
+                return plot_fits(found, overlay=overlay, page=page, size=self.look.inches)
+
+            panels *= 1 if overlay is None else len(found)
+            most = panels_on_a_page(MOST, self.look)
+            print(write_figure(draw, self.plot, self.look, panels, most))
 
     def _stream(self, laws: Sequence[str], options: dict[str, Any]) -> None:
         from ..stream import CHUNK_ROWS, Progress, fit_stream

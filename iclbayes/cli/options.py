@@ -1,6 +1,7 @@
 """Options that commands share, each written once. Nothing here imports JAX: the help must come at once."""
 
 import dataclasses
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -213,7 +214,63 @@ class FitOptions:
         return named | {"n_starts": named.pop("starts")}
 
 
+@dataclasses.dataclass(frozen=True)
+class FigureLook:
+    """How the figure looks."""
+
+    title: Text = None
+    """heading of the figure."""
+    ylabel: Text = None
+    """what the vertical axis is called."""
+    size: Annotated[str | None, arg(metavar="slide|paper|WxH", help_behavior_hint="")] = None
+    """of the figure: slide (16 to 9), paper (6.5 by 4.5 inches), or width and height in inches, such as 8x5. Without it the
+    figure grows with the number of panels."""
+
+    @property
+    def inches(self) -> tuple[float, float] | None:
+        """Width and height of the figure in inches, None where it grows with its panels.
+
+        Raises:
+          InputError: a size that is none.
+        """
+        if self.size is None:
+            return None
+        from ..plots.layout import LARGEST, SIZES, SMALLEST
+
+        if self.size in SIZES:
+            return SIZES[self.size]
+        sides = re.fullmatch(r"(\d+(?:\.\d+)?)\s*[x×]\s*(\d+(?:\.\d+)?)", self.size.strip().lower())
+        wanted = "give slide, paper, or width and height in inches, such as 8x5"
+        if sides is None:
+            raise InputError(f"--size {self.size!r} is no size of a figure; {wanted}")
+        width, height = float(sides[1]), float(sides[2])
+        if not all(SMALLEST <= side <= LARGEST for side in (width, height)):
+            raise InputError(
+                f"--size {self.size}: figures are {SMALLEST:g} to {LARGEST:g} inches wide and high; {wanted}"
+            )
+        return width, height
+
+    def check(self, *figures: Path | None) -> None:
+        """Raises InputError for a size that is none, and where there is no figure to which the options could apply."""
+        asked = [
+            f"--{field.name}" for field in dataclasses.fields(self) if getattr(self, field.name) is not None
+        ]
+        if asked and not any(figures):
+            raise InputError(f"{asked[0]} says how a figure looks, but none is asked for; add --plot")
+        self.inches  # noqa: B018 (a size that is none is told)
+
+
+@dataclasses.dataclass(frozen=True)
+class FigureOptions(FigureLook):
+    """How the figure of curves looks."""
+
+    overlay: Column = None
+    """column: curves that differ in it alone share a panel, each in a colour of its own."""
+
+
 Data = OmitArgPrefixes[CurvesIn]
+Look = OmitArgPrefixes[FigureLook]
+LookOfCurves = OmitArgPrefixes[FigureOptions]
 DataAhead = OmitArgPrefixes[CurvesAhead]
 Fitting = OmitArgPrefixes[FitOptions]
 
@@ -226,7 +283,7 @@ Force = Annotated[
 def check_writing(
     inputs: Iterable[Path],
     tables: Iterable[tuple[Path | None, frozenset[str]]],
-    figure: Path | None = None,
+    figure: Path | Iterable[Path | None] | None = None,
     draws: Iterable[Path] = (),
     force: bool = False,
 ) -> None:
@@ -235,7 +292,7 @@ def check_writing(
     Args:
       inputs: files that it reads.
       tables: paths (None for what is not wanted), each with the columns that tell the table from a user's.
-      figure: where a figure goes, or None.
+      figure: where a figure goes, or several of them; None where none is wanted.
       draws: netCDF files.
       force: write over what this package did not write.
     """
@@ -243,9 +300,12 @@ def check_writing(
     for path, _ in wanted:
         if path.suffix not in (".csv", ".parquet") and path.suffixes[-2:] != [".csv", ".gz"]:
             raise InputError(f"{path}: tables are written as .csv or .parquet; change the ending")
-    if figure is not None:
+    figures = [figure] if figure is None or isinstance(figure, Path) else figure
+    drawn = [path for path in figures if path is not None]
+    if drawn:
         from ..plots.style import check_suffix
 
-        check_suffix(figure)
-    marked = [(path, MARKED) for path in (figure, *draws) if path is not None]
+        for path in drawn:
+            check_suffix(path)
+    marked = [(path, MARKED) for path in (*drawn, *draws)]
     check_outputs([*wanted, *marked], inputs, force)

@@ -8,11 +8,24 @@ from ..errors import InputError
 from ..files import write_csv
 from ..outputs import FORECAST, REACH
 from .checks import warn_of_zero_shots
-from .options import DataAhead, File, Force, Laws, LikelihoodName, Parameters, Share, check_writing
+from .figures import count_panels, overlaid, panels_on_a_page, write_figure, write_reach
+from .options import (
+    DataAhead,
+    FigureOptions,
+    File,
+    Force,
+    Laws,
+    LikelihoodName,
+    LookOfCurves,
+    Parameters,
+    Share,
+    check_writing,
+)
 from .sampling import forecast_shots, learned_for, watched
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
 HORIZON = 4.0  # the figure goes this many times as far as the longest curve
 
@@ -35,7 +48,11 @@ class PosteriorCommand:
     forecast: File = None
     """where the forecast goes (CSV)."""
     plot: File = None
-    """where a figure of the bands goes, .png, .pdf or .svg; it looks ahead to four times the longest curve."""
+    """where a figure of the bands goes, .png, .pdf (pages, where there are many curves) or .svg; it looks ahead to four times the
+    longest curve."""
+    plot_reach: File = None
+    """where a figure goes of the shots to --level, with intervals, a row for each curve."""
+    look: LookOfCurves = dataclasses.field(default_factory=FigureOptions)
     out: File = None
     """where the draws go (netCDF, for ArviZ); with several laws one file each, the law's name added."""
     likelihood: LikelihoodName = "auto"
@@ -76,6 +93,9 @@ class PosteriorCommand:
 
         if self.level is not None and not 0 < self.level < 1:
             raise InputError(f"--level {self.level} is not a probability between 0 and 1")
+        if self.plot_reach is not None and self.level is None:
+            raise InputError("--plot-reach draws the shots to a level; add --level, such as --level 0.5")
+        self.look.check(self.plot, self.plot_reach)
         if self.out and self.out.suffix != ".nc":
             raise InputError(f"{self.out}: draws are written as netCDF; let --out end with .nc")
         if self.forecast and ".csv" not in self.forecast.suffixes[-2:]:  # also .csv.gz
@@ -85,10 +105,12 @@ class PosteriorCommand:
         reach = (self.forecast or Path("forecast.csv")).with_name("shots_to_reach.csv")
         tables = [(self.forecast, FORECAST), (reach if self.level is not None else None, REACH)]
         read = [self.data.curves, *([self.prior] if self.prior else [])]
-        check_writing(read, tables, self.plot, draws, self.force)
+        check_writing(read, tables, (self.plot, self.plot_reach), draws, self.force)
         asked = self.data.asked
         learned = learned_for(self.prior, laws)
         curves = self.data.read()
+        overlay = overlaid(self.look, self.data)
+        panels = count_panels(curves, overlay) if self.plot is not None else 0
         options: dict[str, Any] = {
             "likelihood": self.likelihood,
             "priors": learned,
@@ -125,6 +147,7 @@ class PosteriorCommand:
             if self.diagnostics:
                 print(_plain(checks))
             warn_of_zero_shots(f"the posterior of {one.law.name}", one.zero_shot_misses(), curves.n_curves)
+        reached: list[pd.DataFrame] = []
         if self.level is not None:
             reached = stacked.reach_tables(self.level)
             print(f"\nShots until the probability is {self.level:g}, by {name}:")
@@ -144,8 +167,23 @@ class PosteriorCommand:
             write_csv(table, self.forecast)
             written.append(f"forecast: {self.forecast}")
         if self.plot:
-            plots.save(plots.plot_bands(first, ahead), self.plot)
-            written.append(f"figure: {self.plot}")
+
+            def draw(page: int | None) -> "Figure":
+                known = reached[-1] if reached else None
+                return plots.plot_bands(
+                    first,
+                    ahead,
+                    level=self.level,
+                    reached=known,
+                    overlay=overlay,
+                    page=page,
+                    size=self.look.inches,
+                )
+
+            most = panels_on_a_page(plots.bands.MOST, self.look)
+            written.append(write_figure(draw, self.plot, self.look, panels, most))
+        if self.plot_reach is not None:
+            written.append(write_reach(self.plot_reach, curves, reached[-1], self.look))
         if written:
             print("\n" + "\n".join(written))
         return table

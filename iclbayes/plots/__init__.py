@@ -2,15 +2,22 @@
 
 from .bands import plot_band as plot_band
 from .bands import plot_bands as plot_bands
+from .bands import plot_overlay as plot_overlay
+from .calibration import plot_calibration as plot_calibration
 from .contrasts import plot_contrast as plot_contrast
-from .contrasts import plot_overlay as plot_overlay
-from .contrasts import plot_reach as plot_reach
 from .contrasts import plot_task_weights as plot_task_weights
 from .errors import plot_errors as plot_errors
 from .fits import plot_fits as plot_fits
+from .layout import finish as finish
+from .layout import n_pages as n_pages
+from .layout import panels_of as panels_of
+from .layout import save_pages as save_pages
 from .lines import line_with_band as line_with_band
 from .lines import plot_lines as plot_lines
+from .parameters import plot_intervals as plot_intervals
 from .parameters import plot_parameter as plot_parameter
+from .reach import plot_reach as plot_reach
+from .stacking import plot_stacking as plot_stacking
 from .style import MARKERS as MARKERS
 from .style import PALETTE as PALETTE
 from .style import check_suffix as check_suffix
@@ -23,3 +30,4 @@ from .style import panels as panels
 from .style import save as save
 from .style import shared_legend as shared_legend
 from .style import shots_axis as shots_axis
+from .tasks import plot_tasks as plot_tasks

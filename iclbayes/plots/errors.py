@@ -11,16 +11,18 @@ METRICS = {"nrmse": "NRMSE", "rmse": "RMSE of the probability", "nrmse_nll": "NR
 HATCHES = ("", "//", "..", "xx", "\\\\", "--", "oo", "++", "||", "**")
 
 
-def plot_errors(table: pd.DataFrame, metric: str = "nrmse", *, ax: Axes | None = None) -> Figure:
+def plot_errors(
+    table: pd.DataFrame, metric: str = "nrmse", *, ax: Axes | None = None, size: style.Size | None = None
+) -> Figure:
     """Mean error by law and fraction, with its standard error over curves; from `iclbayes.compare`.
 
     The axis is logarithmic where one law's mean is more than ten times the middle one. In an `ax` of yours the legend stands
-    beside the panel.
+    beside the panel. A figure of its own has a `size` in inches if one is given.
     """
     fractions = sorted(table["fraction"].unique())
     laws = list(dict.fromkeys(table["law"]))
     figure, axis = style.one_panel(
-        ax, width=2.2 + 1.1 * len(fractions) + 0.1 * len(laws) * len(fractions), height=3.4
+        ax, width=2.2 + 1.1 * len(fractions) + 0.1 * len(laws) * len(fractions), height=3.4, size=size
     )
     width = 0.85 / len(laws)
     for i, law in enumerate(laws):

@@ -3,57 +3,118 @@
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..errors import InputError
 from ..fits import Fits
-from . import style
+from . import layout, style
+from .layout import Panel
+
+MOST = 12  # panels of a figure
 
 
-def plot_fits(all_fits: Sequence[Fits], *, max_panels: int = 12) -> Figure:
+def plot_fits(
+    all_fits: Sequence[Fits],
+    *,
+    max_panels: int = MOST,
+    overlay: str | None = None,
+    page: int | None = None,
+    size: style.Size | None = None,
+) -> Figure:
     """Fitted laws over the points: a panel per curve (the first `max_panels`), a line per law.
 
     Points held out of the fits are hollow; the shots that were fitted are then shaded, and the laws dashed beyond them.
 
+    Args:
+      all_fits: of the same curves.
+      max_panels: at most so many, and no more than a figure of this size has room for.
+      overlay: curves that differ in this group column (or "source") alone share a panel, a colour each; every law has panels of
+        its own.
+      page: which of the pages of so many panels, from 0; the first is drawn where none is named.
+      size: of the figure, in inches; else it grows with its panels.
+
     Raises:
-      InputError: no fits.
+      InputError: no fits; an overlay that is no column, or of more curves than can be told apart.
     """
     if not all_fits:
         raise InputError("no fits to draw; give at least one law")
     curves = all_fits[0].curves
-    shown = min(curves.n_curves, max_panels)
-    figure, axes = style.panels(shown, sharey=True)
-    rank, used = curves.rank(), curves.weight > 0
-    top = float(curves.shots.max(initial=1.0))
-    begin = np.linspace(0.0, 1.0, 20)  # where the axis is linear
-    grid = np.unique(np.concatenate([begin, np.geomspace(1.0, max(top, 1.0), 160), curves.max_shots()]))
+    of_curves = layout.panels_of(curves, overlay)
+    numbers = range(len(all_fits))
+    every = (
+        [(panel, list(numbers)) for panel in of_curves]
+        if overlay is None
+        else [(panel, [i]) for i in numbers for panel in of_curves]
+    )
+    most = style.fitting_panels(max_panels, size)
+    cells = layout.page_of(every, most, page)
+    figure, axes = style.panels(len(cells), sharey=True, size=size)
+    grid = fine_shots(all_fits[0])
     predictions = [fits.predict(grid) for fits in all_fits]
-    for c, axis in enumerate(axes):
-        mine = slice(curves.start[c], curves.start[c + 1])
-        largest = float(curves.shots[mine].max(initial=1.0))
-        fitted = curves.shots[mine][used[mine]]
-        last = float(fitted.max(initial=0.0))
-        if not used[mine].all():
-            style.fitted_range(axis, fitted)
-        style.measured(axis, curves, c, used)
-        inside = grid <= largest
-        for i, (fits, curve) in enumerate(zip(all_fits, predictions, strict=True)):
-            # Later lines are thinner, so that lines that agree can all be seen.
-            width = max(2.4 - 0.3 * i, 1.0) if len(all_fits) > 1 else 1.6
-            style.split_line(
-                axis,
-                grid[inside],
-                curve[curves.group[c], rank[c]][inside],
-                last,
-                label=style.law_label(fits.law.name),
-                linewidth=width,
-                color=style.color(i),
-            )
-        axis.set_title(style.curve_title(curves, c), fontsize=style.TITLE)
-        style.shots_axis(axis, largest)
-        style.probability_axis(axis)
+    for (panel, laws), axis in zip(cells, axes, strict=True):
+        chosen = [(i, all_fits[i], predictions[i]) for i in laws]
+        if overlay is None:
+            _curve(axis, panel, chosen, grid)
+        else:
+            _overlaid(axis, panel, chosen[0][1], chosen[0][2], grid)
+        law = style.law_label(chosen[0][1].law.name) if overlay is not None and len(all_fits) > 1 else ""
+        layout.title_panel(axis, panel.values, law)
     for axis in style.first_column(axes):
         style.probability_axis(axis, style.PROBABILITY)
-    style.shared_legend(figure, axes)
-    style.left_out(figure, shown, curves.n_curves)
+    alone = overlay is not None and len(all_fits) == 1
+    named = f"{overlay}, law {style.law_label(all_fits[0].law.name)}" if alone else overlay
+    style.shared_legend(figure, axes, title=named)
+    layout.say_which(figure, len(every), most, page, "curves" if overlay is None else "panels")
     return figure
+
+
+def fine_shots(fits: Fits) -> np.ndarray:
+    """Shots close enough to draw a law by, from 0 to the largest of its curves, where each curve ends among them."""
+    top = max(float(fits.curves.shots.max(initial=1.0)), 1.0)
+    begin = np.linspace(0.0, 1.0, 20)  # where the axis is linear
+    return np.unique(np.concatenate([begin, np.geomspace(1.0, top, 160), fits.curves.max_shots()]))
+
+
+def _curve(
+    axis: Axes, panel: Panel, chosen: Sequence[tuple[int, Fits, np.ndarray]], grid: np.ndarray
+) -> None:
+    """One curve, a line for each law (its number, its fits, their predictions [G, J, n])."""
+    (c,) = panel.curves
+    curves = chosen[0][1].curves
+    mine, used = slice(curves.start[c], curves.start[c + 1]), curves.weight > 0
+    largest = float(curves.shots[mine].max(initial=1.0))
+    fitted = curves.shots[mine][used[mine]]
+    if not used[mine].all():
+        style.fitted_range(axis, fitted)
+    style.measured(axis, curves, c, used)
+    inside = grid <= largest
+    for i, fits, predicted in chosen:
+        # Later lines are thinner, so that lines that agree can all be seen.
+        width = max(2.4 - 0.3 * i, 1.0) if len(chosen) > 1 else 1.6
+        style.split_line(
+            axis,
+            grid[inside],
+            predicted[curves.group[c], curves.rank()[c]][inside],
+            float(fitted.max(initial=0.0)),
+            label=style.law_label(fits.law.name),
+            linewidth=width,
+            color=style.color(i),
+        )
+    style.shots_axis(axis, largest)
+    style.probability_axis(axis)
+
+
+def _overlaid(axis: Axes, panel: Panel, fits: Fits, predicted: np.ndarray, grid: np.ndarray) -> None:
+    """Curves that share a panel, a colour each, by one law."""
+    curves, used = fits.curves, fits.curves.weight > 0
+    layout.overlaid_points(axis, curves, used, panel, shade=not used.all())
+    tops = curves.max_shots()
+    for i, (c, label) in enumerate(zip(panel.curves, panel.labels, strict=True)):
+        mine = slice(curves.start[c], curves.start[c + 1])
+        inside = grid <= max(float(tops[c]), 1.0)
+        last = float(curves.shots[mine][used[mine]].max(initial=0.0))
+        line = predicted[curves.group[c], curves.rank()[c]][inside]
+        style.split_line(axis, grid[inside], line, last, color=style.color(i), label=label, linewidth=1.6)
+    style.shots_axis(axis, float(tops[list(panel.curves)].max(initial=1.0)))
+    style.probability_axis(axis)

@@ -28,6 +28,8 @@ GREY = "#777777"  # what is undecided, and lines to compare with
 SHADE = {"color": "#000000", "alpha": 0.06, "linewidth": 0, "zorder": 0}
 SUFFIXES = (".png", ".pdf", ".svg")
 TITLE, LABEL, SMALL = 9, 9, 8  # sizes of letters, in points
+LEGEND = 0.7  # height that a legend below the panels takes, in inches
+Size = tuple[float, float]  # width and height of a figure, in inches
 PROBABILITY = "probability of\nthe right answer"
 
 
@@ -44,6 +46,8 @@ def look(i: int) -> dict[str, Any]:
 def law_label(name: str) -> str:
     """A law's name for people."""
     law = LAWS.get(name)
+    if name == "stacked":
+        return "stack of laws"
     return name if law is None else law.label + (", log shots" if law.log_shots else "")
 
 
@@ -51,7 +55,7 @@ def short(value: object) -> str:
     """A value for a title: whole numbers without a point, names without the folder or owner before them."""
     if isinstance(value, (float, np.floating)):
         return f"{value:g}"
-    return str(value).rstrip("/").split("/")[-1]
+    return str(value).rstrip("/").split("/")[-1].replace("$", r"\$")  # a dollar is none of mathematics
 
 
 def panel_title(values: Mapping[str, object], width: int = 34) -> str:
@@ -66,21 +70,37 @@ def panel_title(values: Mapping[str, object], width: int = 34) -> str:
     return "\n".join(lines)
 
 
-def curve_title(curves: Curves, curve: int) -> str:
-    """Title of one curve's panel: its group's columns, and its source where sources tell anything apart."""
+def curve_values(curves: Curves, curve: int) -> dict[str, object]:
+    """What one curve is of: its group's columns, and its source where sources tell anything apart."""
     values = {str(name): value for name, value in curves.keys.iloc[curves.group[curve]].items()}
-    if len(set(curves.source)) > 1:
+    if len(set(curves.source)) > 1 and "source" not in values:
         values["source"] = curves.source[curve]
-    return panel_title(values)
+    return values
+
+
+def curve_title(curves: Curves, curve: int) -> str:
+    """Title of one curve's panel, of its `curve_values`."""
+    return panel_title(curve_values(curves, curve))
 
 
 def panels(
-    n: int, *, columns: int = 4, width: float = 3.2, height: float = 2.6, **options: Any
+    n: int,
+    *,
+    columns: int = 4,
+    width: float = 3.2,
+    height: float = 2.6,
+    size: Size | None = None,
+    **options: Any,
 ) -> tuple[Figure, list[Axes]]:
-    """A figure with n panels in rows of at most `columns`; `options` go to `Figure.subplots`."""
-    columns = min(n, columns)
+    """A figure with n panels in rows of at most `columns`; `options` go to `Figure.subplots`.
+
+    Panels are `width` by `height` inches; or the figure is of a `size` in inches, and its panels come as near as they can to that
+    shape.
+    """
+    columns = min(n, columns) if size is None else best_columns(n, size, width / height)
     rows = -(-n // columns)
-    figure = Figure(figsize=(max(width * columns, 4.5), height * rows + 0.7), layout="constrained")
+    natural = (max(width * columns, 4.5), height * rows + LEGEND)
+    figure = Figure(figsize=natural if size is None else size, layout="constrained")
     axes = list(figure.subplots(rows, columns, squeeze=False, **options).reshape(-1))
     for axis in axes[n:]:
         axis.set_visible(False)
@@ -90,6 +110,24 @@ def panels(
         for axis in axes[:n]:
             axis.tick_params(labelleft=axis.get_subplotspec().is_first_col())
     return figure, axes[:n]
+
+
+def best_columns(n: int, size: Size, shape: float) -> int:
+    """Columns in which n panels that fill a figure are near to `shape`, their width by their height, with few places empty."""
+    room = max(size[1] - LEGEND, 0.5)
+
+    def off(columns: int) -> float:
+        rows = -(-n // columns)
+        return abs(float(np.log(size[0] / columns / (room / rows) / shape))) + (rows * columns - n) / n
+
+    return min(range(1, n + 1), key=off)
+
+
+def fitting_panels(most: int, size: Size | None) -> int:
+    """Panels that a figure of a size in inches has room for, `most` at most; `most` for a figure that grows with them."""
+    if size is None:
+        return most
+    return min(most, max(1, int(size[0] / 2.0)) * max(1, int((size[1] - LEGEND) / 1.6)))
 
 
 def dress(axis: Axes) -> None:
@@ -147,7 +185,10 @@ def measured(
     curves: Curves,
     curve: int,
     used: np.ndarray,
-    labels: tuple[str, str] = ("measured, fitted", "measured, held out"),
+    labels: tuple[str | None, str | None] = ("measured, fitted", "measured, held out"),
+    *,
+    color: str = INK,
+    marker: str = "o",
 ) -> None:
     """Points of a curve with one standard error either way in log odds: filled if `used` [N], else hollow; named in the legend.
 
@@ -156,7 +197,7 @@ def measured(
     mine = slice(curves.start[curve], curves.start[curve + 1])
     shots, prob, error = curves.shots[mine], curves.prob[mine], standard_errors(curves)[mine]
     around = one_sigma(prob, error, "logit")
-    for mask, label in ((used[mine], labels[0]), (~used[mine], labels[1])):
+    for mask, label, face in ((used[mine], labels[0], color), (~used[mine], labels[1], "white")):
         if not mask.any():
             continue
         bars = mask & np.isfinite(around).all(0)
@@ -166,22 +207,35 @@ def measured(
                 prob[bars],
                 yerr=around[:, bars],
                 fmt="none",
-                ecolor=INK,
+                ecolor=color,
                 elinewidth=0.7,
                 alpha=0.6,
             )
-        face = INK if label == labels[0] else "white"
-        axis.plot(
-            shots[mask],
-            prob[mask],
-            "o",
-            color=INK,
-            markersize=3.2,
-            markerfacecolor=face,
-            markeredgewidth=0.8,
-            label=label,
-            zorder=3,
-        )
+        points(axis, shots[mask], prob[mask], label, face, color=color, marker=marker)
+
+
+def points(
+    axis: Axes,
+    x: Sequence[float] | np.ndarray,
+    y: Sequence[float] | np.ndarray,
+    label: str | None,
+    face: str,
+    *,
+    color: str = INK,
+    marker: str = "o",
+) -> None:
+    """Points as measured, in front of the lines; of none, their entry in the legend."""
+    axis.plot(
+        x,
+        y,
+        marker,
+        color=color,
+        markersize=3.2,
+        markerfacecolor=face,
+        markeredgewidth=0.8,
+        label=label,
+        zorder=3,
+    )
 
 
 def one_sigma(value: np.ndarray, stderr: np.ndarray, scale: scales.Scale) -> np.ndarray:
@@ -193,6 +247,28 @@ def fitted_range(axis: Axes, shots: np.ndarray, label: str = "fitted range") -> 
     """Shades the shots from the smallest to the largest that were fitted."""
     if len(shots):
         axis.axvspan(float(shots.min()), float(shots.max()), label=label, **SHADE)
+
+
+def crossing(axis: Axes, level: float, quantiles: Sequence[float], color: str, label: str | None) -> None:
+    """Where a curve is at a level: a dot at the median number of shots, a bar from the 5 % to the 95 % quantile.
+
+    What lies beyond the axis is not drawn; a triangle at its end says that the median or the bar goes on.
+    """
+    low, middle, high = (float(q) for q in quantiles)
+    end = axis.get_xlim()[1]
+    if not low < end:  # nor where it is not known
+        return
+    look: dict[str, Any] = {"color": color, "clip_on": False, "zorder": 4}
+    axis.plot([low, min(high, end)], [level, level], linewidth=3, solid_capstyle="butt", alpha=0.7, **look)
+    if middle < end:
+        axis.plot(middle, level, "D", markersize=4.5, markeredgecolor="white", label=label, **look)
+    if high > end:
+        axis.plot(end, level, ">", markersize=6, **look)
+
+
+def level_line(axis: Axes, level: float) -> None:
+    """The probability that is asked about."""
+    axis.axhline(level, color=GREY, linewidth=1, linestyle=":", label=f"probability {level:g}", zorder=1)
 
 
 def split_line(axis: Axes, x: np.ndarray, y: np.ndarray, last: float, **options: Any) -> None:
@@ -223,6 +299,7 @@ def shared_legend(figure: Figure, axes: Sequence[Axes], columns: int = 4, title:
             loc="outside lower center",
             ncols=fitting_columns(list(found), columns, 72 * figure.get_figwidth() / SMALL),
             title=title,
+            title_fontsize=SMALL,
             fontsize=SMALL,
             frameon=False,
         )
@@ -231,8 +308,7 @@ def shared_legend(figure: Figure, axes: Sequence[Axes], columns: int = 4, title:
 def fitting_columns(labels: Sequence[str], most: int, width: float) -> int:
     """Columns, at most `most`, in which a legend's labels, filled in column by column, fit a width in heights of a letter."""
     for columns in range(min(most, len(labels)), 1, -1):
-        rows = -(-len(labels) // columns)
-        longest = [max(map(len, labels[i : i + rows])) for i in range(0, len(labels), rows)]
+        longest = [max(map(len, part)) for part in np.array_split(list(labels), columns)]
         if sum(0.6 * letters + 5 for letters in longest) <= width:  # 5: handle and the spaces around it
             return columns
     return 1

@@ -1,6 +1,6 @@
 """What posteriors say, in sentences for people who read no tables: shots to a level, forecasts, diagnostics."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -8,20 +8,52 @@ import pandas as pd
 from ..curves import Curves, curve_columns
 
 
-def shots_text(shots: float) -> str:
-    """A number of shots as people say it: 93, 1,192, 2.4; "never" for inf."""
+def shots_text(shots: float, finer: int = 0) -> str:
+    """A number of shots as people say it: 93, 1,192, 2.4; "never" for inf. `finer`: decimals more than that."""
     if np.isinf(shots):
         return "never"
+    if finer:
+        return f"{shots:,.{finer if shots >= 9.95 else finer + 1}f}"
     return f"{shots:,.0f}" if shots >= 9.95 or shots == round(shots) else f"{shots:.1f}"
 
 
-def share_text(probability: float) -> str:
-    """A probability as a percentage: 0 %, below 1 %, 34 %, above 99 %, 100 %."""
+def share_text(probability: float, finer: int = 0) -> str:
+    """A probability as a percentage: 0 %, below 1 %, 34 %, above 99 %, 100 %. `finer`: decimals of it."""
+    if finer:
+        return f"{100 * probability:.{finer}f} %"
     if 0 < probability < 0.01:
         return "below 1 %"
     if 0.99 < probability < 1:
         return "above 99 %"
     return f"{100 * probability:.0f} %"
+
+
+def apart(text: Callable[[float, int], str], quantiles: Sequence[float], narrow: str) -> tuple[str, str]:
+    """A number and its interval in words, in as many decimals (two more at most) as it takes for the interval to be no point.
+
+    Args:
+      text: a number and how many decimals more than usual → its words.
+      quantiles: the number, and the ends of its interval.
+      narrow: what is said of an interval that is a point even so.
+
+    Returns:
+      (the number, "low to high").
+    """
+    for finer in range(3):
+        middle, low, high = (text(value, finer) for value in quantiles)
+        if low != high:
+            return middle, f"{low} to {high}"
+    return text(quantiles[0], 0), narrow
+
+
+def shots_apart(quantiles: Sequence[float]) -> tuple[str, str]:
+    """`apart` of numbers of shots: median, low, high."""
+    return apart(shots_text, quantiles, "within one shot")
+
+
+def share_apart(quantiles: Sequence[float]) -> tuple[str, str]:
+    """`apart` of probabilities: median, low, high."""
+    return apart(share_text, quantiles, "within one point")
 
 
 def curve_labels(curves: Curves) -> list[str]:
@@ -77,7 +109,8 @@ def reach_sentences(
         elif middle == 0:
             said = f"as likely as not at {level} without any example (90 %: 0 to {shots_text(high)})"
         else:
-            said = f"{level} after {shots_text(middle)} shots (90 %: {shots_text(low)} to {shots_text(high)})"
+            count, ends = shots_apart((middle, low, high))
+            said = f"{level} after {count} shots (90 %: {ends})"
         line = f"{label}: {said}{never}"
         notes = [f"{word} up to {shots_text(top[number])}"] if high > top[number] else []
         if parts is not None and _dominated(parts[number], middle):
@@ -104,11 +137,11 @@ def forecast_sentences(
 
 def forecast_text(row: pd.Series, top: float, word: str) -> str:
     """What a row of a forecast expects, of a curve that was measured or fitted (`word`) up to `top` shots."""
-    low, middle, high = (share_text(row[f"latent_{name}"]) for name in ("lo90", "median", "hi90"))
+    middle, ends = share_apart([float(row[f"latent_{name}"]) for name in ("median", "lo90", "hi90")])
     notes = [f"{word} up to {shots_text(top)}"] if row["shots"] > top else []
     if row["prior_dominated"]:
         notes.append("the prior says more here than the data")
-    said = f"at {shots_text(row['shots'])} shots {middle} (90 %: {low} to {high})"
+    said = f"at {shots_text(row['shots'])} shots {middle} (90 %: {ends})"
     return said + "".join(f"; {note}" for note in notes)
 
 

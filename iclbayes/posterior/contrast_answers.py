@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from .answers import share_text
+from .answers import apart, share_text
 from .moved import WIDEST
 
 MEANING = {
@@ -18,11 +18,18 @@ MEANING = {
 OPEN = "not determined by these data"
 
 
-def number_text(value: float) -> str:
-    """A factor in two or three digits: 0.45, 1.02, 1.3, 12, 340, 1,200."""
+def number_text(value: float, finer: int = 0) -> str:
+    """A factor in two or three digits: 0.45, 1.02, 1.3, 12, 340, 1,200. `finer`: digits more than that."""
+    if finer:
+        return f"{value:.{3 + finer}g}" if value < 999.5 else f"{value:,.{finer}f}"
     if 0.095 < value < 1.095:
         return f"{value:.2f}"
     return f"{value:.2g}" if value < 99.5 else f"{value:,.0f}"
+
+
+def number_apart(quantiles: Sequence[float]) -> tuple[str, str]:
+    """`apart` of factors: median, low, high."""
+    return apart(number_text, quantiles, "within one thousandth of it")
 
 
 def factor_text(shift: float) -> str:
@@ -34,8 +41,8 @@ def shift_text(row: pd.Series) -> str:
     """How far a parameter moved: "odds 12 times lower (90 %: 10 to 15 times), from 0.4 to 0.05"."""
     low, high = row["lo90"], row["hi90"]
     if low > 0 or high < 0:
-        ends = [number_text(np.exp(end)) for end in sorted((abs(low), abs(high)))]
-        interval = f"{ends[0]} to {ends[1]} times"
+        ends = sorted((abs(low), abs(high)))
+        interval = number_apart([float(np.exp(x)) for x in (abs(row["shift"]), *ends)])[1] + " times"
     else:
         interval = f"{factor_text(low)} to {factor_text(high)}"
     what = "" if row["parameter"] in ("efficiency", "spread") else "odds "
@@ -107,5 +114,6 @@ def times_sentence(pair: pd.Series) -> list[str]:
     elif np.log(high / low) > WIDEST:
         return [f"how many times as many shots {after} takes to {level} is {OPEN}; {more}"]
     else:
-        ends = f"90 %: {number_text(low)} to {number_text(high)}"
+        count, ends = number_apart((middle, low, high))
+        return [f"to {level}, {after} takes {count} times as many shots as {before} (90 %: {ends})"]
     return [f"to {level}, {after} takes {number_text(middle)} times as many shots as {before} ({ends})"]

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from ..contrasts import common_sources, contrast, horizons, paired_groups, source_params, unconstrained
+from ..contrasts import parameter_table as parameters_of_draws
 from ..curves import Curves
 from .model.latent import prior_draws
 from .result import Posterior
@@ -49,6 +50,24 @@ def undetermined(one: Posterior) -> dict[str, np.ndarray]:
         low, high = np.quantile(after, [0.05, 0.95], axis=0)
         found[name] = (high - low > WIDEST) | (after.std(0) > PRIOR_DOMINATED * before.std(0))
     return found
+
+
+def parameter_table(one: Posterior) -> pd.DataFrame:
+    """`contrasts.parameter_table` of a posterior: a row per curve and parameter, with what the data do not determine.
+
+    Returns:
+      Group columns, source ("" for what a group has once), parameter, median, lo90, hi90, undetermined (True where the data leave
+      it open, see `undetermined`).
+
+    Raises:
+      InputError: a law without prior, efficiency, gamma and beta.
+    """
+    curves = one.curves
+    vague = [
+        value if value.ndim == 1 else value[curves.group, curves.rank()]
+        for value in undetermined(one).values()
+    ]
+    return parameters_of_draws(one).assign(undetermined=np.concatenate(vague))
 
 
 def moved_table(

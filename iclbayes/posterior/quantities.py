@@ -3,7 +3,7 @@
 Functions of `PosteriorDraws`; `Posterior` has them as methods.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +22,9 @@ from .draws import PosteriorDraws
 from .model.latent import split_sites
 from .model.numpyro_model import Sites
 from .model.spec import Spec, UnitData
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 def shots_to_reach(
@@ -70,6 +73,37 @@ def task_weights(posterior: PosteriorDraws, shots: ArrayLike) -> np.ndarray:
     grids = [np.broadcast_to(shots, (len(b.theta), len(shots))) for b in posterior.blocks]
     value = posterior.assemble(posterior.over_draws("weights", weights, grids), False)
     return value.reshape(-1, *value.shape[2:])
+
+
+def plot_task_weights(
+    posterior: PosteriorDraws,
+    shots: ArrayLike | None = None,
+    *,
+    group: int | dict[str, Any] = 0,
+    source: Any = None,
+    ax: "Axes | None" = None,
+) -> "Axes":
+    """Draws the posterior over tasks by shots of one curve; see `Posterior.plot_task_weights`."""
+    from ..plots import plot_tasks
+    from ..plots.style import curve_title
+
+    curves, number = posterior.curves, posterior.group_index(group)
+    mine = np.flatnonzero(curves.group == number)
+    labels = list(curves.source[mine])
+    if source is not None and source not in labels:
+        raise InputError(f"no source {source!r} in this group; there are {', '.join(map(str, labels))}")
+    j = 0 if source is None else labels.index(source)
+    largest = float(curves.max_shots()[mine[j]])
+    at = np.expm1(np.linspace(0.0, np.log1p(max(largest, 1.0)), 120)) if shots is None else np.asarray(shots)
+    weights = task_weights(posterior, at)[:, number, j]  # [S, M, n]
+    weights = weights[:, ~np.isnan(weights).all((0, 2))]
+    if len(labels) == 1 and weights.shape[1] > 1 and "source" not in curves.keys:
+        labels = ["the task"]
+    more = weights.shape[1] - len(labels)
+    labels += ["everything else" + (f" {i + 1}" if i else "") for i in range(more)]
+    return plot_tasks(
+        at, weights, labels, measured_to=largest, title=curve_title(curves, int(mine[j])), ax=ax
+    )
 
 
 def difference(

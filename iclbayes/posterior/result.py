@@ -1,17 +1,22 @@
 """`Posterior`: draws of every group, and what can be asked of them."""
 
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from .. import markup
 from ..contrasts.tables import reach_table
 from ..curves import Curves
 from ..deprecation import deprecated
 from . import arviz, predictive, quantities, summaries
+from .answers import diagnostics_sentence
 from .draws import PosteriorDraws
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -31,6 +36,23 @@ class Posterior(PosteriorDraws):
         c, d = self.n_draws
         good = int(table["ok"].sum())
         return f"Posterior({self.law.name}: {good} of {len(table)} posteriors with good diagnostics, {c} × {d} draws)"
+
+    def _repr_html_(self) -> str:
+        """For notebooks: whether the draws can be trusted, and the first parameters with their 90 % intervals."""
+        table = self.summary()
+        few = table.iloc[: markup.ROWS]
+        keys = [str(name) for name in self.curves.keys]
+        rows = [
+            [
+                *(row[key] for key in keys),
+                f"{row['parameter']} {row['index']}".strip(),
+                markup.number(row["median"]),
+                f"{markup.number(row['lo90'])} to {markup.number(row['hi90'])}",
+            ]
+            for _, row in few.iterrows()
+        ]
+        title = diagnostics_sentence(self.law.name, self.diagnostics())
+        return markup.shown(title, [*keys, "parameter", "median", "90 % interval"], rows, len(table))
 
     # --- along curves ------------------------------------------------------------------------------------------------
 
@@ -162,6 +184,27 @@ class Posterior(PosteriorDraws):
           InputError: a law without tasks.
         """
         return quantities.task_weights(self, shots)
+
+    def plot_task_weights(
+        self,
+        shots: ArrayLike | None = None,
+        *,
+        group: int | dict[str, Any] = 0,
+        source: Any = None,
+        ax: "Axes | None" = None,
+    ) -> "Axes":
+        """Draws the posterior over tasks by shots of one curve: median and 90 % band, a colour for each task.
+
+        Args:
+          shots: [n]; default: 0 to the curve's largest number of shots, closely.
+          group: its index, or a dict of group columns that names exactly one.
+          source: whose examples the context holds; default: the group's first.
+          ax: where to draw, instead of in a figure of its own.
+
+        Raises:
+          InputError: a law without tasks; a group or source that is not there.
+        """
+        return quantities.plot_task_weights(self, shots, group=group, source=source, ax=ax)
 
     def difference(
         self,

@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -25,6 +25,9 @@ from .predictive import Along, along, frame_of
 from .result import Posterior
 from .sampler import PosteriorWarning, sample
 from .sampling import psis
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 # What is averaged where no law is named: two stages, a mixture of speeds, and one stage in log shots. None is the best for every
 # curve (`experiments/forecast_coverage.py`).
@@ -110,6 +113,13 @@ class Stack:
     def _reached(self, draws: np.ndarray, level: float, horizon: float | None, law: str) -> pd.DataFrame:
         curves = self.posteriors[0].curves
         return reach_quantiles(curves, draws, level, horizons(curves, horizon)).assign(law=law)
+
+    def plot_weights(self, ax: "Axes | None" = None) -> "Axes":
+        """Draws the share of each law in the mixture, in `ax` if it is given."""
+        from ..plots import plot_stacking
+
+        names = [one.law.name for one in self.posteriors]
+        return plot_stacking(dict(zip(names, map(float, self.weights), strict=True)), ax=ax)
 
     def _mixed(self, parts: Sequence[Callable[[], np.ndarray]], most: int) -> np.ndarray:
         """Draws of every law in proportion to its weight, evenly thinned; laws of no draw are not asked."""

@@ -10,7 +10,16 @@ import pandas as pd
 from ..comparison import mean_table, verdict
 from ..curves import Curves
 from ..posterior import Posterior, Stack, diagnostics_sentence, reach_sentences
-from ..posterior.answers import by_curve, curve_labels, forecast_text, seen, share_text, shots_text
+from ..posterior.answers import (
+    by_curve,
+    curve_labels,
+    forecast_text,
+    seen,
+    share_apart,
+    share_text,
+    shots_apart,
+    shots_text,
+)
 from ..shapes import not_described
 from .charts import Spec, band_chart
 
@@ -146,11 +155,10 @@ def _reach(curves: Curves, used: np.ndarray, labels: Sequence[str], reached: pd.
     level = share_text(float(reached["level"].iloc[0]))
     rows = []
     for label, last, (_, row) in zip(labels, top, reached.iterrows(), strict=True):
-        ends = [("–" if np.isnan(row[q]) else shots_text(row[q])) for q in ("q50", "q05", "q95")]
+        known = not row[["q05", "q50", "q95"]].isna().any()
+        said = shots_apart([float(row[q]) for q in ("q50", "q05", "q95")]) if known else ("–", "–")
         horizon = f"{row['horizon']:,.0f}"
-        rows.append(
-            (label, ends[0], f"{ends[1]} to {ends[2]}", _percent(row["p_never"]), horizon, shots_text(last))
-        )
+        rows.append((label, *said, _percent(row["p_never"]), horizon, shots_text(last)))
     columns = ("curve", "shots (median)", "90 % interval", "P(never)", "never means within", f"{word} up to")
     return Table(f"Shots to reach {level}", columns, tuple(rows))
 
@@ -163,7 +171,7 @@ def _ahead(curves: Curves, used: np.ndarray, labels: Sequence[str], rows: Sequen
         wanted = [0.0, last, 2 * last, 4 * last]
         for i in sorted({int(np.abs(np.log1p(at) - np.log1p(n)).argmin()) for n in wanted}):
             row = own.iloc[i]
-            middle, low, high = (share_text(float(row[f"latent_{q}"])) for q in ("median", "lo90", "hi90"))
+            middle, ends = share_apart([float(row[f"latent_{q}"]) for q in ("median", "lo90", "hi90")])
             note = (
                 "prior-dominated"
                 if row["prior_dominated"]
@@ -171,7 +179,7 @@ def _ahead(curves: Curves, used: np.ndarray, labels: Sequence[str], rows: Sequen
                 if at[i] > last
                 else ""
             )
-            table.append((label, shots_text(at[i]), middle, f"{low} to {high}", note))
+            table.append((label, shots_text(at[i]), middle, ends, note))
     return Table("Expected probability", ("curve", "shots", "median", "90 % interval", "note"), tuple(table))
 
 

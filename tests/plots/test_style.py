@@ -118,6 +118,25 @@ def test_a_legend_of_long_names_stays_inside_a_narrow_figure():
     assert box.x0 >= 0 and box.x1 <= figure.bbox.width and len(figure.legends[0].get_texts()) == 6
 
 
+def test_a_legend_whose_columns_are_of_unlike_length_stays_inside_too():
+    figure, axes = plots.panels(1, width=4.5, height=4.0)
+    for name in (
+        "90 % of chance",
+        "calibrated",
+        "E (100)",
+        "L (100)",
+        "kappa (100)",
+        "t_0 (100)",
+        *["p(64) (100)"] * 2,
+    ):
+        axes[0].plot([0, 1], [0, 1], label=name + " " * len(axes[0].get_lines()))
+    axes[0].plot([0, 1], [0, 1], label="p(4) (100)")
+    plots.shared_legend(figure, axes)
+    figure.draw_without_rendering()
+    box = figure.legends[0].get_window_extent()
+    assert box.x0 >= 0 and box.x1 <= figure.bbox.width
+
+
 def test_a_split_line_is_whole_up_to_the_last_and_dashed_beyond_and_unbroken():
     _, (axis,) = plots.panels(1)
     x = np.array([0.0, 1.0, 3.0, 5.0])

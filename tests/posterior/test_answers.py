@@ -6,7 +6,7 @@ import pytest
 
 import iclbayes
 from iclbayes import posterior
-from iclbayes.posterior import answers
+from iclbayes.posterior import answers, contrast_answers
 
 SHOTS = [0, 1, 2, 4, 8, 16, 32, 64]
 
@@ -57,6 +57,19 @@ def curves():
             "50 % after 93 shots (90 %: 10 to 105); never within 25,600 shots: 0 %",
         ),
         ({"q05": np.nan, "q50": np.nan, "q95": np.nan}, "nothing can be said of 50 %"),
+        # An interval is no point: as many decimals as that takes.
+        (
+            {"q05": 30.7, "q50": 31.2, "q95": 31.4},
+            "50 % after 31.2 shots (90 %: 30.7 to 31.4); never within 25,600 shots: 0 %",
+        ),
+        (
+            {"q05": 2.411, "q50": 2.42, "q95": 2.432},
+            "50 % after 2.42 shots (90 %: 2.41 to 2.43); never within 25,600 shots: 0 %",
+        ),
+        (
+            {"q05": 31.2001, "q50": 31.2002, "q95": 31.2003},
+            "50 % after 31 shots (90 %: within one shot); never within 25,600 shots: 0 %",
+        ),
     ],
 )
 def test_shots_to_a_level_in_words(curves, columns, said):
@@ -114,3 +127,29 @@ def test_diagnostics_in_one_line():
     )
     bad = checks.assign(ok=[True, False], problem=["", "ESS 90"])
     assert answers.diagnostics_sentence("logistic", bad).endswith(": b (ESS 90)")
+
+
+def test_a_forecast_that_is_sure_is_told_in_more_digits_than_a_point():
+    row = pd.Series(
+        {
+            "shots": 8.0,
+            "latent_median": 0.882,
+            "latent_lo90": 0.8801,
+            "latent_hi90": 0.8839,
+            "prior_dominated": False,
+        }
+    )
+    assert answers.forecast_text(row, 64, "measured") == "at 8 shots 88.2 % (90 %: 88.0 % to 88.4 %)"
+    sure = pd.Series({**row, "latent_lo90": 0.88199, "latent_hi90": 0.88201})
+    assert answers.forecast_text(sure, 64, "measured") == "at 8 shots 88 % (90 %: within one point)"
+
+
+def test_times_as_many_shots_are_told_in_more_digits_than_a_point():
+    pair = pd.Series(
+        {
+            "level": 0.5, "before": "a", "after": "b", "times": 2.21, "lo90": 2.209, "hi90": 2.213, "p_more": 1.0,
+            "p_never_before": 0.0, "p_never_after": 0.0, "horizon": 100.0,
+        }
+    )  # fmt: skip
+    (line,) = contrast_answers.times_sentence(pair)
+    assert line == "to 50 %, b takes 2.21 times as many shots as a (90 %: 2.209 to 2.213)"
