@@ -114,11 +114,11 @@ class Curves:
           shots: [n], or [G, J, n], or [G, n] (one curve per group).
           prob: [G, J, n] or [G, n].
           weight: like `prob`, default 1; points of weight 0 are dropped.
-          n_test: like `prob`, test examples behind each point (default unknown).
+          n_test: like `prob`, test examples behind each point (default, and where it is NaN: unknown).
           source: J labels, default 0 … J − 1.
 
         Raises:
-          InputError: shapes that do not fit.
+          InputError: shapes that do not fit; values that mean nothing, such as a negative or endless weight.
 
         >>> Curves.from_arrays([0, 1, 2], [[0.2, 0.4, 0.5], [0.3, 0.3, 0.6]], weight=[[1, 1, 0], [1, 1, 1]])
         Curves(2 groups by group; 2 curves, 5 points)
@@ -144,18 +144,26 @@ class Curves:
             raise InputError(
                 f"shots, weight or n_test do not broadcast to the shape of prob, {prob.shape}"
             ) from None
-        n_groups, n_curves, _ = prob.shape
-        keep = weight.reshape(n_groups * n_curves, -1) > 0
+        n_groups, n_curves, n_points = prob.shape
+        if prob.size == 0:
+            raise InputError(f"prob has shape {prob.shape}: there is no point in it")
+        check_weights(weight)
         used = weight > 0
+        keep = used.reshape(n_groups * n_curves, n_points)
         if not (np.isfinite(shots[used]).all() and (shots[used] >= 0).all()):
             raise InputError("shots are not all numbers ≥ 0 where the weight is positive; drop those points")
         if not ((prob[used] >= 0) & (prob[used] <= 1)).all():
             raise InputError(
                 "prob is not between 0 and 1 everywhere that the weight is positive; drop those points"
             )
+        known = tests[used & ~np.isnan(tests)]
+        if not ((known > 0) & np.isfinite(known) & (known == np.round(known))).all():
+            raise InputError("n_test is not a whole number above 0 everywhere; where it is unknown, give NaN")
         counts = keep.sum(1)
         mask = keep.reshape(-1)
         labels = np.asarray(list(range(n_curves)) if source is None else list(source))
+        if len(labels) != n_curves:
+            raise InputError(f"source has {len(labels)} labels for {n_curves} sources")
         flat = [a.reshape(-1)[mask] for a in (shots, prob, weight, tests)]
         return cls(
             keys=pd.DataFrame({"group": np.arange(n_groups)}),
@@ -197,8 +205,15 @@ class Curves:
         return self.shots <= limit[self.point_curve()]
 
     def with_weight(self, weight: np.ndarray) -> "Curves":
-        """The same curves with other weights [N]."""
-        return dataclasses.replace(self, weight=np.asarray(weight, np.float64))
+        """The same curves with other weights [N].
+
+        Raises:
+          InputError: another number of weights, or one that is negative, endless or no number.
+        """
+        weight = np.asarray(weight, np.float64)
+        if weight.shape != self.shots.shape:
+            raise InputError(f"weight has shape {weight.shape}; there are {len(self.shots)} points")
+        return dataclasses.replace(self, weight=check_weights(weight))
 
     def select(self, groups: np.ndarray) -> "Curves":
         """The groups with these indices (or under this mask), in ascending order."""
@@ -299,3 +314,14 @@ def curve_columns(curves: Curves) -> pd.DataFrame:
     """A row per curve: its group's columns and its source (unless the groups are by source already)."""
     frame = curves.keys.iloc[curves.group].reset_index(drop=True)
     return frame if "source" in frame else frame.assign(source=curves.source)
+
+
+def check_weights(weight: np.ndarray) -> np.ndarray:
+    """The weights, if all are finite and none is negative.
+
+    Raises:
+      InputError: else.
+    """
+    if not (np.isfinite(weight) & (weight >= 0)).all():
+        raise InputError("a weight is negative, endless or no number; 0 leaves a point out")
+    return weight

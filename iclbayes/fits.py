@@ -127,14 +127,14 @@ class Fits:
         """Expected probability of the right answer.
 
         Args:
-          shots: [n], the same for every curve; or a `Curves` with the same curves, whose own shots are used.
+          shots: [n] ≥ 0 for every curve, inf for the limit; or a `Curves` with the same curves, whose own shots are used.
 
         Returns:
           [G, J, n] (NaN where a group has fewer sources), or [N] along the points of the given `Curves`; NaN for a curve of
           which no point was fitted.
 
         Raises:
-          InputError: the given curves are not those that were fitted.
+          InputError: the given curves are not those that were fitted; shots below 0 or NaN.
         """
         return self._along(shots, mean)
 
@@ -171,6 +171,8 @@ class Fits:
         shots = np.asarray(shots, float)
         if shots.ndim != 1:
             raise InputError(f"shots has shape {shots.shape}: give one axis, or a Curves")
+        if not (shots >= 0).all():
+            raise InputError("a number of shots is negative or no number; infinitely many are told by inf")
         rank = self.curves.rank()
         out = np.full((self.curves.n_groups, rank.max() + 1, len(shots)), np.nan)
         for block in self.blocks:
@@ -374,7 +376,8 @@ def fit(
       `Fits`.
 
     Raises:
-      InputError: an unknown law, loss or parameter; a group with no point to fit; conditions that do not match.
+      InputError: an unknown law, loss or parameter; a number out of its range; a group with no point to fit; conditions that do
+        not match.
 
     Two curves that follow a power law, −ln p = C (n + 1)^(−α) + E, give its parameters back:
 
@@ -397,8 +400,16 @@ def fit(
     point_loss = get_loss(
         ("binomial" if counts.size and counts.all() else "squared") if loss == "auto" else loss
     )
-    if n_starts < 1 or max_steps < 1:
-        raise InputError(f"n_starts and max_steps must be at least 1, are {n_starts} and {max_steps}")
+    whole = {
+        "n_starts": (n_starts, 1, 10**4),
+        "max_steps": (max_steps, 1, 10**6),
+        "seed": (seed, 0, 2**63 - 1),
+    }
+    for name, (value, least, most) in whole.items():
+        if not (isinstance(value, int | np.integer) and least <= value <= most):
+            raise InputError(f"{name} is {value}; give a whole number from {least} to {most:,}")
+    if dtype not in (np.float32, np.float64, "float32", "float64"):
+        raise InputError(f"dtype is {dtype}; give float32 or float64")
     if fraction is not None:
         if not 0 < fraction <= 1:
             raise InputError(f"fraction {fraction} is not in (0, 1]")

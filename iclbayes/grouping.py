@@ -83,6 +83,9 @@ def groups_to_fit(
         names = ("shots", "prob", "weight", "n_test")
         points = {name: getattr(bucket, name)[rows].reshape(*chosen.shape, -1) for name in names}
         trials = points.pop("n_test")
+        largest = np.max(points["weight"], axis=(1, 2), keepdims=True)
+        # Only ratios of weights count; a power of two takes no digit, and products and single precision cannot overflow then.
+        points["weight"] = points["weight"] / np.exp2(np.floor(np.log2(np.where(largest > 0, largest, 1.0))))
         if loss is get_loss("binomial"):
             points["weight"] = points["weight"] * np.where(trials > 0, trials, 1.0)
         return FitBatch(problem, groups, chosen, points)

@@ -167,7 +167,7 @@ def described(value: Any) -> str:
     if isinstance(value, types.BuiltinFunctionType | type):
         return f"named {_named(value)}"
     label = _named(kind)
-    if kind in (tuple, list) or (isinstance(value, tuple) and hasattr(value, "_fields")):
+    if kind in (tuple, list) or (issubclass(kind, tuple) and hasattr(kind, "_fields")):
         return f"{label}({', '.join(map(described, value))})"
     if kind in (dict, types.MappingProxyType):
         return f"{label}({', '.join(sorted(f'{described(k)}: {described(v)}' for k, v in value.items()))})"
@@ -237,5 +237,7 @@ def decoded(text: Any) -> Any:
     module, _, name = label.partition(":")
     if not module.startswith("iclbayes."):
         raise ValueError(label)
-    kind = functools.reduce(getattr, name.split("."), importlib.import_module(module))
+    kind: Any = importlib.import_module(module)
+    for part in name.split("."):
+        kind = getattr(kind, part)
     return kind(*parts)

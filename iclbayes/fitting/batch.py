@@ -15,6 +15,15 @@ from .objective import evaluate, penalty
 from .problem import Points, Problem
 from .result import FitResult, Status, constrain, curvature
 
+MET = 1e-14  # objective below which a curve counts as met
+
+
+def power_of_two(x: Array) -> Array:
+    """A power of two within a factor of 2 of x (2⁸ at the ends of the range), to divide by without rounding; 1 for 0."""
+    most = jnp.finfo(x.dtype).maxexp - 8
+    exponent = jnp.clip(jnp.floor(jnp.log2(jnp.where(x > 0, x, 1.0))), -most, most)
+    return jnp.ldexp(jnp.ones_like(x), exponent.astype(jnp.int32))
+
 
 def fit_batch(
     problem: Problem,
@@ -46,6 +55,9 @@ def fit_batch(
     weight, prob = jnp.where(seen, weight, 0.0), jnp.where(seen, prob, 0.5)
     shots = jnp.where(jnp.isfinite(shots), shots, 0.0)
     x = jax.vmap(problem.law.abscissa)(shots.astype(dtype))
+    weight = weight / power_of_two(
+        jnp.max(weight, axis=(1, 2), keepdims=True)
+    )  # a sum of the largest would overflow
     total = jnp.sum(weight, axis=(1, 2))
     w = weight / jnp.where(total > 0, total, 1.0)[:, None, None]
     count = jnp.sum(weight > 0, axis=(1, 2))
@@ -57,7 +69,8 @@ def fit_batch(
 
     failed = ~jnp.isfinite(found.value)
     theta = jnp.where(failed[:, None], jnp.nan_to_num(theta0[:, 0]), found.theta)
-    status = jnp.where(found.converged, Status.CONVERGED, Status.MAX_STEPS)
+    # A curve that is met to 1e-7 leaves nothing to look for, whether or not some parameter still creeps to infinity.
+    status = jnp.where(found.converged | (found.value < MET), Status.CONVERGED, Status.MAX_STEPS)
     status = jnp.where(failed, Status.FAILED, status)
     status = jnp.where(total > 0, status, Status.NO_DATA)
 

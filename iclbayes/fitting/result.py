@@ -99,9 +99,13 @@ def of_all(
     def all_fits(result: FitResult, *arrays: Array) -> Any:
         return jax.vmap(lambda r, *a: function(problem, r, *a))(result, *arrays)
 
-    arrays = tuple(np.asarray(a, dtype) for a in arrays)
+    with np.errstate(over="ignore"):  # more shots than single precision holds are infinitely many
+        arrays = tuple(np.asarray(a, dtype) for a in arrays)
     quick = len(result.loss) <= QUICK
     return programs.run((function, problem), all_fits, result, *arrays, dtype=dtype, quick=quick)
+
+
+FAR = 1e-12  # of the largest number there is: so many shots are as good as infinitely many, and their products are finite
 
 
 def mean(problem: Problem, result: FitResult, shots: Array) -> Array:
@@ -128,6 +132,8 @@ def reach(problem: Problem, result: FitResult, level: Array) -> Array:
 
 
 def _at(problem: Problem, theta: Array, shots: Array) -> Array:
+    """p at shots, also at so many that their products overflow: there, and at infinitely many, the limit."""
+    shots = jnp.minimum(shots, FAR * jnp.finfo(shots.dtype).max)
     return problem.law.point(problem.local(theta)[..., None], problem.law.abscissa(shots))
 
 

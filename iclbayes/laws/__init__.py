@@ -52,7 +52,7 @@ def get(law: "str | Law", *, shot_offset: float = 0.0, baseline_offset: float = 
       InputError: the name is unknown; the message lists the known ones.
     """
     for name, offset in (("shot_offset", shot_offset), ("baseline_offset", baseline_offset)):
-        if not (isinstance(offset, (int, float)) and offset >= 0):
+        if not (isinstance(offset, (int, float)) and 0 <= offset < float("inf")):
             raise InputError(f"{name} is {offset}; give a number of shots ≥ 0")
     if not isinstance(law, Law) and law not in LAWS:
         raise InputError(f"unknown law {law!r}: choose one of {', '.join(LAWS)}")
