@@ -1,4 +1,4 @@
-"""Makes every figure of the documentation, `docs/figures/*.png`, from the shipped example data; two minutes on two CPU cores.
+"""Makes every figure of the documentation, `docs/figures/*.png`, from the shipped example data; some minutes on two CPU cores.
 
     python docs/make_figures.py          # all
     python docs/make_figures.py laws     # the pictures of the laws
