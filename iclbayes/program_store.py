@@ -8,6 +8,7 @@ without doubt (a law or an optimizer from elsewhere) is not kept. Nothing here i
 otherwise, and no fault of a file is more than a lost shortcut: stale, damaged and foreign files are passed over and replaced.
 """
 
+import collections
 import dataclasses
 import functools
 import hashlib
@@ -31,6 +32,7 @@ from .files import atomic_path
 
 KNOWN = (
     "builtins",
+    "collections",
     "functools",
     "iclbayes",
     "jax",
@@ -169,7 +171,7 @@ def described(value: Any) -> str:
     label = _named(kind)
     if kind in (tuple, list) or (issubclass(kind, tuple) and hasattr(kind, "_fields")):
         return f"{label}({', '.join(map(described, value))})"
-    if kind in (dict, types.MappingProxyType):
+    if kind in (dict, collections.OrderedDict, types.MappingProxyType):
         return f"{label}({', '.join(sorted(f'{described(k)}: {described(v)}' for k, v in value.items()))})"
     if kind in (set, frozenset):
         return f"{label}({', '.join(sorted(map(described, value)))})"

@@ -131,7 +131,13 @@ def test_stream_aligns_columns_of_chunks_and_keeps_families_together(tmp_path):
     streamed = pd.read_csv(out)
     whole = iclbayes.fit(iclbayes.curves_from_frame(ragged, group_by=["model"], source="source")).to_frame()
     assert set(streamed.columns) == set(whole.columns)
-    np.testing.assert_allclose(streamed["efficiency"], whole["efficiency"], rtol=1e-4)
+    np.testing.assert_allclose(streamed["loss"], whole["loss"], rtol=1e-5)
+    done = (
+        whole["status"] == "converged"
+    ).to_numpy()  # the others end where the step limit finds them, which rounding moves
+    assert done.sum() >= 2
+    for rows, rtol in ((done, 1e-4), (~done, 2e-3)):
+        np.testing.assert_allclose(streamed["efficiency"][rows], whole["efficiency"][rows], rtol=rtol)
     np.testing.assert_allclose(streamed["prior_background"], whole["prior_background"], rtol=1e-3)
     assert streamed["prior_background"].isna().sum() == 4
 
