@@ -109,7 +109,7 @@ def pretrain(base: settings.Config, layers: int) -> None:
         row = stages.entropy_table(one, world, model).assign(**numbers)
         write_csv(row, folder / "entropy.csv")
     if not exact.exists():
-        write_csv(stages.measure_exact(one, world), exact)
+        write_csv(stages.measure(one, world, {}), exact)
 
 
 def tune(config: script.Config, base: settings.Config, method: str, layers: int) -> None:

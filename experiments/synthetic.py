@@ -21,7 +21,7 @@ import pandas as pd
 from synthetic_parts import story
 from synthetic_parts.config import PRESETS, Config, keys, parse
 from synthetic_parts.report import draw, draw_summary, write_results
-from synthetic_parts.stages import entropy_table, fit_laws, icl_prompts, measure, measure_exact, pretrain
+from synthetic_parts.stages import entropy_table, fit_laws, icl_prompts, measure, pretrain
 from synthetic_parts.suppress import analyse, fine_tune
 
 from iclbayes import ginc, runs, suppression
@@ -63,7 +63,7 @@ def _run(config: Config, run_dir: Path, began: float) -> None:
     write_csv(entropy, run_dir / "entropy.csv")
     tell(story.losses(entropy))
 
-    frame = pd.concat([measure(config, world, results), measure_exact(config, world)], ignore_index=True)
+    frame = measure(config, world, results)
     write_csv(frame, run_dir / "curves.csv")
     tell(story.curves_on_the_exact_learner(frame))
 

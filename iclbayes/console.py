@@ -105,6 +105,7 @@ class progress:
         self._what, self._unit, self._total, self._clock = what, unit, total, clock
         self._done = 0
         self._begun = self._told = clock()
+        self._first: tuple[float, int] | None = None  # when it was first advanced, and how much was done then
 
     def __enter__(self) -> "progress":
         return self
@@ -117,17 +118,21 @@ class progress:
             self._bar.update(n)
             self._done += n
             now = self._clock()
+            self._first = self._first or (now, self._done)
             if not self._silent and now - self._told >= PULSE and self._done != self._total:
                 self._told = now
-                print(f"iclbayes: {self._what}: {self._far(now - self._begun)}", file=sys.stderr, flush=True)
+                print(f"iclbayes: {self._what}: {self._far(now)}", file=sys.stderr, flush=True)
 
-    def _far(self, seconds: float) -> str:
+    def _far(self, now: float) -> str:
         of = "" if self._total is None else f" of {self._total:,}"
         many = "" if (self._total or self._done) == 1 else "s"
-        said = f"{self._done:,}{of} {self._unit}{many} after {duration(seconds)}"
-        if self._total is None or self._done == 0:
+        said = f"{self._done:,}{of} {self._unit}{many} after {duration(now - self._begun)}"
+        # What stands before the first advance (compiling, what an earlier run had done) says nothing of the speed.
+        since, before = self._first or (now, self._done)
+        if self._total is None or self._done == before:
             return said
-        return f"{said}, about {duration(seconds * (self._total - self._done) / self._done)} left"
+        left = (now - since) * (self._total - self._done) / (self._done - before)
+        return f"{said}, about {duration(left)} left"
 
     def note(self, text: str) -> None:
         """Shows a text behind the bar."""

@@ -11,10 +11,10 @@ import os
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Hashable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import jax
 import numpy as np
@@ -22,6 +22,8 @@ import numpy as np
 from .program_store import ProgramStore
 
 TOGETHER = 512  # rows of a block of `in_blocks`
+
+Job, Result = TypeVar("Job"), TypeVar("Result")
 
 
 @contextlib.contextmanager
@@ -188,6 +190,57 @@ def map_chunks(
     else:
         parts = [one(start) for start in starts]
     return jax.tree.map(lambda *a: np.concatenate(a), *parts)
+
+
+def side_by_side(
+    function: Callable[[Job, Callable[[], None]], Result],
+    jobs: Sequence[Job],
+    cost: Callable[[Job], float] = lambda job: 1.0,
+) -> list[Result]:
+    """`function(job, check)` of each job, in as many threads as `workers()`; results in the order of the jobs.
+
+    For a few long jobs whose programs are too small to use more than one core each, such as the training of small models. The
+    costliest begin first. A long job calls `check()` now and then, which ends it once another job has failed or the program was
+    interrupted, so that the error is told at once.
+
+    Args:
+      function: takes a job and the check.
+      jobs: any objects.
+      cost: what a job costs beside the others.
+    """
+    threads = workers()
+    if threads == 1 or len(jobs) < 2:
+        return [function(job, lambda: None) for job in jobs]
+    stop = threading.Event()
+
+    def check() -> None:
+        if stop.is_set():
+            raise _Stopped
+
+    def one(job: Job) -> Result:
+        check()
+        try:
+            return function(job, check)
+        except BaseException:
+            stop.set()
+            raise
+
+    order = sorted(range(len(jobs)), key=lambda i: -cost(jobs[i]))
+    with ThreadPoolExecutor(threads) as pool:
+        begun = {i: pool.submit(one, jobs[i]) for i in order}
+        try:
+            wait(begun.values())
+        except BaseException:  # Ctrl-C reaches the main thread alone
+            stop.set()
+            raise
+    failed = (error for error in (f.exception() for f in begun.values()) if error is not None)
+    for error in sorted(failed, key=lambda e: isinstance(e, _Stopped)):
+        raise error
+    return [begun[i].result() for i in range(len(jobs))]
+
+
+class _Stopped(Exception):
+    """Another job has failed."""
 
 
 def in_blocks(function: Callable[[Any], Any], arrays: Any, size: int = TOGETHER) -> Any:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from iclbayes import runtime
+from iclbayes.errors import InputError
 from iclbayes.runtime import Programs, in_blocks, map_chunks
 
 
@@ -151,3 +152,46 @@ def test_the_cache_folder_is_made_and_used(tmp_path):
     }
     done = subprocess.run([sys.executable, "-c", FIT], env=environment, capture_output=True, text=True)
     assert done.stdout.split() == [str(folder), "2.0"] and done.stderr == "" and folder.is_dir()
+
+
+class TestSideBySide:
+    @pytest.fixture(autouse=True)
+    def two_workers(self, monkeypatch):
+        monkeypatch.setattr(runtime, "workers", lambda: 2)
+
+    def test_results_are_in_the_order_of_the_jobs_and_the_costliest_begins_first(self):
+        begun = []
+        together = threading.Barrier(2, timeout=60)  # passes only if two jobs run at once
+
+        def job(n, check):
+            begun.append(n)
+            together.wait()
+            return 10 * n
+
+        assert runtime.side_by_side(job, [1, 4, 2, 3], cost=lambda n: n) == [10, 40, 20, 30]
+        assert set(begun[:2]) == {4, 3}
+
+    def test_the_error_of_a_job_is_told_and_ends_the_others(self):
+        ended = []
+
+        def job(n, check):
+            if n == 0:
+                raise InputError("the loss is nan")
+            for _ in range(6000):
+                check()
+                time.sleep(0.01)
+            ended.append(n)
+
+        with pytest.raises(InputError, match="the loss is nan"):
+            runtime.side_by_side(job, [0, 1, 2])
+        assert ended == []
+
+    def test_one_worker_takes_the_jobs_in_turn(self, monkeypatch):
+        monkeypatch.setattr(runtime, "workers", lambda: 1)
+        begun = []
+        assert runtime.side_by_side(lambda n, check: begun.append(n) or n, [1, 3, 2], cost=lambda n: n) == [
+            1,
+            3,
+            2,
+        ]
+        assert begun == [1, 3, 2]

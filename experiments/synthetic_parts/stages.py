@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -12,6 +13,7 @@ import iclbayes
 from iclbayes import comparison as compare
 from iclbayes import ginc, icl, training
 from iclbayes.console import progress, warnings_as_lines
+from iclbayes.runtime import side_by_side
 
 from .config import Config, keys, run_name
 
@@ -25,7 +27,7 @@ def fresh_batch(world, key, step, *, batch_size: int, context: int, rows: ginc.R
 
 
 def pretrain(config: Config, world: ginc.World, run_dir: Path) -> dict[tuple[int, int], training.TrainResult]:
-    """Trains every depth and seed; (layers, seed) → result."""
+    """Trains every depth and seed, side by side on a CPU; (layers, seed) → result."""
     weights = config.weights or None
     if config.documents:
         key = keys(config)["documents"]
@@ -37,30 +39,38 @@ def pretrain(config: Config, world: ginc.World, run_dir: Path) -> dict[tuple[int
         sizes = {"batch_size": config.batch_size, "context": config.context, "rows": config.rows}
         batch_fn = jax.tree_util.Partial(functools.partial(fresh_batch, **sizes, weights=weights), world)
     held_out = held_out_rows(config, world)
-    results = {}
     models = [(layers, seed) for layers in config.layers for seed in config.seeds]
-    work = sum(
-        layers * config.training(layers, seed).steps for layers, seed in models
-    )  # so that time left is right
-    with warnings_as_lines(training.TrainWarning), progress("pretraining", "layer updates", work) as advance:
-        for layers, seed in models:
-            advance.note(f"{layers} layer{'s' * (layers > 1)}, seed {seed}")
-            results[layers, seed] = training.train(
-                config.model(layers),
-                config.training(layers, seed),
-                batch_fn,
-                run_dir / "models" / run_name(layers, seed),
-                on_eval=lambda step, model: {"eval_loss": training.evaluate(model, held_out).loss},
-                resume=config.resume,
-                extra={
-                    "world": dataclasses.asdict(config.world),
-                    "rows": dataclasses.asdict(config.rows),
-                    "documents": config.documents,
-                    "weights": list(config.weights),
-                },
-                progress=lambda n, layers=layers: advance(n * layers),
-            )
-    return results
+
+    def updates(model: tuple[int, int]) -> int:
+        """What a model costs: updates of one layer, so that the time left is right."""
+        return model[0] * config.training(*model).steps
+
+    def one(model: tuple[int, int], check: Callable[[], None]) -> training.TrainResult:
+        layers, seed = model
+
+        def told(n: int) -> None:
+            check()
+            advance(n * layers)
+
+        return training.train(
+            config.model(layers),
+            config.training(layers, seed),
+            batch_fn,
+            run_dir / "models" / run_name(layers, seed),
+            on_eval=lambda step, model: {"eval_loss": training.evaluate(model, held_out).loss},
+            resume=config.resume,
+            extra={
+                "world": dataclasses.asdict(config.world),
+                "rows": dataclasses.asdict(config.rows),
+                "documents": config.documents,
+                "weights": list(config.weights),
+            },
+            progress=told,
+        )
+
+    total = sum(map(updates, models))
+    with warnings_as_lines(training.TrainWarning), progress("pretraining", "layer update", total) as advance:
+        return dict(zip(models, side_by_side(one, models, updates), strict=True))
 
 
 def held_out_rows(config: Config, world: ginc.World) -> jax.Array:
@@ -93,33 +103,30 @@ def icl_prompts(config: Config, world: ginc.World):
 
 
 def measure(config: Config, world: ginc.World, results) -> pd.DataFrame:
-    """ICL curves of every model on the same prompts."""
+    """ICL curves of every model and of the two exact learners on the same prompts. `exact_prompt` knows how prompts are made;
+    `exact_pretraining` is the ideal pretrained model, which knows the rows and the weights of the mixture."""
     prompts = icl_prompts(config, world)
-    frames = []
-    for (layers, seed), result in results.items():
-        scores = icl.score_model(result.model, prompts)
-        frames.append(icl.icl_curves(scores, learner="gpt2", layers=layers).assign(seed=seed))
-    return pd.concat(frames, ignore_index=True).assign(method="none", amount=0, step=0)
-
-
-def measure_exact(config: Config, world: ginc.World) -> pd.DataFrame:
-    """ICL curves of the two exact learners: `exact_prompt` knows how prompts are made; `exact_pretraining` is the ideal
-    pretrained model, which knows the rows and the weights of the mixture."""
-    prompts = icl_prompts(config, world)
-    weights = config.weights or None
     ideal = (
         ("exact_examples", {"ks": config.rows.lengths})
         if config.kind == "examples"
         else ("exact_pretraining", {"blocks": config.blocks})
     )
-    learners = {
+    exact = {
         "exact_prompt": ("exact_prompt", {}),
-        "exact_pretraining": (ideal[0], {**ideal[1], "weights": weights}),
+        "exact_pretraining": (ideal[0], {**ideal[1], "weights": config.weights or None}),
     }
-    frames = []
-    for name, (learner, options) in learners.items():
-        scores = icl.score_exact(world, prompts, learner, **options)
-        frames.append(icl.icl_curves(scores, learner=name, layers=0).assign(seed=0))
+
+    def one(learner: tuple[int, int] | str, check: Callable[[], None]) -> pd.DataFrame:
+        check()
+        if isinstance(learner, str):
+            name, options = exact[learner]
+            scores = icl.score_exact(world, prompts, name, **options)
+            return icl.icl_curves(scores, learner=learner, layers=0).assign(seed=0)
+        layers, seed = learner
+        scores = icl.score_model(results[learner].model, prompts)
+        return icl.icl_curves(scores, learner="gpt2", layers=layers).assign(seed=seed)
+
+    frames = side_by_side(one, [*results, *exact])  # what takes long is compiling, on one core each
     return pd.concat(frames, ignore_index=True).assign(method="none", amount=0, step=0)
 
 
@@ -128,5 +135,7 @@ def fit_laws(config: Config, frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.Data
     curves = iclbayes.curves_from_frame(frame, group_by=GROUP, source="source", name="curves.csv")
     with progress("fitting the laws", "fit") as advance:
         table = compare.compare(curves, config.laws, config.fractions, on_done=advance)
-        parameters = [iclbayes.fit(curves, law, on_done=advance).to_frame(stderr=True) for law in config.laws]
+        parameters = side_by_side(
+            lambda law, check: iclbayes.fit(curves, law, on_done=advance).to_frame(stderr=True), config.laws
+        )
     return pd.concat(parameters, ignore_index=True), table

@@ -13,6 +13,7 @@ from iclbayes.console import progress, warnings_as_lines
 from iclbayes.files import write_csv, write_text
 from iclbayes.ginc import Prompts
 from iclbayes.models import GPT2
+from iclbayes.runtime import side_by_side
 
 Model = tuple[int, int]  # layers, seed
 
@@ -31,7 +32,7 @@ def fine_tune(
     keep_models: bool = False,
     resume: bool = False,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Fine-tunes every model by every method and amount, all models by the first method first.
+    """Fine-tunes every model by every method and amount, side by side on a CPU.
 
     Args:
       models: (layers, seed) → function that gives the pretrained model.
@@ -43,40 +44,52 @@ def fine_tune(
       weights, extra, keep_models, resume: as in `suppression.tune_amounts`.
 
     Returns:
-      (curves before, during and after; the training logs with layers, seed and `seconds` of each model and method).
+      (curves before, during and after, all models by the first method first; the training logs with layers, seed and `seconds`
+      of each model and method).
     """
-    curves, logs = [], []
-    for method, tuning in tunings.items():
-        # Updates of a batch of each amount; DPO's batches hold pairs.
-        total = sum(tuning.training(amount).steps for amount in amounts) * len(models)
-        with (
-            warnings_as_lines(training.TrainWarning),
-            progress(f"fine-tuning by {method.upper()}", "updates", total) as advance,
-        ):
-            for layers, seed in models:
-                advance.note(f"{layers} layer{'s' * (layers > 1)}, seed {seed}")
-                model = models[layers, seed]()
-                labels = {"learner": "gpt2", "layers": layers, "seed": seed}
-                if method == next(iter(tunings)):
-                    curves.append(suppression.pretrained_curves(model, prompts, **labels))
-                began = time.perf_counter()
-                after, log = suppression.tune_amounts(
-                    model,
-                    tuning,
-                    amounts,
-                    world,
-                    jax.random.fold_in(key, tuning.favoured),
-                    prompts,
-                    folder_of((layers, seed)),
-                    weights=weights,
-                    columns=labels,
-                    extra=dict(extra or {}),
-                    keep_models=keep_models,
-                    resume=resume,
-                    progress=advance,
-                )
-                curves.append(after)
-                logs.append(log.assign(seconds=time.perf_counter() - began))
+    jobs = [(method, model) for method in tunings for model in models]
+    # Updates of a batch of each amount; DPO's batches hold pairs, and a reference has scored them.
+    updates = {method: sum(t.training(amount).steps for amount in amounts) for method, t in tunings.items()}
+
+    def one(job: tuple[str, Model], check: Callable[[], None]) -> tuple[pd.DataFrame, pd.DataFrame]:
+        method, (layers, seed) = job
+        began = time.perf_counter()
+        model = models[layers, seed]()
+        labels = {"learner": "gpt2", "layers": layers, "seed": seed}
+
+        def told(n: int) -> None:
+            check()
+            advance(n)
+
+        curves, log = suppression.tune_amounts(
+            model,
+            tunings[method],
+            amounts,
+            world,
+            jax.random.fold_in(key, tunings[method].favoured),
+            prompts,
+            folder_of((layers, seed)),
+            weights=weights,
+            columns=labels,
+            extra=dict(extra or {}),
+            keep_models=keep_models,
+            resume=resume,
+            progress=told,
+        )
+        if method == next(iter(tunings)):
+            curves = pd.concat([suppression.pretrained_curves(model, prompts, **labels), curves])
+        return curves, log.assign(seconds=time.perf_counter() - began)
+
+    def cost(job: tuple[str, Model]) -> float:
+        method, (layers, _) = job
+        return layers * updates[method] * (2 if method == "dpo" else 1)
+
+    total, what = sum(updates.values()) * len(models), " and ".join(method.upper() for method in tunings)
+    with (
+        warnings_as_lines(training.TrainWarning),
+        progress(f"fine-tuning by {what}", "update", total) as advance,
+    ):
+        curves, logs = zip(*side_by_side(one, jobs, cost), strict=True)
     return pd.concat(curves, ignore_index=True), pd.concat(logs, ignore_index=True)
 
 
@@ -88,7 +101,7 @@ def analyse(frame: pd.DataFrame, folder: Path, prefix: str = "", **options) -> d
       folder: where to write; forecast.csv stands there under this name, all else with `prefix` before its name.
       **options: of `suppression.analyse`.
     """
-    with progress("what moved, and when tasks return", "fits") as advance:
+    with progress("what moved, and when tasks return", "fit") as advance:
         tables = suppression.analyse(frame, on_done=advance, **options)
     for name, table in tables.items():
         write_csv(table, folder / ("forecast.csv" if name == "forecast" else f"{prefix}{name}.csv"))

@@ -13,8 +13,20 @@ def test_a_line_every_ten_seconds_with_the_time_left(capsys):
         advance(2)  # all is done: the result says so itself
     assert capsys.readouterr().err.splitlines() == [
         "iclbayes: fitting: 3 of 8 fits after 12 s, about 20 s left",
-        "iclbayes: fitting: 5 of 8 fits after 30 s, about 18 s left",
-        "iclbayes: fitting: 6 of 8 fits after 80 s, about 27 s left",
+        "iclbayes: fitting: 5 of 8 fits after 30 s, about 20 s left",
+        "iclbayes: fitting: 6 of 8 fits after 80 s, about 30 s left",
+    ]
+
+
+def test_what_stands_before_the_first_advance_does_not_count_as_speed(capsys):
+    now = [0.0]
+    with progress("fine-tuning", "update", total=1000, clock=lambda: now[0]) as advance:
+        for seconds, n in ((60, 500), (70, 100)):  # a minute of compiling; half was done before
+            now[0] = seconds
+            advance(n)
+    assert capsys.readouterr().err.splitlines() == [
+        "iclbayes: fine-tuning: 500 of 1,000 updates after 60 s",
+        "iclbayes: fine-tuning: 600 of 1,000 updates after 70 s, about 40 s left",
     ]
 
 
