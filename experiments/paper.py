@@ -104,7 +104,7 @@ def pretrain(base: settings.Config, layers: int) -> None:
     for (depth, seed), result in results.items():
         folder = base.run_dir / "models" / settings.run_name(depth, seed)
         model = {(depth, seed): result}
-        write_csv(stages.measure(one, world, model), folder / "curves.csv")
+        write_csv(stages.measure(one, world, model, exact=False), folder / "curves.csv")
         numbers = utilisation(result.metrics, result.model.config, rate)
         row = stages.entropy_table(one, world, model).assign(**numbers)
         write_csv(row, folder / "entropy.csv")

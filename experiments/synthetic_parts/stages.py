@@ -102,8 +102,8 @@ def icl_prompts(config: Config, world: ginc.World):
     return icl.icl_prompts(world, key, ks=config.ks, count=config.prompts, context=config.context)
 
 
-def measure(config: Config, world: ginc.World, results) -> pd.DataFrame:
-    """ICL curves of every model and of the two exact learners on the same prompts. `exact_prompt` knows how prompts are made;
+def measure(config: Config, world: ginc.World, results, exact: bool = True) -> pd.DataFrame:
+    """ICL curves of every model and (exact) of the two exact learners on the same prompts. `exact_prompt` knows how prompts are made;
     `exact_pretraining` is the ideal pretrained model, which knows the rows and the weights of the mixture."""
     prompts = icl_prompts(config, world)
     ideal = (
@@ -111,7 +111,7 @@ def measure(config: Config, world: ginc.World, results) -> pd.DataFrame:
         if config.kind == "examples"
         else ("exact_pretraining", {"blocks": config.blocks})
     )
-    exact = {
+    learners = {
         "exact_prompt": ("exact_prompt", {}),
         "exact_pretraining": (ideal[0], {**ideal[1], "weights": config.weights or None}),
     }
@@ -119,14 +119,14 @@ def measure(config: Config, world: ginc.World, results) -> pd.DataFrame:
     def one(learner: tuple[int, int] | str, check: Callable[[], None]) -> pd.DataFrame:
         check()
         if isinstance(learner, str):
-            name, options = exact[learner]
+            name, options = learners[learner]
             scores = icl.score_exact(world, prompts, name, **options)
             return icl.icl_curves(scores, learner=learner, layers=0).assign(seed=0)
         layers, seed = learner
         scores = icl.score_model(results[learner].model, prompts)
         return icl.icl_curves(scores, learner="gpt2", layers=layers).assign(seed=seed)
 
-    frames = side_by_side(one, [*results, *exact])  # what takes long is compiling, on one core each
+    frames = side_by_side(one, [*results, *(learners if exact else ())])  # what takes long is compiling, on one core each
     return pd.concat(frames, ignore_index=True).assign(method="none", amount=0, step=0)
 
 
