@@ -103,8 +103,8 @@ def icl_prompts(config: Config, world: ginc.World):
 
 
 def measure(config: Config, world: ginc.World, results, exact: bool = True) -> pd.DataFrame:
-    """ICL curves of every model and (exact) of the two exact learners on the same prompts. `exact_prompt` knows how prompts are made;
-    `exact_pretraining` is the ideal pretrained model, which knows the rows and the weights of the mixture."""
+    """ICL curves of every model and (exact) of the two exact learners on the same prompts: `exact_prompt` knows how prompts are
+    made; `exact_pretraining` is the ideal pretrained model, which knows the rows and the weights of the mixture."""
     prompts = icl_prompts(config, world)
     ideal = (
         ("exact_examples", {"ks": config.rows.lengths})
