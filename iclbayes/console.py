@@ -3,6 +3,7 @@
 import contextlib
 import os
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -75,6 +76,7 @@ class progress:
     Args:
       what, unit: of which step, in what it is counted (a singular).
       total: how many there are, if that is known.
+      first: what is done before the first advance, such as "compiling"; said until then.
       show: a bar or none, and no lines; default: a bar on a terminal, lines elsewhere.
       clock: seconds.
     """
@@ -85,6 +87,7 @@ class progress:
         unit: str,
         total: int | None = None,
         show: bool | None = None,
+        first: str = "",
         clock: Callable[[], float] = time.monotonic,
     ):
         from tqdm import tqdm
@@ -103,31 +106,54 @@ class progress:
         )
         self._silent = show is False or not self._bar.disable
         self._what, self._unit, self._total, self._clock = what, unit, total, clock
+        self._before = first
+        self._ended = threading.Event()
+        if first:
+            self._bar.set_postfix_str(first)
         self._done = 0
         self._begun = self._told = clock()
         self._first: tuple[float, int] | None = None  # when it was first advanced, and how much was done then
 
     def __enter__(self) -> "progress":
+        if not self._silent and self._before:
+            threading.Thread(target=self._tell_before, daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._ended.set()
         self._bar.close()
+
+    def _tell_before(self) -> None:
+        """Lines now and then until the first advance."""
+        while not self._ended.wait(PULSE):
+            with self._bar.get_lock():
+                if self._first is not None:
+                    return
+                self._tell(self._clock())
 
     def __call__(self, n: int = 1) -> None:
         with self._bar.get_lock():
+            now = self._clock()
+            if self._first is None:
+                self._first = (now, self._done + n)
+                if self._before:
+                    self._bar.set_postfix_str("", refresh=False)
             self._bar.update(n)
             self._done += n
-            now = self._clock()
-            self._first = self._first or (now, self._done)
             if not self._silent and now - self._told >= PULSE and self._done != self._total:
-                self._told = now
-                print(f"iclbayes: {self._what}: {self._far(now)}", file=sys.stderr, flush=True)
+                self._tell(now)
+
+    def _tell(self, now: float) -> None:
+        self._told = now
+        print(f"iclbayes: {self._what}: {self._far(now)}", file=sys.stderr, flush=True)
 
     def _far(self, now: float) -> str:
         of = "" if self._total is None else f" of {self._total:,}"
         many = "" if (self._total or self._done) == 1 else "s"
         said = f"{self._done:,}{of} {self._unit}{many} after {duration(now - self._begun)}"
         # What stands before the first advance (compiling, what an earlier run had done) says nothing of the speed.
+        if self._first is None and self._before:
+            return f"{said}, {self._before}"
         since, before = self._first or (now, self._done)
         if self._total is None or self._done == before:
             return said

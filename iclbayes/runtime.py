@@ -23,7 +23,8 @@ from .program_store import ProgramStore
 
 TOGETHER = 512  # rows of a block of `in_blocks`
 
-Job, Result = TypeVar("Job"), TypeVar("Result")
+Job = TypeVar("Job")
+Result = TypeVar("Result")
 
 
 @contextlib.contextmanager
@@ -34,8 +35,10 @@ def precision(dtype: np.typing.DTypeLike = np.float64) -> Iterator[None]:
 
 
 def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+    """Cores that this process may use: those it is bound to, or fewer where `NPROC` says so, which XLA heeds too."""
+    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+    wanted = os.environ.get("NPROC", "")
+    return min(bound, int(wanted)) if wanted.isdecimal() and int(wanted) > 0 else bound
 
 
 def workers() -> int:

@@ -69,7 +69,10 @@ def pretrain(config: Config, world: ginc.World, run_dir: Path) -> dict[tuple[int
         )
 
     total = sum(map(updates, models))
-    with warnings_as_lines(training.TrainWarning), progress("pretraining", "layer update", total) as advance:
+    with (
+        warnings_as_lines(training.TrainWarning),
+        progress("pretraining", "layer update", total, first="compiling") as advance,
+    ):
         return dict(zip(models, side_by_side(one, models, updates), strict=True))
 
 
@@ -126,14 +129,15 @@ def measure(config: Config, world: ginc.World, results, exact: bool = True) -> p
         scores = icl.score_model(results[learner].model, prompts)
         return icl.icl_curves(scores, learner="gpt2", layers=layers).assign(seed=seed)
 
-    frames = side_by_side(one, [*results, *(learners if exact else ())])  # what takes long is compiling, on one core each
+    # What takes long is compiling, on one core each.
+    frames = side_by_side(one, [*results, *(learners if exact else ())])
     return pd.concat(frames, ignore_index=True).assign(method="none", amount=0, step=0)
 
 
 def fit_laws(config: Config, frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """(parameters of every law fitted on all shots, table of errors by law and fraction)."""
     curves = iclbayes.curves_from_frame(frame, group_by=GROUP, source="source", name="curves.csv")
-    with progress("fitting the laws", "fit") as advance:
+    with progress("fitting the laws", "fit", first="compiling") as advance:
         table = compare.compare(curves, config.laws, config.fractions, on_done=advance)
         parameters = side_by_side(
             lambda law, check: iclbayes.fit(curves, law, on_done=advance).to_frame(stderr=True), config.laws

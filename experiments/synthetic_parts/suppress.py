@@ -87,7 +87,7 @@ def fine_tune(
     total, what = sum(updates.values()) * len(models), " and ".join(method.upper() for method in tunings)
     with (
         warnings_as_lines(training.TrainWarning),
-        progress(f"fine-tuning by {what}", "update", total) as advance,
+        progress(f"fine-tuning by {what}", "update", total, first="compiling") as advance,
     ):
         curves, logs = zip(*side_by_side(one, jobs, cost), strict=True)
     return pd.concat(curves, ignore_index=True), pd.concat(logs, ignore_index=True)
@@ -101,7 +101,7 @@ def analyse(frame: pd.DataFrame, folder: Path, prefix: str = "", **options) -> d
       folder: where to write; forecast.csv stands there under this name, all else with `prefix` before its name.
       **options: of `suppression.analyse`.
     """
-    with progress("what moved, and when tasks return", "fit") as advance:
+    with progress("what moved, and when tasks return", "fit", first="compiling") as advance:
         tables = suppression.analyse(frame, on_done=advance, **options)
     for name, table in tables.items():
         write_csv(table, folder / ("forecast.csv" if name == "forecast" else f"{prefix}{name}.csv"))

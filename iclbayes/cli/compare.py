@@ -61,7 +61,7 @@ class Compare:
         curves = self.data.read()
         fractions = self.fraction or (1.0,)
         missed = {}
-        with progress("comparing laws", "fit") as advance:
+        with progress("comparing laws", "fit", first="compiling") as advance:
             table = comparison.compare(
                 curves,
                 self.law or SIX,

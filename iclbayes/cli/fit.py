@@ -15,6 +15,7 @@ from .options import (
     Columns,
     Count,
     Data,
+    EngineName,
     FigureOptions,
     File,
     FitOptions,
@@ -25,6 +26,8 @@ from .options import (
     Parameters,
     Share,
     check_writing,
+    engine_arguments,
+    engine_options,
 )
 
 if TYPE_CHECKING:
@@ -61,6 +64,9 @@ class Fit:
     """column of --group-by over which --share parameters are shared."""
     chunk_rows: Count = None
     """read and fit this many rows at a time."""
+    engine: EngineName = "local"
+    """ray: fit many Parquet files on a Ray cluster (RAY_ADDRESS) or on this machine's cores through Ray; CURVES is then a pattern
+    in quotes, such as 'curves/*.parquet', and --out a folder."""
     look: LookOfCurves = dataclasses.field(default_factory=FigureOptions)
     force: Force = False
     fitting: Fitting = dataclasses.field(default_factory=FitOptions)
@@ -73,8 +79,6 @@ class Fit:
         """
         from ..laws import get
 
-        check_writing([self.data.curves], [(self.out, FITS)], self.plot, force=self.force)
-        self.look.check(self.plot)
         laws = self.law or ("bayesian_scoring",)
         for law in laws:
             get(law)
@@ -83,11 +87,30 @@ class Fit:
             "share": self.share,
             "across": self.across,
         }
+        if self.engine == "ray":
+            self._on_ray(laws, options)
+            return
+        check_writing([self.data.curves], [(self.out, FITS)], self.plot, force=self.force)
+        self.look.check(self.plot)
         path = self.data.curves
         if self.chunk_rows is not None or (path.exists() and path.stat().st_size > STREAM_BYTES):
             self._stream(laws, options)
         else:
             self._whole(laws, options)
+
+    def _on_ray(self, laws: Sequence[str], options: dict[str, Any]) -> None:
+        from ..ray_engine import fit_with_ray
+
+        if self.plot is not None or self.chunk_rows is not None:
+            raise InputError("--plot and --chunk-rows are not available with --engine ray; leave them out")
+        parts = fit_with_ray(
+            *engine_arguments(self.data, self.out),
+            laws,
+            **engine_options(self.data),
+            stderr=self.stderr,
+            **options,
+        )
+        print(f"parameters: {len(parts)} files, {self.out}/part-*.parquet")
 
     def _whole(self, laws: Sequence[str], options: dict[str, Any]) -> None:
         import pandas as pd
@@ -99,7 +122,7 @@ class Fit:
         panels = 0 if self.plot is None else count_panels(curves, overlay)
         found = []
         for law in laws:
-            with progress(f"fitting {law}", "fit") as advance:
+            with progress(f"fitting {law}", "fit", first="compiling") as advance:
                 found.append(fits.fit(curves, law, on_done=advance, **options))
             print(_summary(found[-1]))
             _warn_of_steps(found[-1])
@@ -136,7 +159,7 @@ class Fit:
         if self.data.shots != "shots":
             raise InputError("--shots is not available for files read in chunks; call that column shots")
         before = 0
-        with warnings_as_lines(CurvesWarning), progress("fitting", "fit") as advance:
+        with warnings_as_lines(CurvesWarning), progress("fitting", "fit", first="compiling") as advance:
 
             def on_progress(done: Progress) -> None:
                 nonlocal before

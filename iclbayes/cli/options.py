@@ -275,6 +275,28 @@ DataAhead = OmitArgPrefixes[CurvesAhead]
 Fitting = OmitArgPrefixes[FitOptions]
 
 
+EngineName = Literal["local", "ray"]
+
+
+def engine_arguments(data: "CurveFile", out: Path) -> tuple[str, Path]:
+    """(pattern of files, folder of results) of a command that runs on an engine.
+
+    Raises:
+      InputError: an --out that names a file.
+    """
+    if out.suffix in (".csv", ".parquet", ".gz", ".nc"):
+        raise InputError(
+            f"--out {out}: with --engine ray the results are a folder of Parquet files; name a folder"
+        )
+    return str(data.curves), out
+
+
+def engine_options(data: "CurveFile") -> dict[str, Any]:
+    """How the files of a command that runs on an engine are read."""
+    columns = {"value": data.value, "shots": data.column, "window": data.window}
+    return {"group_by": data.group_by, "source": data.source, "columns": columns}
+
+
 Force = Annotated[
     bool, arg(help="write over a file of that name that this command did not write.", help_behavior_hint="")
 ]

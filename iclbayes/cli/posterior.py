@@ -1,6 +1,7 @@
 """`iclbayes posterior`: curves in, posteriors, bands and forecasts out."""
 
 import dataclasses
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,6 +12,7 @@ from .checks import warn_of_zero_shots
 from .figures import count_panels, overlaid, panels_on_a_page, write_figure, write_reach
 from .options import (
     DataAhead,
+    EngineName,
     FigureOptions,
     File,
     Force,
@@ -20,6 +22,8 @@ from .options import (
     Parameters,
     Share,
     check_writing,
+    engine_arguments,
+    engine_options,
 )
 from .sampling import forecast_shots, learned_for, watched
 
@@ -54,7 +58,11 @@ class PosteriorCommand:
     """where a figure goes of the shots to --level, with intervals, a row for each curve."""
     look: LookOfCurves = dataclasses.field(default_factory=FigureOptions)
     out: File = None
-    """where the draws go (netCDF, for ArviZ); with several laws one file each, the law's name added."""
+    """where the draws go (netCDF, for ArviZ); with several laws one file each, the law's name added. With --engine ray the folder
+    of the results."""
+    engine: EngineName = "local"
+    """ray: sample many Parquet files on a Ray cluster (RAY_ADDRESS) or on this machine's cores through Ray; CURVES is then a
+    pattern in quotes, such as 'curves/*.parquet', and --out a folder for forecasts and shots to --level."""
     likelihood: LikelihoodName = "auto"
     """what noise the observations have; auto goes by the columns."""
     prior: File = None
@@ -78,7 +86,45 @@ class PosteriorCommand:
     seed: int = 0
     """seed of all random numbers."""
 
-    def run(self) -> "pd.DataFrame":
+    def _on_ray(self) -> None:
+        from ..posterior import STACK, even_shots
+        from ..ray_engine import posterior_with_ray
+
+        if self.plot or self.plot_reach or self.forecast or self.hierarchy:
+            raise InputError(
+                "--plot, --plot-reach, --forecast and --hierarchy are not available with --engine ray; leave them out"
+            )
+        if self.out is None:
+            raise InputError("--engine ray wants a folder for its results; name it with --out")
+        top = () if self.data.upto is None else tuple(even_shots(self.data.upto))
+        parts = posterior_with_ray(
+            *engine_arguments(self.data, self.out),
+            self.law or STACK,
+            **engine_options(self.data),
+            shots=(*self.data.asked, *top),
+            level=self.level,
+            fraction=self.fraction,
+            priors=learned_for(self.prior, self.law or STACK),
+            **self._sampling(),
+        )
+        print(
+            f"forecasts{' and shots to the level' if self.level else ''}: {len(parts)} files, {self.out}/part-*.parquet"
+        )
+
+    def _sampling(self) -> dict[str, Any]:
+        """The options of `sample`, but for priors."""
+        return {
+            "likelihood": self.likelihood,
+            "discrepancy": "walk" if self.discrepancy else None,
+            "hierarchy": self.hierarchy,
+            "method": self.method,
+            "seed": self.seed,
+            "n_chains": self.chains,
+            "n_warmup": self.warmup,
+            "n_draws": self.draws,
+        }
+
+    def run(self) -> "pd.DataFrame | None":
         """Samples, writes what was asked for, prints the diagnostics; returns the forecast.
 
         Raises:
@@ -95,6 +141,8 @@ class PosteriorCommand:
             raise InputError(f"--level {self.level} is not a probability between 0 and 1")
         if self.plot_reach is not None and self.level is None:
             raise InputError("--plot-reach draws the shots to a level; add --level, such as --level 0.5")
+        if self.engine == "ray":
+            return self._on_ray()
         self.look.check(self.plot, self.plot_reach)
         if self.out and self.out.suffix != ".nc":
             raise InputError(f"{self.out}: draws are written as netCDF; let --out end with .nc")
@@ -111,23 +159,15 @@ class PosteriorCommand:
         curves = self.data.read()
         overlay = overlaid(self.look, self.data)
         panels = count_panels(curves, overlay) if self.plot is not None else 0
-        options: dict[str, Any] = {
-            "likelihood": self.likelihood,
-            "priors": learned,
-            "discrepancy": "walk" if self.discrepancy else None,
-            "hierarchy": self.hierarchy,
-            "method": self.method,
-            "seed": self.seed,
-            "n_chains": self.chains,
-            "n_warmup": self.warmup,
-            "n_draws": self.draws,
-        }
+        options = {**self._sampling(), "priors": learned}
 
         if learned:
             print(
                 f"priors of {self.prior}, learned from {learned.learned_from.get('groups', 'an unknown number of')} groups"
             )
-        stacked = stack(curves, laws, fraction=self.fraction, watch=watched, **options)
+        stacked = stack(
+            curves, laws, fraction=self.fraction, watch=functools.partial(watched, curves=curves), **options
+        )
         posteriors, first = stacked.posteriors, stacked.posteriors[0]
         shots = wide = forecast_shots(curves, self.data.upto, asked)
         if self.level is not None or self.plot:

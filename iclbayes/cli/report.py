@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime
+import functools
 import platform
 import shlex
 import sys
@@ -92,8 +93,15 @@ class ReportCommand:
             "n_draws": self.draws,
         }
 
-        stacked = stack(curves, laws, fraction=self.fraction, watch=watched, priors=learned, **options)
-        with progress("comparing laws", "fit") as advance:
+        stacked = stack(
+            curves,
+            laws,
+            fraction=self.fraction,
+            watch=functools.partial(watched, curves=curves),
+            priors=learned,
+            **options,
+        )
+        with progress("comparing laws", "fit", first="compiling") as advance:
             fractions = (1.0, 0.5) if self.fraction is None else (1.0, self.fraction)
             compared = comparison.compare(curves, (*SIX, "staged"), fractions, on_done=advance)
         said: list[str] = []

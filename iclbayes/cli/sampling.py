@@ -15,11 +15,18 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def watched(step: str) -> Iterator[Callable[[int], None]]:
-    """How far a step of sampling is, and what it warns of, after its name."""
+def watched(step: str, curves: "Curves | None" = None) -> Iterator[Callable[[int], None]]:
+    """How far a step of sampling is, and what it warns of, after its name; where it is a law's, of how many posteriors."""
+    from ..laws import LAWS
     from ..posterior import PosteriorWarning
 
-    with warnings_as_lines(PosteriorWarning, step), progress(step, "posterior") as advance:
+    total = None
+    if curves is not None and step in LAWS:
+        total = curves.n_groups if LAWS[step].joint else curves.n_curves
+    with (
+        warnings_as_lines(PosteriorWarning, step),
+        progress(step, "posterior", total, first="compiling") as advance,
+    ):
         yield advance
 
 

@@ -1,5 +1,6 @@
 """How far a step is: a line now and then where stderr is no terminal."""
 
+from iclbayes import console
 from iclbayes.console import duration, progress
 
 
@@ -28,6 +29,16 @@ def test_what_stands_before_the_first_advance_does_not_count_as_speed(capsys):
         "iclbayes: fine-tuning: 500 of 1,000 updates after 60 s",
         "iclbayes: fine-tuning: 600 of 1,000 updates after 70 s, about 40 s left",
     ]
+
+
+def test_what_is_done_before_the_first_advance_is_said(capsys, monkeypatch):
+    monkeypatch.setattr(console, "PULSE", 0.05)
+    told = []
+    with progress("staged", "posterior", total=6, first="compiling") as advance:
+        while not told:  # a line comes although nothing advances
+            told = capsys.readouterr().err.splitlines()
+        advance(6)
+    assert told[0] == "iclbayes: staged: 0 of 6 posteriors after 0 s, compiling"
 
 
 def test_without_a_total_there_is_no_time_left_and_without_a_wish_nothing(capsys):
