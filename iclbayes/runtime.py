@@ -295,3 +295,9 @@ def use_compilation_cache(directory: str | os.PathLike | None = None) -> Path | 
 def use_program_store(folder: Path | None) -> None:
     """Keeps lowered programs in `programs` below the compilation cache's folder; None: no longer. A setting of the process."""
     programs.store = ProgramStore(folder / "programs") if folder else None
+
+
+def cache_folder(name: str) -> Path | None:
+    """A folder of the name in that of the compilation cache; None where there is no cache."""
+    folder = jax.config.jax_compilation_cache_dir  # pyright: ignore[reportAttributeAccessIssue]
+    return Path(folder) / name if folder else None

@@ -48,7 +48,9 @@ def _errors(curves: Curves, own: slice) -> np.ndarray:
 
 def _chance(freedom: float) -> float:
     """What a χ² of so many degrees of freedom exceeds once in a hundred times."""
-    from scipy.special import chdtri  # here, for most curves are decided without it and SciPy takes a third of a second
+    from scipy.special import (
+        chdtri,
+    )  # here, for most curves are decided without it and SciPy takes a third of a second
 
     return float(chdtri(freedom, 0.01))
 

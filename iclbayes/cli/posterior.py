@@ -136,6 +136,7 @@ class PosteriorCommand:
         from .. import plots, posterior
         from ..laws import get
         from ..posterior import STACK, stack, write_netcdf
+        from ..runtime import cache_folder
 
         if self.level is not None and not 0 < self.level < 1:
             raise InputError(f"--level {self.level} is not a probability between 0 and 1")
@@ -166,7 +167,12 @@ class PosteriorCommand:
                 f"priors of {self.prior}, learned from {learned.learned_from.get('groups', 'an unknown number of')} groups"
             )
         stacked = stack(
-            curves, laws, fraction=self.fraction, watch=functools.partial(watched, curves=curves), **options
+            curves,
+            laws,
+            fraction=self.fraction,
+            watch=functools.partial(watched, curves=curves),
+            kept_in=cache_folder("posteriors"),
+            **options,
         )
         posteriors, first = stacked.posteriors, stacked.posteriors[0]
         shots = wide = forecast_shots(curves, self.data.upto, asked)

@@ -69,6 +69,7 @@ class ReportCommand:
         from ..posterior import STACK, stack
         from ..report import bundle, render, report_of
         from ..report.contents import provenance
+        from ..runtime import cache_folder
 
         if not 0 < self.level < 1:
             raise InputError(f"--level {self.level} is not a probability between 0 and 1")
@@ -91,6 +92,7 @@ class ReportCommand:
             "method": self.method,
             "seed": self.seed,
             "n_draws": self.draws,
+            "kept_in": cache_folder("posteriors"),
         }
 
         stacked = stack(

@@ -3,6 +3,7 @@
 import dataclasses
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -15,12 +16,14 @@ from ..deprecation import deprecated
 from ..errors import InputError
 from ..fits import Fits, fit
 from ..laws import Law, get
+from ..runtime import workers
 from .model.discrepancy import RandomWalk
 from .model.latent import normal_prior
 from .model.learned import LearnedPriors
 from .model.likelihoods import Likelihood, choose
 from .model.spec import Spec, make_spec
 from .result import Posterior
+from .sampling import kept
 from .sampling.options import SamplerOptions
 from .sampling.schedule import infer
 from .seeds import stream
@@ -54,6 +57,7 @@ def sample(
     sampling: SamplerOptions | None = None,
     fits: Fits | None = None,
     on_done: Callable[[int], None] = lambda n: None,
+    kept_in: Path | None = None,
     **options: Any,
 ) -> Posterior:
     """The posterior of a law's parameters for every group of curves at once.
@@ -75,6 +79,7 @@ def sample(
       sampling: chains, draws and the like; `options` (n_chains=…, n_draws=…) replace its fields.
       fits: point fits to start from; made here if absent.
       on_done: called with the number of units after each finished chunk, for progress bars.
+      kept_in: folder in which finished draws are kept, and found again by a call with the same arguments, see `sampling.kept`.
 
     Returns:
       `Posterior`.
@@ -126,7 +131,17 @@ def sample(
         n_curves = units.curves.shape[2]
         spec = make_spec(law, chosen, n_curves, units.background, discrepancy, priors, hierarchy)
         raw = _start_raw(fits, spec, units)
-        blocks.append(infer(spec, units, raw, method, sampling, stream(seed, "sampling", number), on_done))
+        of_units = stream(seed, "sampling", number)
+        arrays = (units.groups, units.curves, units.data, units.points, units.background, raw)
+        key = kept.key_of(spec, arrays, method, sampling, seed, number, workers()) if kept_in else None
+        block = kept.read(kept_in, key, spec, units) if kept_in and key else None
+        if block is None:
+            block = infer(spec, units, raw, method, sampling, of_units, on_done)
+            if kept_in and key:
+                kept.write(kept_in, key, block)
+        else:
+            on_done(len(block.theta))
+        blocks.append(block)
     result = Posterior(law=law, curves=curves, used=used, blocks=tuple(blocks), seed=seed)
     _warn(result)
     return result
