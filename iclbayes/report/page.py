@@ -32,7 +32,8 @@ footer { margin-top: 2rem; background: var(--note); padding: 0.8rem 1rem; font-s
 dl { margin: 0; display: grid; grid-template-columns: max-content 1fr; gap: 0.2rem 1rem; } dd { margin: 0; }
 @media (max-width: 34rem) { body { padding: 0.8rem; } dl { grid-template-columns: 1fr; } dt { font-weight: 600; } }
 @media print { body { max-width: none; padding: 0; font-size: 11pt; } .charts { grid-template-columns: 1fr 1fr; }
-  details:not([open]) { display: none; } .hint { display: none; } a { color: inherit; } }
+  .chart { min-height: 0; } .chart svg { max-width: 100%; height: auto; } h2, h3, summary { break-after: avoid; }
+  tr { break-inside: avoid; } details:not([open]) { display: none; } a { color: inherit; } }
 """
 
 DRAW = """

@@ -60,6 +60,14 @@ def check_readable(tab) -> None:
         tab.set_viewport_size({"width": width, "height": 800})
         # Charts follow the width a moment later.
         tab.wait_for_function("document.documentElement.scrollWidth <= innerWidth", timeout=20_000)
+    tab.set_viewport_size({"width": 1200, "height": 800})
+    tab.emulate_media(
+        media="print"
+    )  # charts that were drawn for the screen shrink to the columns of the paper
+    tab.set_viewport_size({"width": 700, "height": 800})
+    cut = "[...document.querySelectorAll('.chart')].some((one) => one.scrollWidth > one.clientWidth + 1)"
+    assert not tab.evaluate(cut)
+    tab.emulate_media(media="screen")
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed")
     found = axe.Axe().run(tab).response["violations"]
     assert [(rule["id"], [node["html"][:80] for node in rule["nodes"]]) for rule in found] == []
