@@ -26,6 +26,7 @@ def plot_parameter(
     panel: str | None = None,
     labels: Mapping[str, str] | None = None,
     logy: bool = False,
+    figure: style.Canvas | None = None,
 ) -> Figure:
     """A fitted parameter against a condition: a line with markers per value of `line`, a panel per value of `panel`.
 
@@ -37,6 +38,7 @@ def plot_parameter(
         of them either way in log odds (probabilities) or the logarithm.
       labels: what the columns are called on the figure; an empty name leaves the value alone.
       logy: logarithmic y.
+      figure: to draw in, of constrained layout, or a part of one, instead of a new one.
     """
     labels = labels or {}
 
@@ -46,7 +48,7 @@ def plot_parameter(
 
     groups = list(frame.groupby(panel, sort=True)) if panel else [("", frame)]
     lines = sorted(frame[line].unique())
-    figure, axes = style.panels(len(groups), sharey=True, height=3.0)
+    canvas, axes = style.panels_in(figure, len(groups), sharey=True, height=3.0)
     ticks = sorted(frame[x].unique())
     at = {v: i for i, v in enumerate(ticks)}
     for axis, (key, part) in zip(axes, groups, strict=True):
@@ -91,8 +93,8 @@ def plot_parameter(
         if logy:
             axis.set_yscale("log")
     axes[0].set_ylabel(labels.get(y, y), fontsize=style.LABEL)
-    style.shared_legend(figure, axes)
-    return figure
+    style.shared_legend(canvas, axes)
+    return style.figure_of(canvas)
 
 
 def _not_identified(rows: pd.DataFrame, parameter: str) -> np.ndarray:

@@ -47,7 +47,7 @@ def band_chart(
     mine = slice(curves.start[curve], curves.start[curve + 1])
     last = float(curves.shots[mine][used[mine]].max(initial=0.0))
     top = float(max(forecast["shots"].max(), curves.shots[mine].max(initial=1.0)))
-    x = shots_axis("shots", top)
+    x = with_room(shots_axis("shots", top))
     y_axis = {"title": "probability", "format": ".0%", "tickCount": 5}
 
     def y(field: str) -> Spec:
@@ -106,6 +106,11 @@ def band_chart(
         "layer": layers,
         "config": CONFIG,
     }
+
+
+def with_room(x: Spec) -> Spec:
+    """An axis of shots that goes a little beyond 0 and its end, where dots would be cut in half."""
+    return {**x, "scale": {**x["scale"], "domain": [-0.06, 1.04 * x["scale"]["domain"][1]]}}
 
 
 def _split(forecast: pd.DataFrame, last: float) -> float:

@@ -81,8 +81,8 @@ def report_of(
         verdict=reach_sentences(curves, used, reached, ahead),
         caveats=_caveats(stacked, curves, rows),
         sections=[
-            *([Section("What differs", contrast)] if contrast else []),
             Section("Curves and forecasts", hint=HINT, charts=charts),
+            *([Section("What differs", contrast)] if contrast else []),
             *(
                 []
                 if comparison is None

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .charts import CONFIG, SCHEMA, shots_axis
+from .charts import CONFIG, SCHEMA, shots_axis, with_room
 from .parts import Spec
 
 # Okabe and Ito (2008), dark ones first; dashes tell lines apart on paper without colours.
@@ -48,11 +48,7 @@ def lines_chart(
       domain: of the probabilities.
       faint: the value of `part` whose lines are thin.
     """
-    x = shots_axis("shots", float(max(frame["shots"].max(), 1.0)))
-    x["scale"] = {
-        **x["scale"],
-        "domain": [-0.06, 1.04 * x["scale"]["domain"][1]],
-    }  # room for the dots at both ends
+    x = with_room(shots_axis("shots", float(max(frame["shots"].max(), 1.0))))
     y = {
         "field": "prob",
         "type": "quantitative",
