@@ -1,4 +1,4 @@
-"""The report that the documentation links is of the shipped data, by the command that the pages name, and as pages are made now."""
+"""The report that the documentation links is of the shipped data, by the command that the pages name, and made as now."""
 
 import html
 import re
@@ -34,7 +34,7 @@ def test_it_was_made_by_the_command_that_the_pages_name():
 
 
 def test_its_parts_are_those_of_a_page_that_is_made_now():
-    headings = re.findall(r"<h2>(.*?)</h2>", PAGE)
+    headings = re.findall(r"<h2>(.*?)</h2>", PAGE.split("<script")[0])
     assert headings == [
         "Answer",
         "Read with care",
