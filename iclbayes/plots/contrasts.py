@@ -13,6 +13,8 @@ from .reach import sources
 
 SYMBOLS = {"prior": "logit of the prior ρ", "efficiency": "ln K", "spread": "ln of the spread s"}
 SYMBOLS |= {"gamma": "logit γ", "beta": "logit β"}
+VAGUE = "not determined by these data"
+NOTE = {"fontsize": style.SMALL, "color": "#555555", "backgroundcolor": "white"}
 VERDICTS = {
     "up": ("moved", style.PALETTE[1], "o"),
     "down": ("moved", style.PALETTE[1], "o"),
@@ -57,9 +59,13 @@ def plot_shift(table: pd.DataFrame, parameter: str, tolerance: float, *, ax: Axe
     axis.axvline(0, color=style.GREY, linewidth=1)
     ends = rows.loc[rows["moved"] != "unclear", ["lo90", "hi90"]].to_numpy()
     limit = 3 * max(2 / 3, np.abs(ends).max(initial=0.0))
-    if np.nanmax(np.abs(rows[["lo90", "hi90"]].to_numpy()), initial=0.0) > limit:
+    every = rows[["lo90", "hi90"]].to_numpy(float)
+    if np.abs(every[~np.isnan(every)]).max(initial=0.0) > limit:
         axis.set_xlim(-limit, limit)
     for y, (_, row) in enumerate(rows.iterrows()):
+        if np.isnan(row["shift"]):
+            axis.text(0.5, y, VAGUE, transform=axis.get_yaxis_transform(), ha="center", va="center", **NOTE)
+            continue
         word, color, marker = VERDICTS[row["moved"]]
         axis.plot([row["lo90"], row["hi90"]], [y, y], color=color, linewidth=2)
         for end, sign, triangle in ((row["lo90"], -1, "<"), (row["hi90"], 1, ">")):

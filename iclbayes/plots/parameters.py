@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from ..errors import InputError
+from ..fit_blocks import left_open
 from ..laws import scales
 from . import style
 from .reach import sources
@@ -60,7 +61,7 @@ def plot_parameter(
                 error = style.one_sigma(value, stderr, scales.scale_of(y))
             shift = 0.06 * (i - (len(lines) - 1) / 2)
             place = np.array([at[v] + shift for v in rows[x]])
-            vague = _not_identified(rows, y)
+            vague = left_open(rows, y)
             if error is not None:
                 error = np.where(vague, np.nan, error)
             axis.errorbar(
@@ -95,14 +96,6 @@ def plot_parameter(
     axes[0].set_ylabel(labels.get(y, y), fontsize=style.LABEL)
     style.shared_legend(canvas, axes)
     return style.figure_of(canvas)
-
-
-def _not_identified(rows: pd.DataFrame, parameter: str) -> np.ndarray:
-    """Of which rows of a table of fits the data do not determine the parameter, alone or in a combination."""
-    if "not_identified" not in rows:
-        return np.zeros(len(rows), bool)
-    named = rows["not_identified"].fillna("").astype(str).str.split()
-    return np.array([parameter in names or "combination" in names for names in named], bool)
 
 
 def plot_intervals(

@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pandas as pd
 
+from ..fit_blocks import left_open as left_open
 from ..suppression.sharing import final_steps
 from .dots import BLACK, COLOURS, DASHES, Look, intervals_chart, lines_chart, looks, returns_chart, thinned
 from .dots import shots_said as shots_said
@@ -18,14 +19,6 @@ SHARED = ("prior", "efficiency")
 def depth(layers: int) -> str:
     """A model as its curves are called."""
     return f"GPT-2, {layers} layer" + ("" if layers == 1 else "s")
-
-
-def unknown(fits: pd.DataFrame, name: str) -> pd.Series:
-    """Whether the curves leave a parameter open in each fit, by the column not_identified (older tables have none)."""
-    if "not_identified" not in fits:
-        return pd.Series(False, fits.index)
-    names = fits["not_identified"].fillna("").astype(str)
-    return pd.Series([name in text.split() for text in names], fits.index)
 
 
 def ahead(forecast: pd.DataFrame) -> pd.DataFrame:
@@ -89,7 +82,7 @@ def parameters(scoring: pd.DataFrame) -> list[Chart]:
 
 
 def _priors(named: pd.DataFrame, look: Look) -> Chart | None:
-    known = named[~unknown(named, "prior")]
+    known = named[~left_open(named, "prior")]
     means = known.groupby(["line", "source"], sort=False)["prior"].mean().reset_index()
     exact = means[means["line"] == EXACT].set_index("source")["prior"]
     mine = means[(means["line"] != EXACT) & means["source"].isin(exact.index)]
@@ -112,7 +105,7 @@ def _priors(named: pd.DataFrame, look: Look) -> Chart | None:
 
 
 def _efficiency(named: pd.DataFrame, look: Look) -> Chart | None:
-    known = named[~unknown(named, "efficiency")]
+    known = named[~left_open(named, "efficiency")]
     rows = known.drop_duplicates(["line", "seed", "k"])
     if rows.empty:
         return None

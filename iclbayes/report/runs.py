@@ -82,7 +82,7 @@ def _caveats(run: RunTables) -> list[str]:
     mine = fits[fits["law"] == LAW]
     if mine.empty:
         said.append(f"The law {LAW}, whose parameters the theory speaks of, was not fitted in this run.")
-    opened = mine[run_charts.unknown(mine, "efficiency")]
+    opened = mine[run_charts.left_open(mine, "efficiency")]
     if len(opened):
         of = mine.drop_duplicates(["learner", "layers", "seed", "k"])
         many = opened.drop_duplicates(["learner", "layers", "seed", "k"])
@@ -191,7 +191,7 @@ def _parameter_table(fits: pd.DataFrame) -> Table:
 
 
 def _with_interval(rows: pd.DataFrame, name: str) -> list[str]:
-    opened = run_charts.unknown(rows, name)
+    opened = run_charts.left_open(rows, name)
     ends = np.asarray(
         rows[[f"{name}_lo90", f"{name}_hi90"]].to_numpy(float)
         if f"{name}_lo90" in rows

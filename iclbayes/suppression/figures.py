@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator
 
 from .. import plots
+from ..fit_blocks import left_open
 from ..laws import scales
 from .sharing import final_steps
 
@@ -24,11 +25,12 @@ def interval(frame: pd.DataFrame, name: str, scale: scales.Scale) -> pd.DataFram
     """95 % intervals of a fitted parameter, symmetric on the scale on which it is free.
 
     Args:
-      frame: rows with the columns `name` and `name`_se.
+      frame: rows with the columns `name` and `name`_se, and `not_identified` where the table of fits has it.
       scale: "logit" (probabilities) or "log" (K).
 
     Returns:
-      value, low, high and `identified`: whether the standard error on that scale is at most 2 (logit) or 1 (log).
+      value, low, high and `identified`: whether the standard error on that scale is at most 2 (logit) or 1 (log),
+      and the fit does not say otherwise.
     """
     value, error = frame[name].to_numpy(float), frame[f"{name}_se"].to_numpy(float)
     if scale == "logit":
@@ -37,7 +39,7 @@ def interval(frame: pd.DataFrame, name: str, scale: scales.Scale) -> pd.DataFram
     low, high = scales.interval(value, error, scale, 0.95)
     if scale == "logit":
         low, high = np.clip(low, EDGE, 1 - EDGE), np.clip(high, EDGE, 1 - EDGE)
-    identified = np.isfinite(spread) & (spread <= DOUBTFUL[scale])
+    identified = np.isfinite(spread) & (spread <= DOUBTFUL[scale]) & ~left_open(frame, name)
     return pd.DataFrame(
         {"value": value, "low": low, "high": high, "identified": identified}, index=frame.index
     )
@@ -221,8 +223,8 @@ def _laws_by_amount(table: pd.DataFrame) -> Figure:
 def plot_forecast(table: pd.DataFrame) -> Figure:
     """Forecasts with their 90 % intervals beside what happened, a panel for each window.
 
-    Returns beyond the prompt stand in the shaded strip at the right, forecasts of never, or of several times as many shots as the
-    prompt holds, in that at the top.
+    Returns that did not come within the prompt stand in the shaded strip at the right, forecasts of never, or of more than four
+    times the shots that the prompt holds, in that at the top.
     """
     table = table[table["forecaster"] == "knowledge"]
     windows = sorted(table["window"].unique())
@@ -245,7 +247,7 @@ def draw_returns(axis: Axes, rows: pd.DataFrame, top: float) -> None:
       top: shots that the longest prompt holds.
     """
     strip, far, end = 1.3 * top, 1.7 * top, 2.3 * top  # at the right: not back within the prompt
-    ceiling, never, roof = 4.0 * top, 6.0 * top, 9.0 * top  # at the top: never, or not for long
+    ceiling, never, roof = 4.0 * top, 6.0 * top, 9.0 * top  # at the top: never
     plots.shots_axis(axis, top, "shots to the return, observed")
     plots.shots_axis(axis, ceiling, "", vertical=True)
     axis.axvspan(strip, end, color="#000000", alpha=0.06, linewidth=0)
@@ -272,9 +274,9 @@ def draw_returns(axis: Axes, rows: pd.DataFrame, top: float) -> None:
         )
     axis.set_xlim(-0.15, end)
     axis.set_ylim(-0.15, roof)
-    note = {"fontsize": 7, "color": "#555555"}
-    axis.text(
-        0.02, never, "never, or not for long", transform=axis.get_yaxis_transform(), va="center", **note
-    )
-    x = axis.get_xaxis_transform()
-    axis.text(far, 0.02, "not within the prompt", transform=x, ha="center", va="bottom", rotation=90, **note)
+    for ticks, place, label in (
+        (axis.set_xticks, far, "not in\nthe prompt"),
+        (axis.set_yticks, never, "never"),
+    ):
+        numbers = axis.get_xticks() if place == far else axis.get_yticks()
+        ticks([*numbers, place], [*(f"{n:,.0f}" for n in numbers), label], fontsize=8)
