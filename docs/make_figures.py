@@ -1,22 +1,34 @@
-"""Makes every figure of the documentation, `docs/figures/*.png`, from the shipped example data; some minutes on two CPU cores.
+"""Makes every figure of the documentation, `docs/figures/*.png`, and its report, from the shipped example data; some minutes
+on two CPU cores.
 
     python docs/make_figures.py          # all
     python docs/make_figures.py laws     # the pictures of the laws
     python docs/make_figures.py gallery  # the figures of gallery.md, by running that page
+    python docs/make_figures.py report   # docs/example_report.html, and its picture where there is a Chromium
 
 In `gallery.md` each figure is followed by the lines that make it, which leave it in `figure`.
 """
 
+import os
 import re
+import shutil
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 
 import iclbayes
-from iclbayes import plots
+from iclbayes import examples, plots
 
+REPORT = [
+    *("iclbayes", "report", "examples/unsafe_answers.csv", "--group-by", "model", "--group-by", "variant"),
+    *("--pair", "variant", "base", "instruct", "--fraction", "0.25", "--level", "0.5"),
+    *("--law", "bayesian_scoring"),
+]
+PICTURE = (1000, 1425)  # of the report's beginning, in dots
 HERE = Path(__file__).resolve().parent
 EVEN = np.linspace(0, 100, 201)
 WIDE = np.expm1(np.linspace(0, np.log1p(1000), 301))
@@ -118,12 +130,41 @@ def lm_eval_figures() -> dict[str, Figure]:
     return {"lm_eval_bands": plots.plot_bands(one, one.forecast())}
 
 
+def make_report() -> None:
+    """example_report.html by the command as the documentation shows it, and the picture of its beginning."""
+    page, picture = HERE / "example_report.html", HERE / "figures" / "report.png"
+    environment = {**os.environ, "PYTHONPATH": str(HERE.parent)}
+    with tempfile.TemporaryDirectory() as folder:
+        examples.write_examples(Path(folder) / "examples")
+        subprocess.run([sys.executable, "-m", *REPORT], cwd=folder, env=environment, check=True)
+        shutil.copyfile(Path(folder) / "report.html", page)
+    print(page, flush=True)
+    take_picture(page, picture)
+
+
+def take_picture(page: Path, picture: Path) -> None:
+    """A picture of the beginning of a page, where there is a browser to take it with."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        print(f"{picture}: left as it is, there is no Chromium on the path", file=sys.stderr)
+        return
+    options = ["--headless", "--no-sandbox", "--hide-scrollbars", "--virtual-time-budget=20000"]
+    size = "--window-size={},{}".format(*PICTURE)
+    subprocess.run(
+        [chromium, *options, size, f"--screenshot={picture}", page.as_uri()], check=True, capture_output=True
+    )
+    print(picture, flush=True)
+
+
 MAKERS = {"laws": law_figures, "gallery": gallery_figures, "lm_eval": lm_eval_figures}
 
 
 def main(kinds: list[str]) -> None:
     (HERE / "figures").mkdir(exist_ok=True)
-    for kind in kinds or MAKERS:
+    for kind in kinds or [*MAKERS, "report"]:
+        if kind == "report":
+            make_report()
+            continue
         for name, figure in MAKERS[kind]().items():
             plots.save(figure, HERE / "figures" / f"{name}.png", dpi=90)
             print(HERE / "figures" / f"{name}.png", flush=True)

@@ -282,7 +282,7 @@ def run(config: Config) -> Path:
     write_comparison(table, out)
     write_csv(pd.concat([f.to_frame(stderr=True) for f in fits], ignore_index=True), out / "fits.csv")
     print(f"\n{compare.summary_text(table)}")
-    figures = {"laws": plots.plot_fits(fits), "errors": plots.plot_errors(table)}
+    figures = {"laws": plots.plot_fits(fits), "errors": plots.figure_of(plots.plot_errors(table))}
 
     how = f"posteriors, {config.method}" if config.posterior else "point fits"
     print(f"\n2. Parameters of {config.law} ({how})", flush=True)
@@ -320,7 +320,7 @@ def run(config: Config) -> Path:
             reach,
         )
     )
-    figures["reach"] = plots.plot_reach(reach, config.group_by, config.level, largest)
+    figures["reach"] = plots.figure_of(plots.plot_reach(reach, config.group_by, config.level, largest))
     summary = [(caption, significant(frame)) for caption, frame in summary]
     for caption, frame in summary:
         print(f"\n{caption}\n\n{compare.to_text(frame)}")

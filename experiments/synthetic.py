@@ -50,7 +50,7 @@ def _run(config: Config, run_dir: Path, began: float) -> None:
 
     def tell(findings: list[story.Finding]) -> None:
         told.extend(findings)
-        write_csv(story.as_table(told), run_dir / "story.csv")
+        write_csv(story.as_file(told), run_dir / "story.csv")
         print(story.tell(findings), flush=True)
 
     print(
@@ -76,6 +76,7 @@ def _run(config: Config, run_dir: Path, began: float) -> None:
         frame = suppress(config, world, results, frame, run_dir, tell)
     draw_summary(config, frame, fits, run_dir)
     print(f"\ntables: {run_dir}/*.csv, table.md; figures: {run_dir}/*.png, all in one: summary.png")
+    print(f"one page to send round: iclbayes report {run_dir} --out report.html")
     print(f"done in {time.perf_counter() - began:.0f} s")
 
 

@@ -4,11 +4,13 @@ import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 
 from .curves import Curves
 from .fitting.problem import Problem
 from .fitting.result import FitResult
+from .laws import scales
 
 # Raw parameters are logarithms and log odds. A standard error of 1.5 leaves a factor of 12 either way within 90 %: that is not to
 # know a shot count, and from log odds of 0 anything from 8 to 92 %.
@@ -109,6 +111,24 @@ def _backgrounds(value: np.ndarray, sizes: np.ndarray) -> Iterator[tuple[str, np
         behind = np.where(at < value.shape[1], behind, np.nan)
         if np.isfinite(behind).any():
             yield f"background_{k + 1}" if k else "background", behind
+
+
+def left_open(fits: pd.DataFrame, parameter: str) -> np.ndarray:
+    """[rows] whether the data do not determine a parameter, alone or in a combination, by the column `not_identified` of a table
+    of fits; False everywhere in a table without that column.
+
+    That column is of a whole group. Of what each source has for itself (probabilities), where the table has standard errors, a
+    source whose own is small enough is not left open by another source of its group.
+    """
+    if "not_identified" not in fits:
+        return np.zeros(len(fits), bool)
+    named = fits["not_identified"].fillna("").astype(str).str.split()
+    alone = np.array([parameter in names for names in named], bool)
+    together = np.array(["combination" in names for names in named], bool)
+    if parameter in scales.PROBABILITIES and f"{parameter}_se" in fits:
+        own = scales.spread(fits[parameter], fits[f"{parameter}_se"], "logit")
+        alone &= ~(own <= UNDETERMINED)
+    return alone | together
 
 
 def undetermined(block: FitBlock) -> np.ndarray:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator
 
 from iclbayes import plots
-from iclbayes.suppression.figures import RAMP, draw_interval, interval
+from iclbayes.suppression.figures import RAMP, draw_interval, draw_returns, interval
 from iclbayes.suppression.sharing import final_steps
 
 LAW = "bayesian_scoring"
@@ -210,22 +210,6 @@ def _suppressed(axis: Axes, final: pd.DataFrame, method: str, favoured: int) -> 
 def _returns(axis: Axes, forecast: pd.DataFrame) -> None:
     mine = forecast[(forecast["forecaster"] == "knowledge") & forecast["ahead"]]
     mine = mine[mine["window"] == mine["window"].min()] if len(mine) else mine
-    top = 1.1 * (1 + mine["max_shots"].max()) if len(mine) else 10.0
-    axis.plot([1, top], [1, top], color="#999999", linewidth=1)
-    for i, (method, part) in enumerate(mine.groupby("method", sort=False)):
-        color = plots.color(i)
-        low, middle, high = (np.minimum(1 + part[c], 2 * top) for c in ("lo90", "predicted", "hi90"))
-        axis.vlines(1 + part["observed"], low, high, color=color, alpha=0.35, linewidth=1)
-        axis.plot(
-            1 + part["observed"],
-            middle,
-            plots.MARKERS[i],
-            color=color,
-            markersize=3.5,
-            label=f"after {method.upper()}",
-        )
-    axis.set_xscale("log")
-    axis.set_yscale("log")
-    axis.set_xlabel("1 + shots to the return, observed")
-    axis.set_ylabel("1 + shots, forecast")
+    draw_returns(axis, mine, float(forecast["max_shots"].max()) if len(forecast) else 10.0)
+    axis.set_ylabel("shots, forecast")
     axis.set_title("returns forecast from the first tenth of the shots", fontsize=8)

@@ -76,6 +76,15 @@ def as_table(findings: Sequence[Finding]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["step", "what", "measured", "target", "met"])
 
 
+def as_file(findings: Sequence[Finding]) -> pd.DataFrame:
+    """`as_table` with each finding as a sentence and the question of its step: step, question, finding, what, measured, target,
+    met."""
+    table = as_table(findings)
+    table.insert(1, "question", [STEPS[f.step] for f in findings])
+    table.insert(2, "finding", [f.text for f in findings])
+    return table
+
+
 def _layers(n: int) -> str:
     return f"{n} layer" if n == 1 else f"{n} layers"
 

@@ -78,6 +78,7 @@ class Compare:
             print(f"\nEvery curve\n\n{comparison.to_text(table, self.style)}")
         print(f"\ntable: {self.out}")
         if self.plot is not None:
-            from ..plots import plot_errors
+            from ..plots import figure_of, plot_errors
 
-            print(write_figure(lambda page: plot_errors(table, size=self.look.inches), self.plot, self.look))
+            figure = figure_of(plot_errors(table, size=self.look.inches))
+            print(write_figure(lambda page: figure, self.plot, self.look))

@@ -87,13 +87,13 @@ def write_figure(
 
 def write_reach(path: Path, curves: "Curves", reached: "pd.DataFrame", look: FigureLook) -> str:
     """`write_figure` of the shots to a level, a row for each curve."""
-    from ..plots import plot_reach
+    from ..plots import figure_of, plot_reach
     from ..plots.reach import MOST, fitting_rows
 
     by = [str(name) for name in curves.keys]
     level, largest = float(reached["level"].iloc[0]), float(curves.shots.max(initial=1.0))
 
     def draw(page: int | None) -> "Figure":
-        return plot_reach(reached, by, level, largest, page=page, size=look.inches)
+        return figure_of(plot_reach(reached, by, level, largest, page=page, size=look.inches))
 
     return write_figure(draw, path, look, len(reached), fitting_rows(MOST, look.inches), "rows")

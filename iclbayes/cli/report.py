@@ -1,4 +1,4 @@
-"""`iclbayes report`: curves in, one HTML file out that can be sent round."""
+"""`iclbayes report`: curves, a table of `iclbayes compare` or the folder of a run in, one HTML file out to send round."""
 
 import dataclasses
 import datetime
@@ -7,7 +7,7 @@ import platform
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import arg
 
@@ -15,12 +15,16 @@ from ..console import progress
 from ..digests import file_digest
 from ..errors import InputError
 from ..files import write_text
-from ..outputs import MARKED, check_outputs
+from ..outputs import COMPARED, MARKED, check_outputs, is_ours
 from .contrast import answers_of, only, paired_data
 from .options import Data, File, Force, Laws, LikelihoodName, Share, Text
 from .sampling import forecast_shots, learned_for, watched
 
+if TYPE_CHECKING:
+    from ..report import Report
+
 HORIZON = 4.0  # the charts go this many times as far as the longest curve
+ABOUT_CURVES = ("level", "law", "pair", "fraction", "likelihood", "prior", "method", "draws", "seed")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +32,8 @@ class ReportCommand:
     """One HTML file with the answer in sentences, charts to zoom, tables and caveats; it needs no network and can be sent round.
 
     Forecasts are those of iclbayes posterior; with --pair it also says what differs between two conditions, as iclbayes contrast
-    does.
+    does. Instead of a file of curves, CURVES may be a table that iclbayes compare wrote (which law won, by how much, over how
+    many curves) or the folder of a run of experiments/synthetic.py (what the theory predicted and what was found).
     """
 
     data: Data
@@ -64,12 +69,7 @@ class ReportCommand:
         Raises:
           InputError: anything that the user can mend.
         """
-        from .. import __version__, comparison, posterior
-        from ..laws import SIX
-        from ..posterior import STACK, stack
-        from ..report import bundle, render, report_of
-        from ..report.contents import provenance
-        from ..runtime import cache_folder
+        from ..report import bundle, render
 
         if not 0 < self.level < 1:
             raise InputError(f"--level {self.level} is not a probability between 0 and 1")
@@ -79,6 +79,69 @@ class ReportCommand:
             [(self.out, MARKED)], [self.data.curves, *([self.prior] if self.prior else [])], self.force
         )
         javascript = bundle()  # says at once if its package is missing
+        path = self.data.curves
+        if path.is_dir():
+            report = self._of_run()
+        elif is_comparison(path):
+            report = self._of_comparison()
+        else:
+            report = self._of_curves()
+        write_text(render(report, javascript), self.out)
+        print("\n" + "\n".join(report.verdict))
+        print(*report.caveats, sep="\n")
+        print(f"\nreport: {self.out}")
+
+    def _of_run(self) -> "Report":
+        from ..report.run_tables import read_run
+        from ..report.runs import report_of_run, run_facts
+
+        self._check_bare("the folder of a run")
+        run = read_run(self.data.curves)
+        title = self.title or f"{self.data.curves.resolve().name}: a run of the synthetic world"
+        return report_of_run(run, title=title, about=self._about(None) | run_facts(run))
+
+    def _of_comparison(self) -> "Report":
+        from ..report import read_comparison, report_of_comparison
+
+        self._check_bare("a table of iclbayes compare")
+        table = read_comparison(self.data.curves)
+        title = self.title or f"{self.data.curves.stem}: laws compared"
+        return report_of_comparison(table, title=title, about=self._about(f"{len(table)} rows"))
+
+    def _check_bare(self, what: str) -> None:
+        """Raises InputError for an option that only curves have."""
+        for part, names in (
+            (self, ABOUT_CURVES),
+            (self.data, ("group_by", "source", "value", "window", "shots")),
+        ):
+            for field in dataclasses.fields(part):
+                if field.name in names and getattr(part, field.name) != field.default:
+                    raise InputError(
+                        f"{self.data.curves}: is {what}, for which --{field.name.replace('_', '-')} means nothing; leave it out"
+                    )
+
+    def _about(self, what: str | None, seed: int | None = None) -> dict[str, str]:
+        """Where the page comes from; `what` is in the file, if it is one."""
+        from .. import __version__
+        from ..report import provenance
+
+        path = self.data.curves
+        return provenance(
+            data=path.resolve().name if what is None else f"{path.name}, {what}",
+            digest_of_the_file=None if what is None else f"SHA-256 {file_digest(path)}",
+            command=shlex.join(["iclbayes", *sys.argv[1:]]) if sys.argv[1:2] == ["report"] else None,
+            date=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+            versions=f"iclbayes {__version__}, Python {platform.python_version()}",
+            seed=seed,
+        )
+
+    def _of_curves(self) -> "Report":
+        from .. import comparison, posterior
+        from ..laws import SIX
+        from ..posterior import STACK, stack
+        from ..report import report_of
+        from ..runtime import cache_folder
+
         data, pairs, column = self.data, [], None
         if self.pair is not None:
             data, pairs, column = paired_data(self.data, self.pair)
@@ -113,23 +176,17 @@ class ReportCommand:
                     paired, "bayesian_scoring", fraction=self.fraction, on_done=advance, **options
                 )
             said = answers_of(one, pairs, column, self.level).sentences
-        report = report_of(
+        return report_of(
             stacked,
             self.level,
             title=self.title or f"{self.data.curves.stem}: shots to {self.level * 100:g} %",
             shots=forecast_shots(curves, HORIZON * curves.shots.max()),
             comparison=compared,
             contrast=said,
-            about=provenance(
-                data=f"{self.data.curves.name}, {curves!r}",
-                digest_of_the_file=f"SHA-256 {file_digest(self.data.curves)}",
-                command=shlex.join(["iclbayes", *sys.argv[1:]]) if sys.argv[1:2] == ["report"] else None,
-                date=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
-                versions=f"iclbayes {__version__}, Python {platform.python_version()}",
-                seed=self.seed,
-            ),
+            about=self._about(repr(curves), self.seed),
         )
-        write_text(render(report, javascript), self.out)
-        print("\n" + "\n".join(report.verdict))
-        print(*report.caveats, sep="\n")
-        print(f"\nreport: {self.out}")
+
+
+def is_comparison(path: Path) -> bool:
+    """Whether this file is a table that `iclbayes compare` wrote."""
+    return path.is_file() and path.stat().st_size > 0 and path.suffix != ".json" and is_ours(path, COMPARED)

@@ -1,7 +1,7 @@
 """Draws of a Bayesian law's parameters: what they have to provide, and those around point fits."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 
 from ..curves import Curves
 from ..errors import InputError
+from ..fit_blocks import left_open
 from ..fits import Fits
 from ..laws import Law, task_weights
 from ..runtime import precision, programs
@@ -188,4 +189,21 @@ def source_params(one: ParameterDraws) -> dict[str, np.ndarray]:
             value = one.params[name]
             value = value.reshape(-1, *value.shape[2:])
             found[name] = value[..., :n_sources] if value.ndim > 2 else value
+    return found
+
+
+def open_in_fits(fits: Fits, params: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """By parameter, whether the data leave it open in point fits: [G], or [G, J] of what each source has.
+
+    Args:
+      fits: of a Bayesian law.
+      params: of `source_params`, draws [S, G] or [S, G, J] around them.
+    """
+    table = fits.to_frame(stderr=True)
+    found = {}
+    for name, value in params.items():
+        of_curves = left_open(table, name)
+        at = (fits.curves.group,) if value.ndim == 2 else (fits.curves.group, fits.curves.rank())
+        found[name] = np.zeros(value.shape[1:], bool)
+        np.logical_or.at(found[name], at, of_curves)
     return found

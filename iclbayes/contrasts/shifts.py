@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from .draws import ParameterDraws, source_params
+from .draws import NormalDraws, ParameterDraws, open_in_fits, source_params
 from .pairs import common_sources, paired_groups
 
 # In which of two groups a parameter is not determined, by (before, after).
@@ -31,8 +31,9 @@ def contrast(
       tolerance: shifts (of ln or logit) up to this count as none.
       alpha: chance of calling anything moved in a pair where nothing did (Holm's correction over its parameters).
 
-      unknown: by parameter, [G] or [G, J], which the data do not determine (of `Posterior`s: `posterior.undetermined`). Such a
-        parameter gets no numbers, is "unclear", and does not count in Holm's correction.
+      unknown: by parameter, [G] or [G, J], which the data do not determine (of `Posterior`s: `posterior.undetermined`; of draws
+        around point fits it is known without). Such a parameter gets no numbers, is "unclear", and does not count in Holm's
+        correction.
 
     Returns:
       A row per pair, condition, parameter and source ("" for the group's own), with these columns behind their names.
@@ -48,6 +49,8 @@ def contrast(
     """
     curves = one.curves
     params = source_params(one)
+    if unknown is None and isinstance(one, NormalDraws):
+        unknown = open_in_fits(one.fits, params)
     labels = [list(curves.source[curves.group == g]) for g in range(curves.n_groups)]
     rest = [name for name in map(str, curves.keys) if name != column]
     tables = []

@@ -5,14 +5,17 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from ..curves import Curves, curve_columns
-from .draws import ParameterDraws, horizons, source_params
+from .draws import NormalDraws, ParameterDraws, horizons, open_in_fits, source_params
 
 REACH = {"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}
 INTERVALS = {"lo50": 0.25, "hi50": 0.75, "lo90": 0.05, "hi90": 0.95}
 
 
 def parameter_table(one: ParameterDraws) -> pd.DataFrame:
-    """A row per curve and parameter (efficiency and spread once per group, source ""): median, lo90, hi90."""
+    """A row per curve and parameter (efficiency and spread once per group, source ""): median, lo90, hi90.
+
+    Of draws around point fits also `undetermined`: whether the data leave it open in the fit, so that its numbers mean nothing.
+    """
     keys, rank = curve_columns(one.curves), one.curves.rank()
     tables = []
     for name, value in source_params(one).items():
@@ -21,7 +24,11 @@ def parameter_table(one: ParameterDraws) -> pd.DataFrame:
         else:
             frame, draws = keys, value[:, one.curves.group, rank]
         low, middle, high = np.quantile(draws, [0.05, 0.5, 0.95], axis=0)
-        tables.append(frame.assign(parameter=name, median=middle, lo90=low, hi90=high))
+        table = frame.assign(parameter=name, median=middle, lo90=low, hi90=high)
+        if isinstance(one, NormalDraws):
+            vague = open_in_fits(one.fits, {name: value})[name]
+            table["undetermined"] = vague if vague.ndim == 1 else vague[one.curves.group, rank]
+        tables.append(table)
     return pd.concat(tables, ignore_index=True)
 
 

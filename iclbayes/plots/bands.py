@@ -36,6 +36,7 @@ def plot_bands(
     overlay: str | None = None,
     page: int | None = None,
     size: style.Size | None = None,
+    figure: style.Canvas | None = None,
 ) -> Figure:
     """A panel per curve (the first `most`): points fitted and held out, median, 50 % and 90 % bands of the next observation.
 
@@ -49,6 +50,8 @@ def plot_bands(
       overlay: curves that differ in this group column (or "source") alone share a panel, as in `plot_overlay`.
       page: which of the pages of so many panels, from 0; the first is drawn where none is named.
       size: of the figure, in inches; else it grows with its panels.
+      figure: to draw in, of constrained layout, or a part of one (`Figure.subfigures`), instead of a new one; `plot_band` draws
+        one curve in axes of yours.
 
     Raises:
       InputError: an overlay that is no column, or of more curves than can be told apart.
@@ -56,19 +59,28 @@ def plot_bands(
     panels = layout.panels_of(one.curves, overlay)
     if overlay is not None:
         return overlay_figure(
-            one, forecast, panels, level, reached, most=most, page=page, size=size, title=overlay
+            one,
+            forecast,
+            panels,
+            level,
+            reached,
+            most=most,
+            page=page,
+            size=size,
+            figure=figure,
+            title=overlay,
         )
-    most = style.fitting_panels(most, size)
+    most = style.fitting_panels(most, style.room(figure, size))
     shown = layout.page_of(panels, most, page)
-    figure, axes = style.panels(len(shown), sharey=True, size=size)
+    canvas, axes = style.panels_in(figure, len(shown), sharey=True, size=size)
     for panel, axis in zip(shown, axes, strict=True):
         plot_band(one, forecast, panel.curves[0], level=level, reached=reached, ax=axis)
         layout.title_panel(axis, panel.values)
     for axis in style.first_column(axes):
         style.probability_axis(axis, style.PROBABILITY)
-    style.shared_legend(figure, axes, columns=6)
-    layout.say_which(figure, len(panels), most, page)
-    return figure
+    style.shared_legend(canvas, axes, columns=6)
+    layout.say_which(canvas, len(panels), most, page)
+    return style.figure_of(canvas)
 
 
 def plot_band(
@@ -152,6 +164,7 @@ def plot_overlay(
     reached: pd.DataFrame | None = None,
     page: int | None = None,
     size: style.Size | None = None,
+    figure: style.Canvas | None = None,
 ) -> Figure:
     """Two curves in each panel (the first `most`): points, and median and 90 % band of the expected probability.
 
@@ -161,13 +174,13 @@ def plot_overlay(
       one: what the forecast is of.
       forecast: from `Posterior.forecast`: columns shots, latent_median, latent_lo90, latent_hi90 for every curve.
       pairs: numbers of the two curves of each panel, and their names.
-      level, reached, page, size: as in `plot_bands`.
+      level, reached, page, size, figure: as in `plot_bands`.
     """
     panels = [
         Panel(_shared(one.curves, a, b), (a, b), tuple(map(style.short, names))) for a, b, names in pairs
     ]
     return overlay_figure(
-        one, forecast, panels, level, reached, most=most, page=page, size=size, what="pairs"
+        one, forecast, panels, level, reached, most=most, page=page, size=size, figure=figure, what="pairs"
     )
 
 
@@ -181,13 +194,14 @@ def overlay_figure(
     most: int,
     page: int | None,
     size: style.Size | None,
+    figure: style.Canvas | None,
     what: str = "panels",
     title: str | None = None,
 ) -> Figure:
     """Several curves in each panel, a colour each; `title` heads the legend. See `plot_overlay`."""
-    most = style.fitting_panels(most, size)
+    most = style.fitting_panels(most, style.room(figure, size))
     shown = layout.page_of(panels, most, page)
-    figure, axes = style.panels(len(shown), sharey=True, size=size)
+    canvas, axes = style.panels_in(figure, len(shown), sharey=True, size=size)
     for axis, panel in zip(axes, shown, strict=True):
         layout.overlaid_points(axis, one.curves, one.used, panel)
         end = 1.0
@@ -204,10 +218,10 @@ def overlay_figure(
     for axis in style.first_column(axes):
         style.probability_axis(axis, style.PROBABILITY)
     style.shared_legend(
-        figure, axes, title=", ".join([*([title] if title else []), *by_law(forecast)]) or None
+        canvas, axes, title=", ".join([*([title] if title else []), *by_law(forecast)]) or None
     )
-    layout.say_which(figure, len(panels), most, page, what)
-    return figure
+    layout.say_which(canvas, len(panels), most, page, what)
+    return style.figure_of(canvas)
 
 
 def _overlaid(axis: Axes, one: Fitted, rows: pd.DataFrame, curve: int, name: str, color: str) -> None:

@@ -3,7 +3,6 @@
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from . import style
 
@@ -13,8 +12,10 @@ HATCHES = ("", "//", "..", "xx", "\\\\", "--", "oo", "++", "||", "**")
 
 def plot_errors(
     table: pd.DataFrame, metric: str = "nrmse", *, ax: Axes | None = None, size: style.Size | None = None
-) -> Figure:
+) -> Axes:
     """Mean error by law and fraction, with its standard error over curves; from `iclbayes.compare`.
+
+    Returns the axes: `ax` if it is given, those of a figure of their own else.
 
     The axis is logarithmic where one law's mean is more than ten times the middle one. In an `ax` of yours the legend stands
     beside the panel. A figure of its own has a `size` in inches if one is given.
@@ -53,7 +54,7 @@ def plot_errors(
         style.shared_legend(figure, [axis], columns=3)
     else:
         axis.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False)
-    return figure
+    return axis
 
 
 def _fraction_label(f: float) -> str:

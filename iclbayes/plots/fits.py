@@ -21,6 +21,7 @@ def plot_fits(
     overlay: str | None = None,
     page: int | None = None,
     size: style.Size | None = None,
+    figure: style.Canvas | None = None,
 ) -> Figure:
     """Fitted laws over the points: a panel per curve (the first `max_panels`), a line per law.
 
@@ -33,6 +34,8 @@ def plot_fits(
         its own.
       page: which of the pages of so many panels, from 0; the first is drawn where none is named.
       size: of the figure, in inches; else it grows with its panels.
+      figure: to draw in, of constrained layout, or a part of one (`Figure.subfigures`), instead of a new one; `plot_fit` draws
+        one curve in axes of yours.
 
     Raises:
       InputError: no fits; an overlay that is no column, or of more curves than can be told apart.
@@ -47,9 +50,9 @@ def plot_fits(
         if overlay is None
         else [(panel, [i]) for i in numbers for panel in of_curves]
     )
-    most = style.fitting_panels(max_panels, size)
+    most = style.fitting_panels(max_panels, style.room(figure, size))
     cells = layout.page_of(every, most, page)
-    figure, axes = style.panels(len(cells), sharey=True, size=size)
+    canvas, axes = style.panels_in(figure, len(cells), sharey=True, size=size)
     grid = fine_shots(all_fits[0])
     predictions = [fits.predict(grid) for fits in all_fits]
     for (panel, laws), axis in zip(cells, axes, strict=True):
@@ -64,9 +67,31 @@ def plot_fits(
         style.probability_axis(axis, style.PROBABILITY)
     alone = overlay is not None and len(all_fits) == 1
     named = f"{overlay}, law {style.law_label(all_fits[0].law.name)}" if alone else overlay
-    style.shared_legend(figure, axes, title=named)
-    layout.say_which(figure, len(every), most, page, "curves" if overlay is None else "panels")
-    return figure
+    style.shared_legend(canvas, axes, title=named)
+    layout.say_which(canvas, len(every), most, page, "curves" if overlay is None else "panels")
+    return style.figure_of(canvas)
+
+
+def plot_fit(all_fits: Sequence[Fits], curve: int = 0, *, ax: Axes | None = None) -> Axes:
+    """One curve of `plot_fits`, in `ax` if it is given: its points, and a line per law.
+
+    Raises:
+      InputError: no fits, or no curve of that number.
+    """
+    if not all_fits:
+        raise InputError("no fits to draw; give at least one law")
+    curves = all_fits[0].curves
+    if not 0 <= curve < curves.n_curves:
+        raise InputError(f"there is no curve {curve}; give a number from 0 to {curves.n_curves - 1}")
+    figure, axis = style.one_panel(ax, width=5.0, height=3.2)
+    grid = fine_shots(all_fits[0])
+    panel = layout.panels_of(curves)[curve]
+    _curve(axis, panel, [(i, fits, fits.predict(grid)) for i, fits in enumerate(all_fits)], grid)
+    axis.set_title(style.curve_title(curves, curve), fontsize=style.TITLE)
+    if ax is None:
+        style.probability_axis(axis, style.PROBABILITY)
+        style.shared_legend(figure, [axis])
+    return axis
 
 
 def fine_shots(fits: Fits) -> np.ndarray:

@@ -86,7 +86,9 @@ def n_pages(n: int, most: int) -> int:
     return max(1, -(-n // most))
 
 
-def say_which(figure: Figure, all_of_them: int, most: int, page: int | None, what: str = "curves") -> None:
+def say_which(
+    figure: style.Canvas, all_of_them: int, most: int, page: int | None, what: str = "curves"
+) -> None:
     """Says above the panels which part of all of them is drawn, where it is not all."""
     if page is None:
         style.left_out(figure, min(most, all_of_them), all_of_them, what)
@@ -95,15 +97,15 @@ def say_which(figure: Figure, all_of_them: int, most: int, page: int | None, wha
         figure.suptitle(f"{what} {first} to {last} of {all_of_them}", fontsize=style.TITLE)
 
 
-def letters(panels: int, figure: Figure) -> int:
+def letters(panels: int, figure: style.Canvas) -> int:
     """Letters of a title that fit over one of so many panels side by side."""
-    return max(12, int(10.7 * figure.get_figwidth() / panels))
+    return max(12, int(10.7 * style.inches(figure)[0] / panels))
 
 
 def title_panel(axis: Any, values: Mapping[str, object], more: str = "") -> None:
     """Titles a panel by the values that its curves have in common, in lines that it has room for."""
     spec = axis.get_subplotspec()
-    width = 34 if spec is None else letters(spec.get_gridspec().ncols, axis.get_figure(root=True))
+    width = 34 if spec is None else letters(spec.get_gridspec().ncols, axis.get_figure(root=False))
     lines = [style.panel_title(values, width), more]
     axis.set_title("\n".join(line for line in lines if line), fontsize=style.TITLE)
 

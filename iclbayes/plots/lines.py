@@ -44,6 +44,7 @@ def plot_lines(
     label: Callable[[object], str] = str,
     panel_label: Callable[[Any], str] | None = None,
     ylabel: str = style.PROBABILITY,
+    figure: style.Canvas | None = None,
 ) -> Figure:
     """Measured curves: a panel per value of `panel`, a line per value of `line`, bands of ± 2 standard errors.
 
@@ -51,11 +52,12 @@ def plot_lines(
       frame: columns `shots`, `value`, `panel` and `line`, and `stderr` where there is one.
       label, panel_label: names of lines and panels; `panel_label` is given the value of `panel` (a tuple for several columns),
         by default the title is "column = value".
+      figure: to draw in, of constrained layout, or a part of one, instead of a new one.
     """
     by = [panel] if isinstance(panel, str) else list(panel)
     groups = list(frame.groupby(by, sort=True))
     lines = list(dict.fromkeys(frame[line]))
-    figure, axes = style.panels(len(groups), columns=columns, sharey=True)
+    canvas, axes = style.panels_in(figure, len(groups), columns=columns, sharey=True)
     for axis, (key, part) in zip(axes, groups, strict=True):
         for i, name in enumerate(lines):
             rows = part[part[line] == name].sort_values("shots")
@@ -70,5 +72,5 @@ def plot_lines(
         style.shots_axis(axis, part["shots"].max())
     for axis in style.first_column(axes):
         axis.set_ylabel(ylabel, fontsize=style.LABEL)
-    style.shared_legend(figure, axes)
-    return figure
+    style.shared_legend(canvas, axes)
+    return style.figure_of(canvas)

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from ..errors import InputError
+from ..fit_blocks import left_open
 from ..laws import scales
 from . import style
 from .reach import sources
@@ -26,6 +27,7 @@ def plot_parameter(
     panel: str | None = None,
     labels: Mapping[str, str] | None = None,
     logy: bool = False,
+    figure: style.Canvas | None = None,
 ) -> Figure:
     """A fitted parameter against a condition: a line with markers per value of `line`, a panel per value of `panel`.
 
@@ -37,6 +39,7 @@ def plot_parameter(
         of them either way in log odds (probabilities) or the logarithm.
       labels: what the columns are called on the figure; an empty name leaves the value alone.
       logy: logarithmic y.
+      figure: to draw in, of constrained layout, or a part of one, instead of a new one.
     """
     labels = labels or {}
 
@@ -46,7 +49,7 @@ def plot_parameter(
 
     groups = list(frame.groupby(panel, sort=True)) if panel else [("", frame)]
     lines = sorted(frame[line].unique())
-    figure, axes = style.panels(len(groups), sharey=True, height=3.0)
+    canvas, axes = style.panels_in(figure, len(groups), sharey=True, height=3.0)
     ticks = sorted(frame[x].unique())
     at = {v: i for i, v in enumerate(ticks)}
     for axis, (key, part) in zip(axes, groups, strict=True):
@@ -58,7 +61,7 @@ def plot_parameter(
                 error = style.one_sigma(value, stderr, scales.scale_of(y))
             shift = 0.06 * (i - (len(lines) - 1) / 2)
             place = np.array([at[v] + shift for v in rows[x]])
-            vague = _not_identified(rows, y)
+            vague = left_open(rows, y)
             if error is not None:
                 error = np.where(vague, np.nan, error)
             axis.errorbar(
@@ -91,16 +94,8 @@ def plot_parameter(
         if logy:
             axis.set_yscale("log")
     axes[0].set_ylabel(labels.get(y, y), fontsize=style.LABEL)
-    style.shared_legend(figure, axes)
-    return figure
-
-
-def _not_identified(rows: pd.DataFrame, parameter: str) -> np.ndarray:
-    """Of which rows of a table of fits the data do not determine the parameter, alone or in a combination."""
-    if "not_identified" not in rows:
-        return np.zeros(len(rows), bool)
-    named = rows["not_identified"].fillna("").astype(str).str.split()
-    return np.array([parameter in names or "combination" in names for names in named], bool)
+    style.shared_legend(canvas, axes)
+    return style.figure_of(canvas)
 
 
 def plot_intervals(

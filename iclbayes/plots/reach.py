@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from . import layout, style
 
@@ -22,8 +21,10 @@ def plot_reach(
     most: int = MOST,
     page: int | None = None,
     size: style.Size | None = None,
-) -> Figure:
+) -> Axes:
     """Shots to the level: median, 50 % and 90 % intervals, with the chance of never at the right; a row per curve.
+
+    Returns the axes: `ax` if it is given, those of a figure of their own else.
 
     Shots up to `largest`, the longest curve's, are shaded: the curves were measured there. A triangle stands at the edge where a
     median lies beyond it.
@@ -58,7 +59,7 @@ def plot_reach(
     axis.grid(axis="y", visible=False)
     if ax is None:
         layout.say_which(figure, everything, most, page)
-    return figure
+    return axis
 
 
 def fitting_rows(most: int, size: style.Size | None) -> int:

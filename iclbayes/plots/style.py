@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
 from ..curves import Curves
@@ -30,6 +30,7 @@ SUFFIXES = (".png", ".pdf", ".svg")
 TITLE, LABEL, SMALL = 9, 9, 8  # sizes of letters, in points
 LEGEND = 0.7  # height that a legend below the panels takes, in inches
 Size = tuple[float, float]  # width and height of a figure, in inches
+Canvas = Figure | SubFigure  # what panels are drawn in
 PROBABILITY = "probability of\nthe right answer"
 
 
@@ -97,10 +98,27 @@ def panels(
     Panels are `width` by `height` inches; or the figure is of a `size` in inches, and its panels come as near as they can to that
     shape.
     """
+    canvas, axes = panels_in(None, n, columns=columns, width=width, height=height, size=size, **options)
+    return figure_of(canvas), axes
+
+
+def panels_in(
+    figure: Canvas | None,
+    n: int,
+    *,
+    columns: int = 4,
+    width: float = 3.2,
+    height: float = 2.6,
+    size: Size | None = None,
+    **options: Any,
+) -> tuple[Canvas, list[Axes]]:
+    """`panels` that fill a figure that is there, of constrained layout, or a part of one (`Figure.subfigures`)."""
+    size = room(figure, size)
     columns = min(n, columns) if size is None else best_columns(n, size, width / height)
     rows = -(-n // columns)
-    natural = (max(width * columns, 4.5), height * rows + LEGEND)
-    figure = Figure(figsize=natural if size is None else size, layout="constrained")
+    if figure is None:
+        natural = (max(width * columns, 4.5), height * rows + LEGEND)
+        figure = Figure(figsize=natural if size is None else size, layout="constrained")
     axes = list(figure.subplots(rows, columns, squeeze=False, **options).reshape(-1))
     for axis in axes[n:]:
         axis.set_visible(False)
@@ -110,6 +128,17 @@ def panels(
         for axis in axes[:n]:
             axis.tick_params(labelleft=axis.get_subplotspec().is_first_col())
     return figure, axes[:n]
+
+
+def room(figure: Canvas | None, size: Size | None) -> Size | None:
+    """Width and height in inches that panels have: those of a figure that is there, or else the `size` asked for, if one is."""
+    return size if figure is None else inches(figure)
+
+
+def inches(figure: Canvas) -> Size:
+    """Width and height of a figure, or of a part of one."""
+    dpi = figure.get_figure(root=True).dpi
+    return figure.bbox.width / dpi, figure.bbox.height / dpi
 
 
 def best_columns(n: int, size: Size, shape: float) -> int:
@@ -144,9 +173,7 @@ def one_panel(ax: Axes | None, **options: Any) -> tuple[Figure, Axes]:
         figure, (axis,) = panels(1, **options)
         return figure, axis
     dress(ax)
-    figure = ax.get_figure(root=True)
-    assert isinstance(figure, Figure)
-    return figure, ax
+    return figure_of(ax), ax
 
 
 def shots_axis(axis: Axes, largest: float, label: str = "shots", *, vertical: bool = False) -> None:
@@ -286,7 +313,7 @@ def split_line(axis: Axes, x: np.ndarray, y: np.ndarray, last: float, **options:
         axis.plot(x[x >= last], y[x >= last], linestyle=(0, (4, 2)), **options)
 
 
-def shared_legend(figure: Figure, axes: Sequence[Axes], columns: int = 4, title: str | None = None) -> None:
+def shared_legend(figure: Canvas, axes: Sequence[Axes], columns: int = 4, title: str | None = None) -> None:
     """One legend under all panels, each entry once; never over data, in fewer columns than asked where the figure is narrow."""
     found: dict = {}
     for axis in axes:
@@ -297,7 +324,7 @@ def shared_legend(figure: Figure, axes: Sequence[Axes], columns: int = 4, title:
             found.values(),
             found.keys(),
             loc="outside lower center",
-            ncols=fitting_columns(list(found), columns, 72 * figure.get_figwidth() / SMALL),
+            ncols=fitting_columns(list(found), columns, 72 * inches(figure)[0] / SMALL),
             title=title,
             title_fontsize=SMALL,
             fontsize=SMALL,
@@ -314,18 +341,26 @@ def fitting_columns(labels: Sequence[str], most: int, width: float) -> int:
     return 1
 
 
-def left_out(figure: Figure, shown: int, all_of_them: int, what: str = "curves") -> None:
+def left_out(figure: Canvas, shown: int, all_of_them: int, what: str = "curves") -> None:
     """Says above the panels that there are more than are drawn."""
     if all_of_them > shown:
         figure.suptitle(f"the first {shown} of {all_of_them} {what}", fontsize=TITLE)
 
 
-def save(figure: Figure, path: str | os.PathLike, dpi: int = 150) -> None:
-    """Writes a figure as PNG, PDF or SVG, whole or not at all. Raises InputError for another suffix."""
+def save(figure: Figure | Axes, path: str | os.PathLike, dpi: int = 150) -> None:
+    """Writes a figure, or that of some axes, as PNG, PDF or SVG, whole or not at all. Raises InputError for another suffix."""
     check_suffix(path)
+    figure = figure_of(figure)
     with atomic_path(path) as temporary:
         field = "Software" if temporary.suffix.lower() == ".png" else "Creator"
         figure.savefig(temporary, dpi=dpi, metadata={field: "iclbayes"})  # known as ours
+
+
+def figure_of(drawn: Canvas | Axes) -> Figure:
+    """The whole figure that something is drawn in."""
+    found = drawn.get_figure(root=True)
+    assert isinstance(found, Figure)
+    return found
 
 
 def check_suffix(path: str | os.PathLike) -> None:

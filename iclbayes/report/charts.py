@@ -8,11 +8,28 @@ import pandas as pd
 from ..curves import Curves
 from ..laws.scales import one_sigma
 from ..metrics import standard_errors
+from .parts import Spec
 
 # Colours that differ for colour-blind readers too (Okabe and Ito 2008), dark enough on white for lines and text.
 BAND, LINE, POINT, HELD, LEVEL = "#0072b2", "#0a4f7d", "#1a1a1a", "#b03a00", "#555555"
 TICKS = (0, 1, 3, 10, 30, 100, 300, 1000, 3000, 10_000, 30_000, 100_000)
-Spec = dict[str, Any]
+SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
+CONFIG: Spec = {
+    "view": {"stroke": None},
+    "axis": {"labelColor": "#333333", "titleColor": "#333333", "gridColor": "#e4e4e4"},
+    "legend": {"labelColor": "#333333", "titleColor": "#333333", "labelLimit": 280},
+}
+
+
+def shots_axis(field: str, top: float, title: str = "examples in the prompt (shots)") -> Spec:
+    """The encoding of shots, as x or y: 0, 1, 3, 10, … to `top`, linear to 1 and logarithmic beyond."""
+    return {
+        "field": field,
+        "type": "quantitative",
+        "title": title,
+        "scale": {"type": "symlog", "constant": 1, "domain": [0, top], "nice": False},
+        "axis": {"values": [tick for tick in TICKS if tick <= top], "format": ",d"},
+    }
 
 
 def band_chart(
@@ -30,13 +47,7 @@ def band_chart(
     mine = slice(curves.start[curve], curves.start[curve + 1])
     last = float(curves.shots[mine][used[mine]].max(initial=0.0))
     top = float(max(forecast["shots"].max(), curves.shots[mine].max(initial=1.0)))
-    x = {
-        "field": "shots",
-        "type": "quantitative",
-        "title": "examples in the prompt (shots)",
-        "scale": {"type": "symlog", "constant": 1, "domain": [0, top], "nice": False},
-        "axis": {"values": [tick for tick in TICKS if tick <= top], "format": ",d"},
-    }
+    x = with_room(shots_axis("shots", top))
     y_axis = {"title": "probability", "format": ".0%", "tickCount": 5}
 
     def y(field: str) -> Spec:
@@ -87,17 +98,19 @@ def band_chart(
     columns = ["shots", *(f"latent_{name}" for name in ("median", "lo50", "hi50", "lo90", "hi90"))]
     rows = forecast[columns].rename(columns=lambda name: name.removeprefix("latent_")).round(4)
     return {
-        "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
+        "$schema": SCHEMA,
         "description": about,
         "width": "container",
         "height": 230,
         "data": {"values": rows.to_dict("records")},
         "layer": layers,
-        "config": {
-            "view": {"stroke": None},
-            "axis": {"labelColor": "#333333", "titleColor": "#333333", "gridColor": "#e4e4e4"},
-        },
+        "config": CONFIG,
     }
+
+
+def with_room(x: Spec) -> Spec:
+    """An axis of shots that goes a little beyond 0 and its end, where dots would be cut in half."""
+    return {**x, "scale": {**x["scale"], "domain": [-0.06, 1.04 * x["scale"]["domain"][1]]}}
 
 
 def _split(forecast: pd.DataFrame, last: float) -> float:

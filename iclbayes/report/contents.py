@@ -1,13 +1,11 @@
-"""What a report says, before it is a page: sentences, tables and charts from curves and posteriors."""
+"""What a report on curves says, before it is a page: sentences, tables and charts from curves and posteriors."""
 
-import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ..comparison import mean_table, verdict
+from ..comparison import verdict
 from ..curves import Curves
 from ..posterior import Posterior, Stack, diagnostics_sentence, reach_sentences
 from ..posterior.answers import (
@@ -21,40 +19,15 @@ from ..posterior.answers import (
     shots_text,
 )
 from ..shapes import not_described
-from .charts import Spec, band_chart
+from .charts import band_chart
+from .comparisons import means_of
+from .parts import Chart, Report, Section, Table, some
 
-
-@dataclasses.dataclass(frozen=True)
-class Chart:
-    """A figure: its title, its sentence, and its Vega-Lite specification."""
-
-    title: str
-    says: str
-    spec: Spec
-
-
-@dataclasses.dataclass(frozen=True)
-class Table:
-    """A table of text, numbers already as people read them: what it is of, its columns, its rows."""
-
-    caption: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-
-
-@dataclasses.dataclass(frozen=True)
-class Report:
-    """All that stands in a report, in the order in which it stands there."""
-
-    title: str
-    question: str
-    verdict: Sequence[str]
-    caveats: Sequence[str]
-    charts: Sequence[Chart]
-    contrast: Sequence[str]
-    laws: Sequence[str]
-    tables: Sequence[Table]
-    about: Mapping[str, str]
+HINT = (
+    "Dots are measurements with one standard error (orange: held out). The line is the expected probability,"
+    " dashed beyond the shots that were fitted; the bands hold it with 50 and 90 %. Point at a place for its numbers;"
+    " drag and scroll to move and zoom, double-click to go back."
+)
 
 
 def report_of(
@@ -100,17 +73,23 @@ def report_of(
         _measured(curves, used, labels),
     ]
     if comparison is not None:
-        tables.append(_laws(comparison))
+        tables.append(means_of(comparison))
     return Report(
         title=title,
         question=f"After how many examples in the prompt (shots) does the probability reach {share_text(level)}, and how sure is"
         f" that? Forecast by {name}.",
         verdict=reach_sentences(curves, used, reached, ahead),
         caveats=_caveats(stacked, curves, rows),
-        charts=charts,
-        contrast=contrast,
-        laws=[] if comparison is None else verdict(comparison),
-        tables=tables,
+        sections=[
+            Section("Curves and forecasts", hint=HINT, charts=charts),
+            *([Section("What differs", contrast)] if contrast else []),
+            *(
+                []
+                if comparison is None
+                else [Section("Which law describes them", verdict(comparison), plain=True)]
+            ),
+            Section("Numbers", tables=tables),
+        ],
         about=about or {},
     )
 
@@ -133,17 +112,13 @@ def _caveats(stacked: Stack, curves: Curves, rows: Sequence[pd.DataFrame]) -> li
     prior = [label for label, own in zip(labels, rows, strict=True) if own["prior_dominated"].iloc[-1]]
     if prior:
         found.append(
-            f"At the end of the charts the prior says more than the data about {_some(prior)};"
+            f"At the end of the charts the prior says more than the data about {some(prior)};"
             " measure at more shots to know more."
         )
     ended = [label for label, window in zip(labels, curves.window, strict=True) if np.isfinite(window)]
     if ended:
-        found.append(f"Forecasts end where the context window does for {_some(ended)}.")
+        found.append(f"Forecasts end where the context window does for {some(ended)}.")
     return found
-
-
-def _some(names: Sequence[str], most: int = 6) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _percent(value: float) -> str:
@@ -194,17 +169,3 @@ def _measured(curves: Curves, used: np.ndarray, labels: Sequence[str]) -> Table:
         rows.append((labels[c], f"{curves.shots[i]:,.0f}", f"{curves.prob[i]:.4f}", count, error, what))
     columns = ("curve", "shots", "probability", "count", "standard error", "point")
     return Table("As measured", columns, tuple(rows))
-
-
-def _laws(comparison: pd.DataFrame) -> Table:
-    means = mean_table(comparison)
-    parts = [float(str(part)) for part in means]
-    heads = [f"first {part:.0%} of the shots fitted" if part < 1 else "all shots fitted" for part in parts]
-    values = means.to_numpy(float)
-    rows = tuple((str(law), *(f"{x:.4f}" for x in row)) for law, row in zip(means.index, values, strict=True))
-    return Table("Mean error of each law (NRMSE)", ("law", *heads), rows)
-
-
-def provenance(**facts: Any) -> dict[str, str]:
-    """Facts as text, those that are None left out."""
-    return {name.replace("_", " "): str(value) for name, value in facts.items() if value is not None}

@@ -5,7 +5,7 @@ import json
 from collections.abc import Sequence
 
 from ..errors import InputError
-from .contents import Chart, Report, Table
+from .parts import Chart, Report, Section, Table
 
 STYLE = """
 :root { color-scheme: light; --ink: #1a1a1a; --soft: #4a4a4a; --line: #d0d0d0; --back: #ffffff; --note: #f4f6f8; }
@@ -32,13 +32,14 @@ footer { margin-top: 2rem; background: var(--note); padding: 0.8rem 1rem; font-s
 dl { margin: 0; display: grid; grid-template-columns: max-content 1fr; gap: 0.2rem 1rem; } dd { margin: 0; }
 @media (max-width: 34rem) { body { padding: 0.8rem; } dl { grid-template-columns: 1fr; } dt { font-weight: 600; } }
 @media print { body { max-width: none; padding: 0; font-size: 11pt; } .charts { grid-template-columns: 1fr 1fr; }
-  details:not([open]) { display: none; } .hint { display: none; } a { color: inherit; } }
+  .chart { min-height: 0; } .chart svg { max-width: 100%; height: auto; } h2, h3, summary { break-after: avoid; }
+  tr { break-inside: avoid; } details:not([open]) { display: none; } a { color: inherit; } }
 """
 
 DRAW = """
 const specs = JSON.parse(document.getElementById("charts").textContent);
 window.drawn = Promise.all(specs.map((spec, i) =>
-  vegaEmbed("#chart" + i, spec, { renderer: "svg", actions: false })));
+  vegaEmbed("#chart" + i, spec, { renderer: "svg", actions: false }))).then((all) => all.length);
 """
 
 
@@ -77,20 +78,10 @@ def render(report: Report, javascript: str) -> str:
             _list(report.caveats),
             "</section>",
         ]
-    if report.contrast:
-        parts += ["<h2>What differs</h2>", *_outline(report.contrast)]
-    parts += [
-        "<h2>Curves and forecasts</h2>",
-        '<p class="hint">Dots are measurements with one standard error (orange: held out). The line is the expected probability,'
-        " dashed beyond the shots that were fitted; the bands hold it with 50 and 90 %. Point at a place for its numbers;"
-        " drag and scroll to move and zoom, double-click to go back.</p>",
-        '<div class="charts">',
-        *(_figure(i, chart) for i, chart in enumerate(report.charts)),
-        "</div>",
-    ]
-    if report.laws:
-        parts += ["<h2>Which law describes them</h2>", _list(report.laws)]
-    parts += ["<h2>Numbers</h2>", *(_details(table) for table in report.tables)]
+    drawn = 0
+    for section in report.sections:
+        parts += _section(section, drawn)
+        drawn += len(section.charts)
     facts = "".join(f"<dt>{_text(name)}</dt><dd>{_text(value)}</dd>" for name, value in report.about.items())
     body = "\n".join(parts)
     return f"""<!DOCTYPE html>
@@ -132,6 +123,19 @@ def _script(code: str) -> str:
     return code.replace("</script", "<\\/script").replace("<!--", "<\\!--")
 
 
+def _section(section: Section, first: int) -> list[str]:
+    """A section, whose charts are numbered from `first`."""
+    parts = [f"<h2>{_text(section.heading)}</h2>"]
+    if section.lines:
+        parts += [_list(section.lines)] if section.plain else _outline(section.lines)
+    if section.hint:
+        parts.append(f'<p class="hint">{_text(section.hint)}</p>')
+    if section.charts:
+        figures = [_figure(first + i, chart) for i, chart in enumerate(section.charts)]
+        parts += ['<div class="charts">', *figures, "</div>"]
+    return [*parts, *(_details(table) for table in section.tables)]
+
+
 def _list(lines: Sequence[str], kind: str = "") -> str:
     chosen = f' class="{kind}"' if kind else ""
     return f"<ul{chosen}>" + "".join(f"<li>{_text(line)}</li>" for line in lines) + "</ul>"
@@ -163,8 +167,10 @@ def _details(table: Table) -> str:
     rows = "".join(
         "<tr>" + "".join(f"<td>{_text(cell)}</td>" for cell in row) + "</tr>" for row in table.rows
     )
+    note = f"<p>{_text(table.note)}</p>" if table.note else ""
     return (
         f"<details open><summary>{_text(table.caption)}</summary>"
         f'<div class="scroll" tabindex="0" role="region" aria-label="{_text(table.caption)}">'
-        f"<table><caption>{_text(table.caption)}</caption><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div></details>"
+        f"<table><caption>{_text(table.caption)}</caption><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
+        f"{note}</details>"
     )

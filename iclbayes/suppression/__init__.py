@@ -10,6 +10,8 @@ from .before_after import posterior_draws as posterior_draws
 from .before_after import shots_to_level as shots_to_level
 from .figures import figures as figures
 from .figures import plot_forecast as plot_forecast
+from .figures import plot_parameters as plot_parameters
+from .figures import plot_return as plot_return
 from .reemergence import forecast as forecast
 from .reemergence import forecast_summary as forecast_summary
 from .reemergence import plateau as plateau
@@ -20,6 +22,7 @@ from .sharing import HYPOTHESES as HYPOTHESES
 from .sharing import amount_curves as amount_curves
 from .sharing import attribution as attribution
 from .sharing import compare_sharing as compare_sharing
+from .sharing import final_steps as final_steps
 from .sharing import shifts as shifts
 from .tuning import Tuning as Tuning
 from .tuning import pretrained_curves as pretrained_curves

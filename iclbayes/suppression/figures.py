@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator
 
 from .. import plots
+from ..fit_blocks import left_open
 from ..laws import scales
 from .sharing import final_steps
 
@@ -24,11 +25,12 @@ def interval(frame: pd.DataFrame, name: str, scale: scales.Scale) -> pd.DataFram
     """95 % intervals of a fitted parameter, symmetric on the scale on which it is free.
 
     Args:
-      frame: rows with the columns `name` and `name`_se.
+      frame: rows with the columns `name` and `name`_se, and `not_identified` where the table of fits has it.
       scale: "logit" (probabilities) or "log" (K).
 
     Returns:
-      value, low, high and `identified`: whether the standard error on that scale is at most 2 (logit) or 1 (log).
+      value, low, high and `identified`: whether the standard error on that scale is at most 2 (logit) or 1 (log),
+      and the fit does not say otherwise.
     """
     value, error = frame[name].to_numpy(float), frame[f"{name}_se"].to_numpy(float)
     if scale == "logit":
@@ -37,7 +39,7 @@ def interval(frame: pd.DataFrame, name: str, scale: scales.Scale) -> pd.DataFram
     low, high = scales.interval(value, error, scale, 0.95)
     if scale == "logit":
         low, high = np.clip(low, EDGE, 1 - EDGE), np.clip(high, EDGE, 1 - EDGE)
-    identified = np.isfinite(spread) & (spread <= DOUBTFUL[scale])
+    identified = np.isfinite(spread) & (spread <= DOUBTFUL[scale]) & ~left_open(frame, name)
     return pd.DataFrame(
         {"value": value, "low": low, "high": high, "identified": identified}, index=frame.index
     )
@@ -219,44 +221,62 @@ def _laws_by_amount(table: pd.DataFrame) -> Figure:
 
 
 def plot_forecast(table: pd.DataFrame) -> Figure:
-    """Forecasts with their 90 % intervals beside what happened, a panel for each window; 1 + shots on logarithmic axes.
+    """Forecasts with their 90 % intervals beside what happened, a panel for each window.
 
-    Returns beyond the prompt stand in the shaded strip at the right; forecasts of never at the upper edge.
+    Returns that did not come within the prompt stand in the shaded strip at the right, forecasts of never, or of more than four
+    times the shots that the prompt holds, in that at the top.
     """
     table = table[table["forecaster"] == "knowledge"]
     windows = sorted(table["window"].unique())
-    figure, axes = plots.panels(len(windows), width=3.8, height=3.4, sharey=True)
-    top = 1 + table["max_shots"].max()
-    far = 1.6 * top
-    rng = np.random.default_rng(0)
+    figure, axes = plots.panels(len(windows), width=4.2, height=3.8, sharey=True)
+    top = float(table["max_shots"].max())
     for axis, window in zip(axes, windows, strict=True):
-        axis.axvspan(1.25 * top, 2.1 * top, color="#000000", alpha=0.06, linewidth=0)
-        axis.plot([1, top], [1, top], color="#999999", linewidth=1)
-        for i, (method, part) in enumerate(table[table["window"] == window].groupby("method", sort=False)):
-            observed = np.where(np.isinf(part["observed"]), far, 1 + part["observed"])
-            observed = observed * np.exp(rng.uniform(-0.05, 0.05, len(part)))
-            at, low, high = (np.minimum(1 + part[c], 8 * top) for c in ("predicted", "lo90", "hi90"))
-            color = plots.color(i)
-            axis.vlines(observed, low, high, color=color, alpha=0.3, linewidth=1)
-            axis.plot(
-                observed, at, plots.MARKERS[i], color=color, markersize=3.5, alpha=0.8, label=method.upper()
-            )
-        axis.text(
-            2.0 * top,
-            8 * top,
-            "beyond the prompt ",
-            ha="right",
-            va="top",
-            rotation=90,
-            fontsize=7,
-            color="#555555",
-        )
-        axis.set_xscale("log")
-        axis.set_yscale("log")
-        axis.set_xlim(0.9, 2.1 * top)
-        axis.set_ylim(0.9, 9 * top)
+        draw_returns(axis, table[table["window"] == window], top)
         axis.set_title(f"from the first {100 * window:g} % of the shots", fontsize=9)
-        axis.set_xlabel("1 + shots observed")
-    axes[0].set_ylabel("1 + shots forecast")
+    axes[0].set_ylabel("shots to the return, forecast", fontsize=9)
     plots.shared_legend(figure, axes)
     return figure
+
+
+def draw_returns(axis: Axes, rows: pd.DataFrame, top: float) -> None:
+    """Shots to returns, observed along x, forecast along y, a colour for each method; equal on the grey line.
+
+    Args:
+      axis: where to draw.
+      rows: of `reemergence.forecast`: method, observed, predicted, lo90, hi90.
+      top: shots that the longest prompt holds.
+    """
+    strip, far, end = 1.3 * top, 1.7 * top, 2.3 * top  # at the right: not back within the prompt
+    ceiling, never, roof = 4.0 * top, 6.0 * top, 9.0 * top  # at the top: never
+    plots.shots_axis(axis, top, "shots to the return, observed")
+    plots.shots_axis(axis, ceiling, "", vertical=True)
+    axis.axvspan(strip, end, color="#000000", alpha=0.06, linewidth=0)
+    axis.axhspan(ceiling, roof, color="#000000", alpha=0.06, linewidth=0)
+    axis.plot([0, top], [0, top], color="#999999", linewidth=1)
+    rng = np.random.default_rng(0)
+    for i, (method, part) in enumerate(rows.groupby("method", sort=False)):
+        observed = np.where(np.isinf(part["observed"]), far, part["observed"])
+        observed = (1 + observed) * np.exp(
+            rng.uniform(-0.03, 0.03, len(part))
+        ) - 1  # equal ones beside each other
+        low, middle, high = (
+            np.where(part[c] > ceiling, never, part[c]) for c in ("lo90", "predicted", "hi90")
+        )
+        axis.vlines(observed, low, high, color=plots.color(i), alpha=0.3, linewidth=1)
+        axis.plot(
+            observed,
+            middle,
+            plots.MARKERS[i],
+            color=plots.color(i),
+            markersize=3.5,
+            alpha=0.8,
+            label=str(method).upper(),
+        )
+    axis.set_xlim(-0.15, end)
+    axis.set_ylim(-0.15, roof)
+    for ticks, place, label in (
+        (axis.set_xticks, far, "not in\nthe prompt"),
+        (axis.set_yticks, never, "never"),
+    ):
+        numbers = axis.get_xticks() if place == far else axis.get_yticks()
+        ticks([*numbers, place], [*(f"{n:,.0f}" for n in numbers), label], fontsize=8)

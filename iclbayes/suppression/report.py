@@ -65,7 +65,8 @@ def summaries(tables: dict[str, pd.DataFrame]) -> dict[str, tuple[str, pd.DataFr
     means["best"] = sharing["aic"].apply(lambda x: (x == 0).mean()).to_numpy()
     moved = _mean_attribution(tables["attribution"])
     table = tables["shifts"]
-    shift = table.assign(moved=table["z"].abs() > 2).groupby(
+    # What the curves leave open has no shift and counts neither in the medians nor in the shares.
+    shift = table.assign(moved=(table["z"].abs() > 2).astype(float).where(table["z"].notna())).groupby(
         ["method", "amount", "role", "parameter"], sort=False
     )
     shift = shift.agg(shift=("shift", "median"), moved=("moved", "mean")).reset_index()
@@ -85,8 +86,8 @@ def summaries(tables: dict[str, pd.DataFrame]) -> dict[str, tuple[str, pd.DataFr
             moved,
         ),
         "shifts": (
-            "Shift of each parameter from the pretrained model, ln K and logits of ρ, γ, β (medians over curves); _moved is the "
-            "share of curves where it is above two standard errors",
+            "Shift of each parameter from the pretrained model, ln K and logits of ρ, γ, β (medians over the curves that "
+            "determine it before and after); _moved is the share of them where it is above two standard errors",
             shift.reset_index(),
         ),
         "forecast": (

@@ -15,6 +15,7 @@ from scipy import stats
 
 from ..curves import Curves
 from ..errors import InputError
+from ..fit_blocks import left_open
 from ..fits import Fits, fit
 from ..reading import curves_from_frame
 from .before_after import curves_of, q_of
@@ -140,8 +141,9 @@ def shifts(fits: Fits, favoured: int = 0) -> pd.DataFrame:
 
     Returns:
       A row for each method, layers, seed, k, amount > 0, source and parameter: the values before and after, each with its
-      standard error, the `shift` in the unconstrained scale (ln K; logit of ρ, γ, β) with `shift_se`, z = shift / shift_se, and
-      `role`, favoured or disfavoured.
+      standard error, the `shift` in the unconstrained scale (ln K; logit of ρ, γ, β) with `shift_se`, z = shift / shift_se,
+      `role`, favoured or disfavoured, and `undetermined`: in which of the two fits the curves leave the parameter open ("",
+      "before", "after" or "both"). Such a shift is no measurement: shift, shift_se and z are NaN.
     """
     frame = fits.to_frame(stderr=True)
     rows = []
@@ -154,7 +156,9 @@ def shifts(fits: Fits, favoured: int = 0) -> pd.DataFrame:
                 scaled, scaled_se = np.log(value) - np.log1p(-value), error / (value * (1 - value))
         columns = [*FAMILY, "amount", "source"]
         rows.append(
-            frame[columns].assign(parameter=name, value=value, value_se=error, raw=scaled, raw_se=scaled_se)
+            frame[columns]
+            .assign(parameter=name, value=value, value_se=error, raw=scaled, raw_se=scaled_se)
+            .assign(open=left_open(frame, name))
         )
     long = pd.concat(rows, ignore_index=True)
     before = long[long["amount"] == 0].drop(columns="amount")
@@ -165,8 +169,12 @@ def shifts(fits: Fits, favoured: int = 0) -> pd.DataFrame:
     with np.errstate(divide="ignore", invalid="ignore"):
         table["z"] = table["shift"] / table["shift_se"]
     table["role"] = np.where(table["source"] == favoured, "favoured", "disfavoured")
+    where = {(False, False): "", (True, False): "before", (False, True): "after", (True, True): "both"}
+    table["undetermined"] = [where[pair] for pair in zip(table["open_before"], table["open"], strict=True)]
+    moved = ["shift", "shift_se", "z"]
+    table[moved] = table[moved].where(table["undetermined"] == "")
     columns = [*FAMILY, "amount", "source", "role", "parameter"]
-    return table[[*columns, "value_before", "value_se_before", "value", "value_se", "shift", "shift_se", "z"]]
+    return table[[*columns, "value_before", "value_se_before", "value", "value_se", *moved, "undetermined"]]
 
 
 def attribution(fits: Fits, favoured: int = 0) -> pd.DataFrame:

@@ -1,5 +1,6 @@
 """The synthetic experiment end to end, at a size that takes seconds."""
 
+import html
 import json
 import os
 import shutil
@@ -20,6 +21,7 @@ from synthetic_parts.config import PAPER
 
 import iclbayes
 from iclbayes import ginc, icl
+from iclbayes.cli.main import main
 
 TINY = [
     *("--context", "128"),
@@ -74,6 +76,15 @@ def test_a_run_leaves_everything_it_names(run_dir):
     metrics = pd.read_csv(run_dir / "metrics.csv")
     assert set(metrics["layers"]) == {1, 2} and metrics["loss"].notna().any()
     assert metrics["eval_loss"].notna().sum() == 4  # two evaluations for each depth
+
+
+def test_a_run_becomes_a_page_with_its_story(run_dir, tmp_path):
+    page = tmp_path / "run.html"
+    assert main(["report", str(run_dir), "--out", str(page)]) == 0
+    text = html.unescape(page.read_text(encoding="utf-8"))
+    told = pd.read_csv(run_dir / "story.csv")
+    assert len(told) and all(sentence in text for sentence in [*told["finding"], *told["question"]])
+    assert len(text) < 5e6
 
 
 def test_curves_have_every_learner_source_and_shot(run_dir):

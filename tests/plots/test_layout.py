@@ -221,9 +221,12 @@ def test_rows_of_shots_to_a_level_come_in_pages_and_name_the_law():
         {"model": [f"m{i}" for i in range(50)], "source": "", "p_never": 0.0, "law": "stacked"}
     )
     reached = reached.assign(**{f"q{q}": 10.0 for q in ("05", "25", "50", "75", "95")})
-    pages = [plots.plot_reach(reached, ["model"], 0.5, 64.0, page=page) for page in range(2)]
+    pages = [plots.plot_reach(reached, ["model"], 0.5, 64.0, page=page).get_figure() for page in range(2)]
     named = [text.get_text() for page in pages for text in page.axes[0].get_yticklabels()]
     assert named == [f"m{i}" for i in range(50)]
     assert [page.get_suptitle() for page in pages] == ["curves 1 to 40 of 50", "curves 41 to 50 of 50"]
     assert "by stack of laws" in pages[0].axes[0].get_xlabel()
-    assert plots.plot_reach(reached, ["model"], 0.5, 64.0).get_suptitle() == "the first 40 of 50 curves"
+    assert (
+        plots.plot_reach(reached, ["model"], 0.5, 64.0).get_figure().get_suptitle()
+        == "the first 40 of 50 curves"
+    )

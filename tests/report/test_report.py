@@ -2,11 +2,11 @@
 
 import json
 import re
-import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
+from report_browser import check_readable, needs_chromium, opened, told_under_the_pointer
 
 import iclbayes
 from iclbayes import posterior
@@ -14,7 +14,6 @@ from iclbayes.cli.main import main
 from iclbayes.report import bundle, render, report_of
 
 EVIL = '</script><img src=x onerror=alert(1)>&"'
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.filterwarnings("ignore::iclbayes.posterior.PosteriorWarning")
 
 
@@ -106,44 +105,10 @@ def test_wrong_places_and_a_missing_package_are_one_line(tmp_path, capsys, monke
     assert "pip install 'iclbayes[report]'" in capsys.readouterr().err
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on the path")
+@needs_chromium
 def test_a_browser_draws_every_chart_and_tells_the_numbers_under_the_pointer(page, tmp_path):
-    playwright = pytest.importorskip("playwright.sync_api", reason="the package playwright is not installed")
-    path = tmp_path / "report.html"
-    path.write_text(page, encoding="utf-8")
-    problems = []
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        try:
-            context = browser.new_context(viewport={"width": 1200, "height": 900}, offline=True)
-            tab = context.new_page()
-            tab.on(
-                "console",
-                lambda said: problems.append(said.text) if said.type in ("error", "warning") else None,
-            )
-            tab.on("pageerror", lambda error: problems.append(str(error)))
-            tab.on(
-                "request", lambda asked: problems.append(asked.url) if asked.url.startswith("http") else None
-            )
-            tab.goto(path.as_uri())
-            tab.evaluate("window.drawn")
-            assert tab.locator(".chart svg").count() == 2
-            first = tab.locator(".chart").first
-            first.scroll_into_view_if_needed()
-            box = first.bounding_box()
-            texts = []
-            for across in np.linspace(0.15, 0.95, 60):
-                tab.mouse.move(box["x"] + across * box["width"], box["y"] + 0.5 * box["height"])
-                tip = tab.locator("#vg-tooltip-element.visible")
-                if tip.count():
-                    texts.append(tip.inner_text())
-            assert any("expected" in text or "measured" in text for text in texts)
-            for width in (1200, 390):  # a phone shows the page without moving it sideways
-                tab.set_viewport_size({"width": width, "height": 800})
-                assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth"), width
-            axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed")
-            found = axe.Axe().run(tab).response["violations"]
-            assert [(rule["id"], [node["html"][:80] for node in rule["nodes"]]) for rule in found] == []
-        finally:
-            browser.close()
-    assert problems == []
+    with opened(page, tmp_path / "report.html") as tab:
+        assert tab.locator(".chart svg").count() == 2
+        texts = told_under_the_pointer(tab, 0)
+        assert any("expected" in text or "measured" in text for text in texts)
+        check_readable(tab)
