@@ -57,8 +57,9 @@ def alone_in(folder: str | os.PathLike) -> Iterator[Path]:
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be made: {error.strerror}; choose another folder") from None
+    except (OSError, ValueError) as error:  # ValueError: a null byte
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{folder}: cannot be made: {reason}; choose another folder") from None
     try:
         with locked(folder / LOCK_FILE, folder):
             yield folder
