@@ -38,8 +38,12 @@ def _check_place(path: Path) -> None:
     folder = Path(os.path.realpath(path)).parent
     if not folder.is_dir():
         raise InputError(f"{path}: there is no folder {path.parent}; make it first or choose another place")
-    if not os.access(folder, os.W_OK):
-        raise InputError(f"{path}: cannot write to the folder {path.parent}; choose another place")
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass  # what may be written there is not always what its permissions say
+    except OSError as error:
+        reason = f"cannot write to the folder {path.parent}: {error.strerror}"
+        raise InputError(f"{path}: {reason}; choose another place") from None
 
 
 def check_apart(outputs: Iterable[str | os.PathLike], inputs: Iterable[str | os.PathLike]) -> None:

@@ -194,7 +194,12 @@ def _open_parts(parts: Path, request: dict) -> list[dict]:
                 raise InputError(
                     f"{parts}: holds files that this package did not write; move them away or choose another --out"
                 )
-            write_sealed(request, note)
+            try:
+                write_sealed(request, note)
+            except InputError:
+                with contextlib.suppress(OSError):
+                    parts.rmdir()
+                raise
             return []
         before = read_sealed(note)
     except OSError as error:
