@@ -17,7 +17,7 @@ import pandas as pd
 from .. import console
 from ..errors import InputError
 from ..files import write_csv, write_text
-from .backends import Backend, Engine, load_backend
+from .backends import Backend, Engine, check_engine, load_backend
 from .contexts import Context, make_contexts
 from .data import Example, load_task
 from .journal import Journal
@@ -82,6 +82,8 @@ def collect(
     """
     model = os.fspath(model) if isinstance(model, os.PathLike) else model
     task = os.fspath(task) if isinstance(task, os.PathLike) else task
+    if isinstance(model, str):
+        check_engine(backend, engine.get("base_url"))
     examples = load_task(task, data, answers, split, contrast) if isinstance(task, str) else list(task)
     contexts = make_contexts(
         examples, shuffles, max_shots, seed, flip, score, others, benign_source, benign_shots
