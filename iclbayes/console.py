@@ -1,6 +1,7 @@
 """What the command line and the scripts share: a guarded entry, progress bars, and warnings on the terminal."""
 
 import contextlib
+import logging
 import os
 import sys
 import time
@@ -21,6 +22,9 @@ def entry(action: Callable[[], object]) -> int:
     def cached() -> None:
         from .runtime import use_compilation_cache, use_program_store
 
+        # Of a home that cannot be written, and a cache that cannot grow, one line is enough: ours.
+        logging.getLogger("matplotlib").setLevel(logging.ERROR)
+        warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache")
         use_program_store(use_compilation_cache())
         action()
 

@@ -163,8 +163,9 @@ class OpenAIBackend:
         models = [entry for entry in said if isinstance(entry, dict)] if isinstance(said, list) else []
         for entry in models:
             known = entry.get("max_model_len")
-            whole = isinstance(known, int) and not isinstance(known, bool) and 2 <= known < 2**31
-            if whole and (entry.get("id") == self.model or len(models) == 1):
+            if not isinstance(known, int) or isinstance(known, bool) or not 2 <= known < 2**31:
+                continue
+            if entry.get("id") == self.model or len(models) == 1:
                 return known - 1  # one token is generated
         length = getattr(self.tokenizer, "model_max_length", None)
         if length and length < 10**9:
