@@ -205,8 +205,10 @@ def run(config: Config) -> int:
         with progress(part, "attempt") as advance:
             for count, fault in PARTS[part](config, rng):
                 tried += count
-                failures += [fault] if fault else []
                 advance(count)
+                if fault:
+                    failures.append(fault)
+                    print(f"iclbayes: failed: {part}: {shown(fault, 600)}", file=sys.stderr, flush=True)
         rows.append((part, tried, len(failures)))
         told += [f"{part}: {shown(fault, 600)}" for fault in failures[:SHOWN]]
     table = pd.DataFrame(rows, columns=["part", "tried", "failed"])
