@@ -24,13 +24,13 @@ from typing import Literal
 import pandas as pd
 import published
 import suppression as script
-import tyro
 from synthetic_parts import config as settings
 from synthetic_parts import report as synthetic_report
 from synthetic_parts import stages
 
 from iclbayes import comparison as compare
 from iclbayes import ginc, runs
+from iclbayes.cli.parsing import parse_script
 from iclbayes.console import entry
 from iclbayes.files import atomic_path, write_csv, write_text
 from iclbayes.suppression.sharing import final_steps
@@ -209,8 +209,7 @@ def _read(path: Path) -> pd.DataFrame:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point. Returns the exit status."""
-    config = tyro.cli(Config, args=arguments, description=__doc__.splitlines()[0])
-    return entry(lambda: run(config))
+    return entry(lambda: run(parse_script(Config, arguments, "paper.py", __doc__.splitlines()[0])))
 
 
 if __name__ == "__main__":

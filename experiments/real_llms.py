@@ -25,11 +25,11 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-import tyro
 
 import iclbayes
 from iclbayes import comparison as compare
 from iclbayes import contrasts, plots
+from iclbayes.cli.parsing import parse_script
 from iclbayes.console import entry, progress, warnings_as_lines
 from iclbayes.curves import Curves
 from iclbayes.errors import CurvesWarning, InputError
@@ -333,9 +333,7 @@ def run(config: Config) -> Path:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point. Returns the exit status."""
-    description = __doc__.splitlines()[0]
-    config = tyro.cli(Config, args=None if arguments is None else list(arguments), description=description)
-    return entry(lambda: run(config))
+    return entry(lambda: run(parse_script(Config, arguments, "real_llms.py", __doc__.splitlines()[0])))
 
 
 if __name__ == "__main__":

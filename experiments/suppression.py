@@ -222,9 +222,8 @@ def _run(config: Config, base: synthetic.Config) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point. Returns the exit status."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    config = synthetic.parse(arguments, PRESETS, __doc__.splitlines()[0])
-    return entry(lambda: run(config))
+    description = __doc__.splitlines()[0]
+    return entry(lambda: run(synthetic.parse(arguments, PRESETS, "suppression.py", description)))
 
 
 if __name__ == "__main__":

@@ -19,12 +19,13 @@ from pathlib import Path
 
 import pandas as pd
 from synthetic_parts import story
+from synthetic_parts.checks import check
 from synthetic_parts.config import PRESETS, Config, keys, parse
 from synthetic_parts.report import draw, draw_summary, write_results
 from synthetic_parts.stages import entropy_table, fit_laws, icl_prompts, measure, pretrain
 from synthetic_parts.suppress import analyse, fine_tune
 
-from iclbayes import ginc, runs, suppression
+from iclbayes import ginc, runs
 from iclbayes.console import entry
 from iclbayes.files import write_csv
 
@@ -36,6 +37,7 @@ FILES = (
 
 def run(config: Config) -> None:
     """The whole experiment."""
+    check(config)
     began = time.perf_counter()
     folder = runs.run_folder(config.run_dir, resume=config.resume, name="synthetic")
     with runs.alone_in(folder) as run_dir:
@@ -83,15 +85,9 @@ def _run(config: Config, run_dir: Path, began: float) -> None:
 def suppress(config: Config, world: ginc.World, results, frame: pd.DataFrame, run_dir, tell) -> pd.DataFrame:
     """Fine-tunes the deepest model of the first seed towards one task by SFT and DPO; returns all curves."""
     layers, seed = max(config.layers), config.seeds[0]
-    tunings = {
-        method: suppression.Tuning(
-            method, config.favoured, rate, rows=config.rows, weight_decay=config.weight_decay, evals=0
-        )
-        for method, rate in (("sft", config.sft_learning_rate), ("dpo", config.dpo_learning_rate))
-    }
     both, _ = fine_tune(
         {(layers, seed): lambda: results[layers, seed].model},
-        tunings,
+        config.tunings(),
         config.suppress,
         world,
         keys(config)["tuning"],
@@ -118,8 +114,7 @@ def suppress(config: Config, world: ginc.World, results, frame: pd.DataFrame, ru
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point. Returns the exit status."""
-    config = parse(sys.argv[1:] if arguments is None else arguments, PRESETS, __doc__.splitlines()[0])
-    return entry(lambda: run(config))
+    return entry(lambda: run(parse(arguments, PRESETS, "synthetic.py", __doc__.splitlines()[0])))
 
 
 if __name__ == "__main__":

@@ -3,8 +3,9 @@
 import numpy as np
 
 from .curves import Curves
-from .errors import InputError
+from .errors import check_whole
 
+MOST = 10**4  # as many parameters as a fit solves for in a second or so
 SHORT_OF_ONE = 0.8  # sum of zero-shot shares below which a prior over the sources alone is ruled out
 
 
@@ -21,11 +22,7 @@ def background_tasks(curves: Curves, background: int | None = None) -> np.ndarra
       InputError: `background` is not a whole number ≥ 0.
     """
     if background is not None:
-        if int(background) != background or background < 0:
-            raise InputError(
-                f"background is {background}; give the number of tasks that own no curve: 0, 1, 2, …"
-            )
-        return np.full(curves.n_groups, int(background))
+        return np.full(curves.n_groups, check_background(background))
     sizes = np.bincount(curves.group, minlength=curves.n_groups)
     curve, fitted = curves.point_curve(), curves.weight > 0
     start = fitted & (curves.shots == 0)
@@ -35,6 +32,11 @@ def background_tasks(curves: Curves, background: int | None = None) -> np.ndarra
     total = np.full(curves.n_groups, 0.0)
     np.add.at(total, curves.group, share)  # NaN where a curve has no zero-shot point
     return np.where(sizes == 1, 1, (total < SHORT_OF_ONE).astype(int))
+
+
+def check_background(background: int) -> int:
+    """The number of tasks that own no curve. Raises InputError unless it is whole, 0 or more, and such that it can be fitted."""
+    return check_whole("background (tasks that own no curve)", background, 0, MOST)
 
 
 def _upper_quartiles(curves: Curves, fitted: np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
 """What the command line and the scripts share: a guarded entry, progress bars, and warnings on the terminal."""
 
 import contextlib
+import logging
 import os
 import sys
 import threading
@@ -8,19 +9,23 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 
-from .errors import InputError
+from .errors import InputError, of_system, one_line, shown
 
 
 def entry(action: Callable[[], object]) -> int:
     """Runs a program's `action` with both caches of programs (lowered, compiled) on; a user's mistake becomes one line on stderr.
 
     Returns:
-      The exit status: 0, 2 after an `InputError`, 130 after Ctrl-C, 1 where the reader of a pipe has gone.
+      The exit status: 0, 2 after an `InputError`, an error of the operating system or too little memory, 130 after Ctrl-C, 1
+      where the reader of a pipe has gone.
     """
 
     def cached() -> None:
         from .runtime import use_compilation_cache, use_program_store
 
+        # Of a home that cannot be written, and a cache that cannot grow, one line is enough: ours.
+        logging.getLogger("matplotlib").setLevel(logging.ERROR)
+        warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache")
         use_program_store(use_compilation_cache())
         action()
 
@@ -31,21 +36,40 @@ def guarded(action: Callable[[], object]) -> int:
     """`entry` for an action that compiles nothing."""
     try:
         action()
+        sys.stdout.flush()
     except InputError as error:
-        print(f"iclbayes: error: {error}", file=sys.stderr)
-        return 2
+        return _fail(str(error))
     except KeyboardInterrupt:
         print("iclbayes: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _silence_stdout()
         return 1
+    except OSError as error:
+        _silence_stdout()  # perhaps it is what cannot be written, and what is left in it would be told a second time
+        return _fail(of_system(error))
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and "RESOURCE_EXHAUSTED" not in str(
+            error
+        ):  # which is how XLA says it
+            raise
+        return _fail(f"this needs more memory than there is ({one_line(error)}); ask for less at a time")
     return 0
+
+
+def _fail(text: str) -> int:
+    print(f"iclbayes: error: {shown(text)}", file=sys.stderr)
+    return 2
+
+
+def _silence_stdout() -> None:
+    with contextlib.suppress(OSError, ValueError):  # a stream without a descriptor
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def warn(text: str) -> None:
     """A warning as one line on stderr."""
-    print(f"iclbayes: warning: {text}", file=sys.stderr)
+    print(f"iclbayes: warning: {shown(text)}", file=sys.stderr)
 
 
 @contextlib.contextmanager

@@ -86,7 +86,10 @@ def write_examples(folder: str | os.PathLike, force: bool = True) -> list[Path]:
     texts |= _harness_runs(example_curves("lm_eval"))
     if not force:
         for path in (folder / name for name in texts):
-            if path.is_file() and path.read_bytes() != texts[path.relative_to(folder).as_posix()].encode():
+            if (
+                os.path.isfile(path)
+                and path.read_bytes() != texts[path.relative_to(folder).as_posix()].encode()
+            ):
                 raise InputError(
                     f"{path}: is there already and is another file; choose another folder, or add --force"
                 )

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .errors import InputError
+from .errors import InputError, shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,26 +23,27 @@ def check_place(path: str | os.PathLike) -> None:
         raise
     except (OSError, ValueError, RuntimeError) as error:  # too long a name, a null byte, a loop of links
         reason = getattr(error, "strerror", None) or error
-        raise InputError(f"{_short(path)}: cannot be written: {reason}; choose another place") from None
-
-
-def _short(path: str | os.PathLike) -> str:
-    """A path as it may stand in a message: in one line, and not endless."""
-    text = "".join(c if c.isprintable() else "?" for c in str(path))
-    return text if len(text) <= 200 else f"{text[:100]}…{text[-80:]}"
+        raise InputError(
+            f"{shown(str(path), 200)}: cannot be written: {reason}; choose another place"
+        ) from None
 
 
 def _check_place(path: Path) -> None:
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        os.lstat(path)  # fails for names that no file can have
+        os.stat(path)  # fails for names that no file can have, and for loops of links
     if path.is_dir():
         raise InputError(f"{path}: is a folder; name a file")
     if path.exists() and not path.is_file():
         raise InputError(f"{path}: is no ordinary file; choose another place")
-    if not path.resolve().parent.is_dir():
+    folder = Path(os.path.realpath(path)).parent
+    if not folder.is_dir():
         raise InputError(f"{path}: there is no folder {path.parent}; make it first or choose another place")
-    if not os.access(path.resolve().parent, os.W_OK):
-        raise InputError(f"{path}: cannot write to the folder {path.parent}; choose another place")
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass  # what may be written there is not always what its permissions say
+    except OSError as error:
+        reason = f"cannot write to the folder {path.parent}: {error.strerror}"
+        raise InputError(f"{path}: {reason}; choose another place") from None
 
 
 def check_apart(outputs: Iterable[str | os.PathLike], inputs: Iterable[str | os.PathLike]) -> None:
@@ -50,13 +51,16 @@ def check_apart(outputs: Iterable[str | os.PathLike], inputs: Iterable[str | os.
     read = [Path(path) for path in inputs]
     for output in map(Path, outputs):
         for path in read:
-            same = output.resolve() == path.resolve()
-            if not same and output.exists() and path.exists():
-                same = output.samefile(
-                    path
-                )  # hard links, and names that differ in case where that makes no difference
-            if same:
+            if _same(output, path):
                 raise InputError(f"{output}: is the input {path} itself; write to another file")
+
+
+def _same(one: Path, other: Path) -> bool:
+    with contextlib.suppress(OSError, ValueError):  # a name that no file can have is that of no input
+        if os.path.realpath(one) == os.path.realpath(other):
+            return True
+        return one.samefile(other)  # hard links, and names that differ in case where that makes no difference
+    return False
 
 
 @contextlib.contextmanager
@@ -143,4 +147,10 @@ def write_table(frame: "pd.DataFrame", path: str | os.PathLike) -> None:
 def write_text(text: str, path: str | os.PathLike) -> None:
     """Writes a text file, whole or not at all."""
     with atomic_path(path) as temporary:
-        temporary.write_text(text)
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_bytes(content: bytes, path: str | os.PathLike) -> None:
+    """Writes a binary file, whole or not at all."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)

@@ -10,8 +10,9 @@ import pandas as pd
 from numpy.typing import ArrayLike, DTypeLike
 
 from . import markup
+from .background import check_background
 from .curves import Curves, curve_columns
-from .errors import InputError
+from .errors import InputError, check_whole
 from .fit_blocks import (
     FitBlock,
     by_condition,
@@ -406,8 +407,9 @@ def fit(
         "seed": (seed, 0, 2**63 - 1),
     }
     for name, (value, least, most) in whole.items():
-        if not (isinstance(value, int | np.integer) and least <= value <= most):
-            raise InputError(f"{name} is {value}; give a whole number from {least} to {most:,}")
+        check_whole(name, value, least, most)
+    if background is not None:
+        check_background(background)
     if dtype not in (np.float32, np.float64, "float32", "float64"):
         raise InputError(f"dtype is {dtype}; give float32 or float64")
     if fraction is not None:

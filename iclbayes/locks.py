@@ -59,7 +59,9 @@ def _take(lock: Path) -> int | None:
                 return handle
         except FileNotFoundError:
             pass  # its holder has just removed it
-        except BaseException:
+        except BaseException:  # such as a full disk, on which the holder cannot be noted
+            with contextlib.suppress(OSError):
+                lock.unlink()
             os.close(handle)
             raise
         os.close(handle)

@@ -46,12 +46,13 @@ def check_outputs(
       force: write over files that this package did not write.
     """
     check_apart([path for path, _ in outputs], inputs)
-    seen: set[Path] = set()
+    seen: set[str] = set()
     for path, _ in outputs:
         check_place(path)
-        if path.resolve() in seen:
+        real = os.path.realpath(path)
+        if real in seen:
             raise InputError(f"{path}: two outputs have this name; give them different ones")
-        seen.add(path.resolve())
+        seen.add(real)
     for path, columns in outputs:
         if not force and not is_ours(path, columns):
             raise InputError(

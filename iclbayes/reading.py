@@ -296,8 +296,16 @@ def _is_percent(values: np.ndarray) -> bool:
     return bool(values.min() >= 0 and 1.5 < values.max() <= 100 and np.mean(values > 1) > 0.2)
 
 
+def _floats(column: pd.Series) -> np.ndarray:
+    """The column as float64, NaN where a cell is no number."""
+    try:
+        return pd.to_numeric(column, errors="coerce").to_numpy(np.float64, na_value=np.nan)
+    except (OverflowError, TypeError, ValueError):  # whole numbers beyond the largest float, lists
+        return pd.to_numeric(column.astype(str), errors="coerce").to_numpy(np.float64)
+
+
 def _number(frame, column, name, missing=False):
-    values = pd.to_numeric(frame[column], errors="coerce").to_numpy(np.float64, na_value=np.nan)
+    values = _floats(frame[column])
     empty = frame[column].isna().to_numpy()
     problem = "is not a number"
     if np.isnan(values[~empty]).any():

@@ -57,8 +57,9 @@ def alone_in(folder: str | os.PathLike) -> Iterator[Path]:
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be made: {error.strerror}; choose another folder") from None
+    except (OSError, ValueError) as error:  # ValueError: a null byte
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{folder}: cannot be made: {reason}; choose another folder") from None
     try:
         with locked(folder / LOCK_FILE, folder):
             yield folder
@@ -81,11 +82,11 @@ def open_run(folder: str | os.PathLike, values: Mapping, *, resume: bool, compar
 
     Raises:
       InputError: a folder that holds a run already, or another configuration (naming the field), or files but no run; or a
-        file.
+        file. A run of which there is no more than its configuration has not begun, and another takes its place.
     """
     folder = Path(folder)
     path = folder / CONFIG_FILE
-    if path.exists():
+    if path.exists() and (resume or not _not_begun(folder)):
         if not resume:
             raise InputError(f"{folder}: already holds a run; add --resume or choose another folder")
         if compare:
@@ -100,6 +101,12 @@ def open_run(folder: str | os.PathLike, values: Mapping, *, resume: bool, compar
         raise InputError(f"{folder}: holds {others[0]} but no run; choose a new or an empty folder")
     write_sealed(values, path)
     return folder
+
+
+def _not_begun(folder: Path) -> bool:
+    """Whether a run's folder holds a whole configuration and nothing that was computed."""
+    read_config(folder / CONFIG_FILE)
+    return {found.name for found in folder.iterdir()} <= {CONFIG_FILE, RECORD_FILE, LOCK_FILE}
 
 
 def check_same(path: Path, values: Mapping) -> None:

@@ -21,7 +21,7 @@ import pandas as pd
 
 from .chunks import chunks, count_rows, types_of_labels
 from .digests import file_digest, read_sealed, write_sealed
-from .errors import CurvesWarning, InputError
+from .errors import CurvesWarning, InputError, check_whole
 from .files import atomic_path
 from .fits import fit
 from .locks import locked
@@ -75,13 +75,14 @@ def fit_stream(
         error of `read_curves` or `fit`. What was finished stays, and the same command continues from it.
     """
     path, out = Path(path), Path(out)
+    check_whole("chunk_rows", chunk_rows, 1, 2**62)
     group_by = (group_by,) if isinstance(group_by, str) else tuple(group_by)
     if not group_by:
         raise InputError(f"{path}: a file read in chunks needs columns to group by; name them")
     for name in (path, out):
         if name.suffix not in (".csv", ".parquet"):
             raise InputError(f"{name}: only .csv and .parquet files can be read or written in chunks")
-    if not path.exists():
+    if not os.path.exists(path):
         raise InputError(f"{path}: no such file; give the path of a CSV or Parquet file of curves")
     across = options.get("across", ())
     together = [c for c in group_by if c not in ((across,) if isinstance(across, str) else across)]
@@ -193,7 +194,12 @@ def _open_parts(parts: Path, request: dict) -> list[dict]:
                 raise InputError(
                     f"{parts}: holds files that this package did not write; move them away or choose another --out"
                 )
-            write_sealed(request, note)
+            try:
+                write_sealed(request, note)
+            except InputError:
+                with contextlib.suppress(OSError):
+                    parts.rmdir()
+                raise
             return []
         before = read_sealed(note)
     except OSError as error:

@@ -7,6 +7,7 @@ A file is read as a data frame whose columns of numbers are numbers and whose ot
 import csv
 import gzip
 import json
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -42,7 +43,7 @@ def read_table(path: Path, shots: str = "shots") -> pd.DataFrame:
     Raises:
       InputError: the file cannot be read or has no rows.
     """
-    if not path.exists():
+    if not os.path.exists(path):
         raise InputError(f"{path}: no such file; give the path of a CSV or Parquet file of curves")
     if path.is_dir():
         raise InputError(f"{path}: is a folder; give the path of a file of curves")
@@ -51,7 +52,7 @@ def read_table(path: Path, shots: str = "shots") -> pd.DataFrame:
         if suffix in PARQUET:
             frame = with_index(pd.read_parquet(path))
         elif suffix in JSON_LINES:
-            frame = pd.DataFrame.from_records(_records(path))
+            frame = pd.DataFrame.from_records(read_records(path))
         else:
             frame = _read_csv(path, shots)
     except pd.errors.EmptyDataError:
@@ -157,19 +158,31 @@ def _labels(column: pd.Series, decimal: str) -> tuple[pd.Series, str]:
     return pd.Series(values[codes], column.index), same
 
 
-def _records(path: Path) -> list[dict]:
+def read_records(path: Path) -> list[dict]:
+    """The records of a file of JSON lines, or of one JSON list.
+
+    Raises:
+      InputError: a line is not JSON or no record, or there is none.
+      OSError: the file cannot be read.
+    """
     content = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
     if content.lstrip()[:1] == b"[":
-        records = json.loads(content)
-        where = "entry"
+        where, pieces = "entry", []
+        try:
+            records = json.loads(content)
+        except (
+            ValueError,
+            RecursionError,
+        ):  # also a number of thousands of digits, and lists in lists without end
+            raise InputError(f"{path}: is not whole JSON; write it again") from None
     else:
-        where, records = "line", []
-        for number, line in enumerate(content.split(b"\n"), 1):
-            if line.strip():
-                try:
-                    records.append(json.loads(line))
-                except ValueError:
-                    raise InputError(f"{path}: line {number} is not whole JSON") from None
+        where, records, pieces = "line", [], content.split(b"\n")
+    for number, line in enumerate(pieces, 1):
+        if line.strip():
+            try:
+                records.append(json.loads(line))
+            except (ValueError, RecursionError):
+                raise InputError(f"{path}: line {number} is not whole JSON") from None
     for number, record in enumerate(records, 1):
         if not isinstance(record, dict):
             raise InputError(f"{path}: {where} {number} is no record of columns and values")

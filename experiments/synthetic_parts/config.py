@@ -1,15 +1,16 @@
 """What determines a run of `synthetic.py`: its configuration, presets and random keys."""
 
 import dataclasses
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 import jax
-import tyro
 
 import iclbayes
-from iclbayes import ginc, training
+from iclbayes import ginc, suppression, training
+from iclbayes.cli.parsing import parse_script
 from iclbayes.models import GPT2Config
 
 SIX = tuple(law.name for law in iclbayes.laws.SIX)
@@ -98,6 +99,14 @@ class Config:
     def rows(self) -> ginc.Rows:
         """The kind of rows of every stage."""
         return ginc.rows_of(self.kind, self.blocks, self.ks)
+
+    def tunings(self) -> dict[str, suppression.Tuning]:
+        """How the suppression stage fine-tunes, by method."""
+        rates = {"sft": self.sft_learning_rate, "dpo": self.dpo_learning_rate}
+        more = {"rows": self.rows, "weight_decay": self.weight_decay, "evals": 0}
+        return {
+            method: suppression.Tuning(method, self.favoured, rate, **more) for method, rate in rates.items()
+        }
 
     def model(self, layers: int) -> GPT2Config:
         """The model of a depth."""
@@ -191,11 +200,21 @@ def keys(config: Config) -> dict[str, jax.Array]:
     return dict(zip(names, jax.random.split(jax.random.key(config.world.seed), len(names)), strict=True))
 
 
-def parse(arguments: Sequence[str], presets: dict, description: str):
-    """The configuration: a preset's defaults (the one that --preset names) with the overrides given."""
+def parse(arguments: Sequence[str] | None, presets: dict, program: str, description: str = ""):
+    """The configuration: a preset's defaults (the one that --preset names) with the overrides given.
+
+    Args:
+      arguments: those of the command line by default.
+      presets: name → configuration.
+      program, description: for messages and the help.
+
+    Raises:
+      InputError: the arguments do not fit.
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
     name = next(iter(presets))
     for i, argument in enumerate(arguments):
         if argument.startswith("--preset"):
             name = argument.partition("=")[2] or (arguments[i + 1] if i + 1 < len(arguments) else name)
     default = presets.get(name, presets[next(iter(presets))])
-    return tyro.cli(type(default), args=list(arguments), default=default, description=description)
+    return parse_script(type(default), arguments, program, description, default)

@@ -81,10 +81,12 @@ class Contrast:
 
         if not 0 < self.level < 1:
             raise InputError(f"--level {self.level} is not a probability between 0 and 1")
-        if not self.tolerance > 0:
-            raise InputError(f"--tolerance {self.tolerance} is not above 0")
+        if not 0 < self.tolerance < float("inf"):
+            raise InputError(f"--tolerance {self.tolerance} is no finite number above 0")
         contrasts.check_law(laws.get(self.law))
-        shots_path = None if self.out is None else self.out.with_stem(f"{self.out.stem}_shots")
+        shots_path = (
+            None if self.out is None or not self.out.name else self.out.with_stem(f"{self.out.stem}_shots")
+        )
         figures = (self.plot, self.plot_reach)
         check_writing([self.data.curves], [(self.out, MOVED), (shots_path, TIMES)], figures, force=self.force)
         self.look.check(*figures)

@@ -1,6 +1,7 @@
 """`iclbayes fit`: curves in, a table of parameters out."""
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -93,7 +94,7 @@ class Fit:
         check_writing([self.data.curves], [(self.out, FITS)], self.plot, force=self.force)
         self.look.check(self.plot)
         path = self.data.curves
-        if self.chunk_rows is not None or (path.exists() and path.stat().st_size > STREAM_BYTES):
+        if self.chunk_rows is not None or (os.path.exists(path) and path.stat().st_size > STREAM_BYTES):
             self._stream(laws, options)
         else:
             self._whole(laws, options)
@@ -174,7 +175,7 @@ class Fit:
                 laws,
                 group_by=self.data.group_by,
                 source=self.data.source,
-                chunk_rows=self.chunk_rows or CHUNK_ROWS,
+                chunk_rows=CHUNK_ROWS if self.chunk_rows is None else self.chunk_rows,
                 stderr=self.stderr,
                 on_progress=on_progress,
                 **options,

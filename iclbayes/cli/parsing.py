@@ -5,9 +5,10 @@ import dataclasses
 import difflib
 import io
 import re
+import sys
 import typing
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import tyro
 
@@ -28,10 +29,32 @@ def parse(kind: type[T], arguments: Sequence[str], program: str) -> T:
     flags = options(kind)
     check_flags(arguments, flags, program)
     repeated = {flag for flag, default in flags.items() if isinstance(default, tuple)}
+    return _told_in_one_line(kind, program, args=spread_values(list(arguments), repeated))
+
+
+def parse_script(
+    kind: type[T], arguments: Sequence[str] | None, program: str, description: str, default: T | None = None
+) -> T:
+    """`parse` for a script, whose flags of a dataclass in the dataclass have its name in front (`--world.seed`).
+
+    Args:
+      kind: the dataclass.
+      arguments: those of the command line by default.
+      program, description: for messages and the help.
+      default: an instance with the defaults.
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    check_flags(arguments, options(kind, nested=True), program)
+    more: dict[str, Any] = {} if default is None else {"default": default}
+    return _told_in_one_line(kind, program, args=arguments, description=description, **more)
+
+
+def _told_in_one_line(kind: type[T], program: str, **how: Any) -> T:
+    """What tyro makes of arguments; its box of what is wrong with them as an InputError."""
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
-            return tyro.cli(kind, args=spread_values(list(arguments), repeated), prog=program)
+            return tyro.cli(kind, prog=program, **how)
     except SystemExit as end:
         if not end.code:
             raise
@@ -39,17 +62,23 @@ def parse(kind: type[T], arguments: Sequence[str], program: str) -> T:
         raise InputError(text if "choose one of" in text else f"{text}; see {program} --help") from None
 
 
-def options(kind: type) -> dict[str, object]:
-    """Flags of a dataclass and of the dataclasses in it, with their defaults."""
+def options(kind: type, nested: bool = False, before: str = "") -> dict[str, object]:
+    """Flags of a dataclass and of the dataclasses in it, with their defaults.
+
+    Args:
+      kind: the dataclass.
+      nested: flags of a dataclass in it have its name in front.
+      before: what stands in front of all.
+    """
     found: dict[str, object] = {}
     for field, inner in _fields(kind):
+        name = field.name.replace("_", "-")
         if inner is not None:
-            found |= options(inner)
+            found |= options(inner, nested, f"{before}{name}." if nested else before)
         else:
-            name = field.name.replace("_", "-")
-            found[f"--{name}"] = field.default
+            found[f"--{before}{name}"] = field.default
             if isinstance(field.default, bool):
-                found[f"--no-{name}"] = field.default
+                found[f"--{before}no-{name}"] = field.default
     return found
 
 

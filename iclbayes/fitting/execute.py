@@ -25,6 +25,12 @@ CHUNKS = (8, 32, 128, 512)
 LARGE, SHORT = 1024, 512  # fits of a chunk, where each is a single curve of at most so many points
 
 
+def _in_range(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Values ≥ 0 in a precision; those beyond its largest number become that number."""
+    most = np.finfo(dtype).max
+    return np.asarray(np.minimum(values, most) if np.max(values, initial=0.0) > most else values, dtype)
+
+
 def run(
     problem: Problem,
     shots: np.ndarray,
@@ -47,7 +53,7 @@ def run(
     hosts = jax.process_count()
     # Hosts have to cut alike, whatever the cores of each.
     size = chunk_size(batch, shape, workers() if hosts == 1 else 2, devices_of_each_host(), hosts)
-    arrays = [np.asarray(a, dtype) for a in (shots, prob, weight)]
+    arrays = [_in_range(a, dtype) for a in (shots, prob, weight)]
     owner = np.arange(batch) // size % hosts  # hosts take the chunks in turn
     if hosts > 1:
         mine = np.flatnonzero(owner == jax.process_index())

@@ -138,6 +138,15 @@ def _at(problem: Problem, theta: Array, shots: Array) -> Array:
 
 
 def _delta(jac: Array, covariance: Array) -> Array:
-    known = jnp.isfinite(covariance)
-    variance = jnp.einsum("...p,pq,...q->...", jac, jnp.where(known, covariance, 0.0), jac)
-    return jnp.where(jnp.all(known), jnp.sqrt(jnp.maximum(variance, 0.0)), jnp.inf)
+    """√(j Σ jᵀ) of every row j of a Jacobian [..., P]; inf where covariance or slope is not finite, or the result is too large.
+
+    Both are scaled to 1 before they are multiplied: products of what is large with what is small overflow on the way.
+    """
+    known = jnp.all(jnp.isfinite(covariance)) & jnp.all(jnp.isfinite(jac), -1)
+    jac, covariance = (jnp.where(jnp.isfinite(a), a, 0.0) for a in (jac, covariance))
+    steepest, largest = jnp.max(jnp.abs(jac), -1), jnp.max(jnp.abs(covariance))
+    row = jac / jnp.where(steepest > 0, steepest, 1.0)[..., None]
+    unit = covariance / jnp.where(largest > 0, largest, 1.0)
+    variance = jnp.einsum("...p,pq,...q->...", row, unit, row)
+    size = jnp.sqrt(jnp.maximum(variance, 0.0)) * jnp.sqrt(largest)
+    return jnp.where(known, size * steepest, jnp.inf)

@@ -17,7 +17,7 @@ import pandas as pd
 from .. import console
 from ..errors import InputError
 from ..files import write_csv, write_text
-from .backends import Backend, Engine, load_backend
+from .backends import Backend, Engine, check_engine, load_backend
 from .contexts import Context, make_contexts
 from .data import Example, load_task
 from .journal import Journal
@@ -82,6 +82,8 @@ def collect(
     """
     model = os.fspath(model) if isinstance(model, os.PathLike) else model
     task = os.fspath(task) if isinstance(task, os.PathLike) else task
+    if isinstance(model, str):
+        check_engine(backend, engine.get("base_url"))
     examples = load_task(task, data, answers, split, contrast) if isinstance(task, str) else list(task)
     contexts = make_contexts(
         examples, shuffles, max_shots, seed, flip, score, others, benign_source, benign_shots
@@ -149,7 +151,7 @@ def _lasting(told: dict) -> dict:
 
 def _digests(task: str | Sequence[Example], *others: str | None) -> dict[str, str]:
     """Digests of the contents of the files that were read, or of the examples given, by name."""
-    files = [Path(x) for x in (task, *others) if isinstance(x, str) and x and Path(x).is_file()]
+    files = [Path(x) for x in (task, *others) if isinstance(x, str) and x and os.path.isfile(x)]
     contents = {path.name: path.read_bytes() for path in files}
     if not isinstance(task, str):
         contents["examples"] = repr(list(task)).encode()
@@ -158,11 +160,11 @@ def _digests(task: str | Sequence[Example], *others: str | None) -> dict[str, st
 
 def _label(curves: pd.DataFrame, about: dict[str, Any], name: str | None) -> pd.DataFrame:
     model, task = about["model"], about["task"]
-    path = Path(model)
-    shown = path.stem if path.is_file() else os.path.basename(model.rstrip("/")) if path.is_dir() else model
+    folder = os.path.basename(model.rstrip("/")) if os.path.isdir(model) else model
+    shown = Path(model).stem if os.path.isfile(model) else folder
     curves["source"] = curves["source"].where(curves["source"] != "", "all")
     curves.insert(0, "model", name or shown)
-    curves.insert(1, "task", Path(task).stem if Path(task).is_file() else task)
+    curves.insert(1, "task", Path(task).stem if os.path.isfile(task) else task)
     for setting in ("benign_shots", "flip"):
         if about[setting]:
             curves.insert(3, setting, about[setting])

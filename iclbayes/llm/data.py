@@ -1,5 +1,4 @@
-"""Data sets of questions and answers: the named tasks, and any file of question/answer rows, through
-`datasets`.
+"""Data sets of questions and answers: the named tasks, from the hub through `datasets`, and any file of question/answer rows.
 
 Nothing is shipped: a named task is fetched from the hub, or read from a local copy given as `data`. Tasks
 that need answers which nobody should ship (HarmBench) take them from the user's own file.
@@ -7,14 +6,15 @@ that need answers which nobody should ship (HarmBench) take them from the user's
 
 import contextlib
 import dataclasses
+import glob
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from ..errors import InputError, one_line
+from .rows import READERS, read_rows
 
 MATCHING, NOT_MATCHING = "matching", "not_matching"
 
@@ -108,7 +108,8 @@ _PERSONA_COLUMNS = ("question", "answer_matching_behavior", "answer_not_matching
 
 
 def _persona_task(name: str) -> Task:
-    return Task("Anthropic/model-written-evals", _PERSONA_COLUMNS, _persona, file=f"persona/{name}.jsonl")
+    file = f"persona/{glob.escape(name)}.jsonl"  # which `datasets` takes for a pattern
+    return Task("Anthropic/model-written-evals", _PERSONA_COLUMNS, _persona, file=file)
 
 
 TASKS = {name: _persona_task(name) for name in ("psychopathy", "machiavellianism", "narcissism")} | {
@@ -124,8 +125,6 @@ TASKS = {name: _persona_task(name) for name in ("psychopathy", "machiavellianism
     "harmbench": Task("walledai/HarmBench", ("Behavior",), _harmbench, config="standard", needs_answers=True),
 }
 PERSONA = "persona/"  # `persona/NAME` is any other file of that folder of the model-written evals
-
-_READERS = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
 
 
 def load_task(
@@ -154,7 +153,7 @@ def load_task(
     if task in TASKS or task.startswith(PERSONA):
         known = TASKS.get(task) or _persona_task(task.removeprefix(PERSONA))
         examples = _load_named(task, known, data, answers, split)
-    elif Path(task).suffix.lower() in _READERS or Path(task).exists():
+    elif Path(task).suffix.lower() in READERS or os.path.exists(task):
         if data or answers:
             raise InputError(
                 f"{task}: data and answers files are for named tasks; a file of rows has its own answers"
@@ -199,8 +198,8 @@ def _load_named(
     path = Path(data or "")
     if data and task.text and path.suffix.lower() == ".txt":
         rows, columns = task.text(_read_text(path), str(path)), list(task.columns)
-    elif data and (path.suffix.lower() in _READERS or path.exists() or _looks_like_file(data)):
-        rows, columns = _read_file(path)  # never asks the hub for what is meant as a file
+    elif data and (path.suffix.lower() in READERS or os.path.exists(path) or _looks_like_file(data)):
+        rows, columns = read_rows(path)  # never asks the hub for what is meant as a file
     else:
         own = {} if data else {"name": task.config, "data_files": task.file, "revision": task.revision}
         rows, columns = _read_hub(name, where, own, split or task.split)
@@ -214,7 +213,17 @@ def _load_named(
         if answers is not None:
             rows = _join_answers(name, rows, columns, Path(answers))
     _require(where, columns, task.columns)
-    return [example for row in rows for example in task.convert(row)]
+    examples: list[Example] = []
+    for number, row in enumerate(rows):
+        try:
+            examples += task.convert(row)
+        except InputError:
+            raise
+        except (AttributeError, LookupError, TypeError, ValueError, OverflowError):
+            raise InputError(
+                f"{where}: row {number} is not as the rows of {name} are; fill it or drop it"
+            ) from None
+    return examples
 
 
 def _looks_like_file(name: str) -> bool:
@@ -237,7 +246,7 @@ def _read_text(path: Path) -> str:
 
 
 def _join_answers(name: str, rows: list[dict], columns: Sequence[str], path: Path) -> list[dict]:
-    extra, extra_columns = _read_file(path)
+    extra, extra_columns = read_rows(path)
     _require(str(path), extra_columns, ("answer",))
     key = "BehaviorID" if "BehaviorID" in columns and "BehaviorID" in extra_columns else "question"
     _require(str(path), extra_columns, (key,))
@@ -254,17 +263,18 @@ def _join_answers(name: str, rows: list[dict], columns: Sequence[str], path: Pat
 
 
 def _load_rows(path: Path) -> list[Example]:
-    rows, columns = _read_file(path)
+    rows, columns = read_rows(path)
     _require(str(path), columns, ("question", "answer"))
     examples = []
     for row in rows:
         forms = row.get("answer_forms") or ()
+        forms = forms.split("|") if isinstance(forms, str) else map(_text, _listed(forms))
         others = row.get("answer_other") or ()
         examples.append(
             Example(
                 question=_text(row["question"]),
                 answer=_text(row["answer"]),
-                forms=tuple(x.strip() for x in forms.split("|")) if isinstance(forms, str) else tuple(forms),
+                forms=tuple(form.strip() for form in forms),
                 others=(others,) if isinstance(others, str) else tuple(map(_text, _listed(others))),
                 source=_text(row.get("source")),
             )
@@ -286,36 +296,6 @@ def _require(where: str, columns: Sequence[str], needed: Sequence[str]) -> None:
         raise InputError(
             f"{where}: missing column {', '.join(missing)}; it has {', '.join(columns) or 'none'}"
         )
-
-
-def _read_file(path: Path) -> tuple[list[dict], list[str]]:
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
-    reader = _READERS.get(path.suffix.lower())
-    if reader is None:
-        raise InputError(
-            f"{path}: cannot read {path.suffix or 'a file without suffix'}; use {', '.join(_READERS)}"
-        )
-    import datasets
-
-    try:
-        options = {}
-        if reader == "csv":
-            # Labels such as "true" and "1" are text: without this they would come back as True and 1.0.
-            sep = "\t" if path.suffix.lower() == ".tsv" else ","
-            names = pd.read_csv(path, sep=sep, nrows=0).columns
-            features = datasets.Features({name: datasets.Value("string") for name in names})
-            options = {"sep": sep, "features": features, "keep_default_na": False}
-        with _quiet():
-            rows = datasets.load_dataset(reader, data_files=str(path), split="train", **options)
-            return rows.to_list(), rows.column_names
-    except Exception as error:
-        if "corresponds to no data" in str(error):  # what `datasets` says of a header alone
-            raise InputError(f"{path}: the file has no rows; it needs at least one") from None
-        # `datasets` wraps the parser's message, which names the line, in one that does not.
-        raise InputError(
-            f"{path}: cannot be read as {reader}: {one_line(error.__cause__ or error)}"
-        ) from None
 
 
 def _read_hub(task: str, name: str, options: dict, split: str) -> tuple[list[dict], list[str]]:

@@ -97,7 +97,7 @@ def read_inspect(
         ) from None
     paths = [Path(p) for p in ([logs] if isinstance(logs, (str, os.PathLike)) else logs)]
     for path in paths:
-        if not path.exists():
+        if not os.path.exists(path):
             raise InputError(f"{path}: no such file or folder; give the one that inspect's --log-dir named")
     notes, arguments, runs = Notes(), set(), 0
     points: list[Point] = []
@@ -142,7 +142,7 @@ def read_inspect(
 
 def _files(paths: list[Path]) -> Iterator[Path]:
     for path in paths:
-        if path.is_dir():
+        if os.path.isdir(path):
             yield from sorted(p for p in path.rglob("*") if p.suffix in (".eval", ".json") and p.is_file())
         else:
             yield path

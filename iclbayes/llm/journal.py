@@ -28,8 +28,13 @@ class Journal:
       done: the log probabilities of every finished prompt, by `Prompt.key`.
     """
 
-    def __init__(self, handle: BinaryIO | None = None, done: dict[str, np.ndarray] | None = None):
-        self._handle, self.done = handle, {} if done is None else done
+    def __init__(
+        self,
+        handle: BinaryIO | None = None,
+        done: dict[str, np.ndarray] | None = None,
+        path: Path | None = None,
+    ):
+        self._handle, self.done, self._path = handle, {} if done is None else done, path
 
     @classmethod
     @contextlib.contextmanager
@@ -59,34 +64,52 @@ class Journal:
             if whole < len(content):
                 handle.truncate(whole)
             lines = [_parse(line) for line in content[:whole].splitlines()]
+            journal = cls(handle, dict(filter(None, map(_finished, lines[1:]))), path)
             if lines:
                 _same_run(path, lines[0], run)
             else:
-                _append(handle, {"run": run})
-            done = {x["key"]: _decode(x["logprobs"]) for x in lines[1:] if x is not None and "key" in x}
-            yield cls(handle, done)
+                journal._append({"run": run})
+            yield journal
 
     def add(self, key: str, scores: np.ndarray, **labels: Any) -> None:
         """Appends a finished prompt. Scores are log probabilities in nats; NaN is written as null, -inf as
         a string.
+
+        Raises:
+          InputError: it cannot be written, such as on a full disk.
         """
         self.done[key] = scores
         if self._handle is not None:
-            _append(self._handle, {"key": key, **labels, "logprobs": _encode(scores)})
+            self._append({"key": key, **labels, "logprobs": _encode(scores)})
 
-
-def _append(handle: BinaryIO, record: dict) -> None:
-    # One write of one line: a kill leaves a prefix of it at worst.
-    handle.write(json.dumps(record, allow_nan=False).encode() + b"\n")
-    handle.flush()
+    def _append(self, record: dict) -> None:
+        assert self._handle is not None
+        line = json.dumps(record, allow_nan=False).encode() + b"\n"
+        try:
+            # Past Python's buffer, which would try again when the file is closed. A kill leaves a prefix of the line at worst.
+            while line:
+                line = line[os.write(self._handle.fileno(), line) :]
+        except OSError as error:
+            raise InputError(
+                f"{self._path}: cannot be written: {error.strerror}; finished prompts are kept, run the same command to go on"
+            ) from None
 
 
 def _parse(line: bytes) -> dict | None:
     try:
         found = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
+
+
+def _finished(record: dict | None) -> tuple[str, np.ndarray] | None:
+    """Key and log probabilities of a line; None if it is damaged, and its prompt is to be scored again."""
+    try:
+        key, scores = record["key"], _decode(record["logprobs"])  # pyright: ignore[reportOptionalSubscript]
+    except (LookupError, TypeError, ValueError, OverflowError):
+        return None
+    return (key, scores) if isinstance(key, str) and scores.ndim == 2 else None
 
 
 def _same_run(path: Path, first: dict | None, run: dict) -> None:

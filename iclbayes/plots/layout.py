@@ -3,6 +3,7 @@
 A panel holds one curve; or, with an *overlay*, the curves that differ in one column alone.
 """
 
+import io
 import os
 import textwrap
 import warnings
@@ -16,7 +17,7 @@ from matplotlib.figure import Figure
 
 from ..curves import Curves
 from ..errors import InputError
-from ..files import atomic_path
+from ..files import write_bytes
 from . import style
 
 SIZES: dict[str, style.Size] = {"slide": (8.0, 4.5), "paper": (6.5, 4.5)}
@@ -158,6 +159,8 @@ def with_room(figure: Figure) -> bool:
 
 def save_pages(figures: Sequence[Figure], path: str | os.PathLike, dpi: int = 150) -> None:
     """Writes figures as the pages of one PDF, whole or not at all."""
-    with atomic_path(path) as temporary, PdfPages(temporary, metadata={"Creator": "iclbayes"}) as pages:
+    drawn = io.BytesIO()
+    with PdfPages(drawn, metadata={"Creator": "iclbayes"}) as pages:
         for figure in figures:
             pages.savefig(figure, dpi=dpi)
+    write_bytes(drawn.getvalue(), path)

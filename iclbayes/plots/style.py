@@ -5,6 +5,7 @@ lost on white. Measured lines differ in dash too; where a law or a band goes bey
 and the shots that were fitted are shaded.
 """
 
+import io
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,7 +17,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLo
 
 from ..curves import Curves
 from ..errors import InputError
-from ..files import atomic_path
+from ..files import write_bytes
 from ..laws import LAWS, scales
 from ..metrics import standard_errors
 
@@ -351,9 +352,11 @@ def save(figure: Figure | Axes, path: str | os.PathLike, dpi: int = 150) -> None
     """Writes a figure, or that of some axes, as PNG, PDF or SVG, whole or not at all. Raises InputError for another suffix."""
     check_suffix(path)
     figure = figure_of(figure)
-    with atomic_path(path) as temporary:
-        field = "Software" if temporary.suffix.lower() == ".png" else "Creator"
-        figure.savefig(temporary, dpi=dpi, metadata={field: "iclbayes"})  # known as ours
+    kind = os.path.splitext(os.fspath(path))[1].lower().removeprefix(".")
+    field = "Software" if kind == "png" else "Creator"
+    drawn = io.BytesIO()  # on a full disk matplotlib's own files fail in ways of their own
+    figure.savefig(drawn, format=kind, dpi=dpi, metadata={field: "iclbayes"})  # known as ours
+    write_bytes(drawn.getvalue(), path)
 
 
 def figure_of(drawn: Canvas | Axes) -> Figure:

@@ -7,26 +7,36 @@ import importlib.metadata
 import os
 import types
 import warnings
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
 
 from ..errors import InputError
-from ..files import atomic_path
+from ..files import write_bytes
 from ..laws import Law
 from . import predictive
 from .draws import PosteriorDraws
 
 if TYPE_CHECKING:
-    pass
+    import xarray as xr
 
 BACKGROUND = "background"  # label of the task that owns no curve; numbered where there are several
 
 
 def to_arviz(posterior: PosteriorDraws, log_likelihood: bool = True) -> Any:
     """The draws for ArviZ; see `Posterior.to_arviz`."""
+    groups = datasets(posterior, log_likelihood)
+    if _old_arviz():
+        return import_arviz().InferenceData(**groups)
+    import xarray as xr
+
+    return xr.DataTree.from_dict(groups)
+
+
+def datasets(posterior: PosteriorDraws, log_likelihood: bool = True) -> "dict[str, xr.Dataset]":
+    """The groups of `to_arviz` by name."""
     import xarray as xr
 
     axes = _Axes(posterior)
@@ -52,7 +62,7 @@ def to_arviz(posterior: PosteriorDraws, log_likelihood: bool = True) -> Any:
         )
     for group in groups.values():
         group.attrs.update(law=posterior.law.name, inference_library="iclbayes")
-    return import_arviz().InferenceData(**groups) if _old_arviz() else xr.DataTree.from_dict(groups)
+    return groups
 
 
 class _Axes:
@@ -156,9 +166,29 @@ def _label(row: dict[Hashable, Any]) -> str:
 
 
 def write_netcdf(posterior: PosteriorDraws, path: str | os.PathLike) -> None:
-    """Writes `to_arviz` as netCDF, whole or not at all."""
-    with atomic_path(path) as temporary:
-        to_arviz(posterior).to_netcdf(str(temporary))
+    """Writes `to_arviz` as netCDF, whole or not at all.
+
+    The file is made in memory: on a full disk the netCDF library would end the process.
+    """
+    write_bytes(netcdf_bytes(datasets(posterior)), path)
+
+
+def netcdf_bytes(groups: "Mapping[str, xr.Dataset]") -> bytes:
+    """A netCDF file with these groups, as ArviZ lays them out."""
+    import netCDF4
+    from xarray.backends import NetCDF4DataStore
+
+    # The name is of no file: memory is what it is written to, from so many bytes up.
+    file = netCDF4.Dataset("in memory", mode="w", memory=1 << 16)
+    try:
+        for name, group in groups.items():
+            store = NetCDF4DataStore(file.createGroup(name))
+            numbers = [key for key, value in group.variables.items() if value.dtype.kind in "biuf"]
+            group.dump_to_store(store, encoding={key: {"zlib": True} for key in numbers})
+    except BaseException:
+        file.close()
+        raise
+    return bytes(file.close())
 
 
 def read_netcdf(path: str | os.PathLike) -> Any:

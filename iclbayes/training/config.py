@@ -1,6 +1,7 @@
 """How to train: hyperparameters, the learning-rate schedule and the optimizer that follow from them."""
 
 import dataclasses
+import math
 from typing import Literal, NamedTuple
 
 import jax
@@ -60,8 +61,10 @@ class TrainConfig:
             "seed": 0,
         }
         for name, value in least.items():
-            if not getattr(self, name) >= value:
-                raise InputError(f"TrainConfig.{name} is {getattr(self, name)}; give at least {value}")
+            given = getattr(self, name)
+            if not value <= given < math.inf:
+                wanted = "a finite number" if given == math.inf else f"at least {value}"
+                raise InputError(f"TrainConfig.{name} is {given}; give {wanted}")
         if self.optimizer not in ("adamw", "muon"):
             raise InputError(f'TrainConfig.optimizer is {self.optimizer!r}; give "adamw" or "muon"')
         for name in ("beta1", "beta2"):

@@ -112,7 +112,7 @@ def test_bad_files_are_one_line(tmp_path):
     refused("none.csv: no such file", tmp_path / "none.csv")
     refused("missing column answer; it has question", write_jsonl(tmp_path / "a.jsonl", [{"question": "Q"}]))
     (tmp_path / "bad.jsonl").write_text('{"question": "Q", "answer"\n')
-    refused("bad.jsonl: cannot be read as json", tmp_path / "bad.jsonl")
+    refused("bad.jsonl: line 1 is not whole JSON", tmp_path / "bad.jsonl")
     (tmp_path / "empty.csv").write_text("")
     refused("empty.csv: cannot be read as csv", tmp_path / "empty.csv")
     (tmp_path / "header.csv").write_text("question,answer\n")

@@ -27,7 +27,7 @@ OPTIONS = {"likelihood": "binomial", "priors": PRIOR, "discrepancy": None}
         ({"hierarchy": "beta"}, "hierarchy: unknown parameter 'beta'"),
         ({"fraction": 2.0}, "fraction 2.0"),
         ({"n_walkers": 3}, "unknown option 'n_walkers'"),
-        ({"n_draws": 0}, "must be at least 1"),
+        ({"n_draws": 0}, "from 1 to"),
         ({"retries": -1}, "retries -1 is negative"),
         ({"seed": -1}, "seed -1 is negative"),
         ({"discrepancy": "drift"}, "unknown discrepancy 'drift'"),

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 import iclbayes
-from iclbayes import Curves, laws
+from iclbayes import Curves, laws, runtime
 from iclbayes.errors import InputError
+from iclbayes.fitting.result import _delta
 
 SHOTS = np.array([0, 1, 2, 4, 8, 16, 32, 64.0])
 PROB = (0.1 + 0.6 * SHOTS / (SHOTS + 8))[None]
@@ -94,3 +95,26 @@ def test_empty_arrays_and_other_weights_of_a_wrong_number_are_refused():
         one().with_weight(np.ones(3))
     with pytest.raises(InputError, match="negative"):
         one().with_weight(-np.ones(8))
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_standard_errors_do_not_overflow_on_their_way(dtype):
+    large, small = float(np.finfo(dtype).max) / 4, float(np.finfo(dtype).tiny) * 4
+    with runtime.precision(dtype):
+        row, slopes = np.array([large, 1, -large], dtype), np.diag([small, 1, small]).astype(dtype)
+        found = _delta(row, slopes)
+        # √(2 · large² · small), of which large² is beyond the largest number.
+        np.testing.assert_allclose(found, large * np.sqrt(2.0 * small), rtol=1e-3)
+        mixed = np.array([[1, 2, -3.0], [0, 0, 0]], dtype)
+        plain = np.array([[4, 1, 0], [1, 3, -1], [0, -1, 2.0]], dtype)
+        np.testing.assert_allclose(_delta(mixed, plain), np.sqrt(np.diag(mixed @ plain @ mixed.T)), rtol=1e-6)
+        assert _delta(row, np.diag([large, large, large]).astype(dtype)) == np.inf
+        assert (_delta(np.array([[np.nan, 1, 1], [np.inf, 1, 1]], dtype), plain) == np.inf).all()
+        assert _delta(mixed, np.full((3, 3), np.inf, dtype)).tolist() == [np.inf, np.inf]
+
+
+def test_shots_beyond_the_precision_are_its_largest_number():
+    shots = np.array([0, 1, 1e10, 1e300])
+    curves = Curves.from_arrays(shots, np.array([[0.1, 0.2, 0.5, 0.9]]))
+    fits = iclbayes.fit(curves, "logistic", dtype="float32")
+    assert np.isfinite(fits.predict(shots)).all() and fits.diagnostics()["status"][0] != "failed"

@@ -68,13 +68,9 @@ def load_backend(
       InputError: the engine is unknown, its package is not installed, it lacks its address or was given one
         in vain, or the model or its tokenizer cannot be loaded.
     """
-    if engine not in ("hf", "openai", "flax"):
-        raise InputError(f"unknown back end {engine!r}: known are hf, openai and flax")
+    check_engine(engine, base_url)
     if engine == "openai":
-        if not base_url:
-            raise InputError(
-                "the openai back end needs the server's address (--base-url http://HOST:PORT/v1)"
-            )
+        assert base_url
         from .openai import OpenAIBackend
 
         return OpenAIBackend.load(
@@ -87,8 +83,6 @@ def load_backend(
             timeout=timeout,
             key_variable=key_variable,
         )
-    if base_url:
-        raise InputError(f"--base-url is for --backend openai, not {engine}")
     if engine == "hf":
         from .hf import HFBackend
 
@@ -99,6 +93,21 @@ def load_backend(
     if tokenizer:
         loaded.tokenizer = load_tokenizer(tokenizer)
     return loaded
+
+
+def check_engine(engine: str, base_url: str | None = None) -> None:
+    """Raises InputError for an unknown engine, and for one without the address that it needs or with one in vain."""
+    if engine not in ("hf", "openai", "flax"):
+        raise InputError(f"unknown back end {engine!r}: known are hf, openai and flax")
+    if engine != "openai":
+        if base_url:
+            raise InputError(f"--base-url is for --backend openai, not {engine}")
+        return
+    if not base_url:
+        raise InputError("the openai back end needs the server's address (--base-url http://HOST:PORT/v1)")
+    from .client import Client
+
+    Client.shown(base_url)
 
 
 def missing(error: ImportError) -> InputError:

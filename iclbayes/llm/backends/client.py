@@ -4,13 +4,15 @@ connections.
 
 import asyncio
 import json
+import math
 import random
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from ...errors import InputError
 from . import missing
+from .bounded import TooLong, Torn, decoded, most_bytes, read_bounded
 from .keys import Hider, shown_variable
 
 try:
@@ -30,8 +32,12 @@ class Refused(Exception):
         self.status = status
 
 
-class Torn(Exception):
-    """A reply that came with status 200 and cannot be read; worth another try."""
+class Reply(NamedTuple):
+    """A reply that came whole."""
+
+    status: int
+    headers: httpx.Headers
+    content: bytes
 
 
 class Client:
@@ -49,11 +55,14 @@ class Client:
     ):
         self.url, self._key, self._key_variable = base_url.rstrip("/"), key, key_variable
         self.name, self._retries, self._backoff = self.shown(base_url), retries, backoff
-        self._answered = False
+        if not 0 < timeout < math.inf:
+            raise InputError(f"--timeout {timeout} is no number of seconds; give a finite number above 0")
+        self._answered, self._timeout = False, timeout
         parts = urlsplit(self.url)
         self._hider = Hider(key, parts.password, parts.query)
         self._http = httpx.AsyncClient(
-            headers={"Authorization": f"Bearer {key}"} if key else {},
+            headers={"Accept-Encoding": "gzip, deflate"}
+            | ({"Authorization": f"Bearer {key}"} if key else {}),
             timeout=httpx.Timeout(timeout, connect=min(timeout, 30.0)),
             limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
         )
@@ -109,7 +118,7 @@ class Client:
         for attempt in range(self._retries + 1):
             wait = min(self._backoff * 2**attempt, LONGEST_WAIT) * random.uniform(0.5, 1.0)
             try:
-                reply = await self._http.request(method, self._join(path), json=body)
+                reply = await self._reply(method, path, body)
             except httpx.ConnectError as error:
                 # Nobody is there at the first contact: a wrong address, not a fault that passes.
                 if not self._answered:
@@ -117,13 +126,22 @@ class Client:
                         f"no server answers at {self.name} ({self._clean(error)}); is it running?"
                     ) from None
                 problem = self._clean(error)
-            except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+            except (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError) as error:
                 raise Refused(f"{self.name} is not an address of a server ({self._clean(error)})") from None
             except httpx.RequestError as error:
                 problem = self._clean(error) or type(error).__name__
+            except TimeoutError:
+                problem = f"no whole reply within {self._timeout:g} s"
+            except TooLong:
+                raise Refused(
+                    f"{self.name} answers {path} with more than {most_bytes(body) / 2**20:,.0f} MiB, more than any"
+                    " answer has; is it a completions server?"
+                ) from None
+            except Torn as error:
+                problem = str(error)
             else:
                 self._answered = True
-                status = reply.status_code
+                status = reply.status
                 errors += status == 500
                 if most_errors is not None and errors >= most_errors:
                     raise Refused(self._refusal(reply, path), status)
@@ -134,14 +152,14 @@ class Client:
                     raise Refused(self._refusal(reply, path), status)
                 else:
                     try:
-                        decoded = reply.json()
-                        if not isinstance(decoded, dict):
+                        found = decoded(reply.content)
+                        if not isinstance(found, dict):
                             raise Torn("the reply is not a JSON object")
-                        return check(decoded)
-                    except (json.JSONDecodeError, UnicodeDecodeError):
-                        problem = "a reply that is not whole JSON"
+                        return check(found)
                     except Torn as error:
                         problem = str(error)
+                    except (AttributeError, LookupError, TypeError, ValueError, OverflowError):
+                        problem = "a reply whose parts are of other types than they should be"
             if attempt < self._retries:
                 await asyncio.sleep(wait)
         raise Refused(
@@ -150,12 +168,20 @@ class Client:
             status,
         )
 
+    async def _reply(self, method: str, path: str, body: dict | None) -> Reply:
+        """One whole reply, bounded in bytes, and in time from the request to its last byte."""
+        async with (
+            asyncio.timeout(self._timeout),
+            self._http.stream(method, self._join(path), json=body) as reply,
+        ):
+            return Reply(reply.status_code, reply.headers, await read_bounded(reply, most_bytes(body)))
+
     def _join(self, path: str) -> str:
         parts = urlsplit(self.url)
         return parts._replace(path=parts.path.rstrip("/") + path).geturl()
 
-    def _refusal(self, reply: httpx.Response, path: str) -> str:
-        status, said = reply.status_code, self._clean(_message(reply))
+    def _refusal(self, reply: Reply, path: str) -> str:
+        status, said = reply.status, self._clean(_message(reply))
         if status in (401, 403):
             held = "the key in" if self._key else "no key in"
             where = f"{held} {shown_variable(self._key_variable)}"
@@ -173,18 +199,18 @@ class Client:
         return self._hider.hide(text.replace(self.url, self.name))[:200]
 
 
-def _message(reply: httpx.Response) -> str:
+def _message(reply: Reply) -> str:
     try:
-        said = reply.json()
+        said = decoded(reply.content)
         for name in ("error", "message", "detail"):
             if isinstance(said, dict) and name in said:
                 said = said[name]
         return said if isinstance(said, str) else json.dumps(said)
-    except ValueError:
-        return reply.text
+    except Torn:
+        return reply.content[:2000].decode("utf-8", "replace")
 
 
-def _retry_after(reply: httpx.Response) -> float:
+def _retry_after(reply: Reply) -> float:
     try:
         return max(0.0, float(reply.headers.get("retry-after", "0")))
     except ValueError:

@@ -22,7 +22,7 @@ def source(name: str) -> tuple[str, dict[str, Any]]:
       InputError: a file that is not GGUF, several to choose from, or a package that is not installed.
     """
     path = Path(name)
-    if path.is_dir():
+    if os.path.isdir(path):
         found = sorted(path.glob("*.gguf"))
         if not found or (path / "config.json").exists():
             return name, {}
@@ -32,7 +32,7 @@ def source(name: str) -> tuple[str, dict[str, Any]]:
             )
         path = found[0]
     elif path.suffix.lower() != ".gguf":
-        if path.is_file():
+        if os.path.isfile(path):
             raise InputError(f"{name}: is a file; give a hub name, a folder, or a GGUF file (.gguf)")
         return name, {}
     try:

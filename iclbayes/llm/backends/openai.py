@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import InputError
+from ...errors import InputError, check_whole
 from ..prompts import Prompt
 from . import load_tokenizer, missing, special_texts
 from .client import Client, Refused
@@ -57,8 +57,8 @@ class OpenAIBackend:
         key_variable: str = "OPENAI_API_KEY",
         backoff: float = 0.5,
     ):
-        if concurrency < 1 or retries < 0:
-            raise InputError("concurrency must be at least 1 and retries at least 0")
+        check_whole("concurrency", concurrency, 1, 10_000)
+        check_whole("retries", retries, 0, 1000)
         self.model, self.tokenizer, self.window = model, tokenizer, window
         self.concurrency = concurrency
         self._options = (base_url, read_key(key_variable), key_variable, timeout, retries, backoff)
@@ -72,9 +72,12 @@ class OpenAIBackend:
         Raises:
           InputError: no server is there, it refuses the key, or the tokenizer cannot be loaded.
         """
-        backend = cls(base_url, model, load_tokenizer(tokenizer or model), **options)
+        backend = cls(
+            base_url, model, None, **options
+        )  # refuses a wrong address or key before anything is fetched
+        backend.tokenizer = load_tokenizer(tokenizer or model)
         if backend.window is None:
-            backend.window = asyncio.run(backend._find_window())
+            backend.window = asyncio.run(backend.find_window())
         return backend
 
     def describe(self) -> dict:
@@ -146,16 +149,24 @@ class OpenAIBackend:
                 failure = InputError(str(failure))
             found.put(failure)
 
-    async def _find_window(self) -> int:
+    async def find_window(self) -> int:
+        """Tokens of a prompt at most: what the server says of its model, else the tokenizer.
+
+        Raises:
+          InputError: neither says it, or the server cannot be asked.
+        """
         async with Client(*self._options, connections=1) as client:
             try:
-                models = (await client.get("/models")).get("data") or []
+                said = (await client.get("/models")).get("data")
             except Refused as error:
                 raise InputError(str(error)) from None
+        models = [entry for entry in said if isinstance(entry, dict)] if isinstance(said, list) else []
         for entry in models:
-            known = entry.get("max_model_len") if isinstance(entry, dict) else None
-            if known and (entry.get("id") == self.model or len(models) == 1):
-                return int(known) - 1  # one token is generated
+            known = entry.get("max_model_len")
+            if not isinstance(known, int) or isinstance(known, bool) or not 2 <= known < 2**31:
+                continue
+            if entry.get("id") == self.model or len(models) == 1:
+                return known - 1  # one token is generated
         length = getattr(self.tokenizer, "model_max_length", None)
         if length and length < 10**9:
             return int(length) - 1

@@ -10,7 +10,8 @@ import numpy as np
 
 from ...errors import InputError
 from ..prompts import Prompt
-from .client import Client, Refused, Torn
+from .bounded import Torn
+from .client import Client, Refused
 
 TOP = 5  # alternatives asked for in the self-check; servers refuse more than 5 (OpenAI) or 20 (vLLM)
 NOISE = 0.1  # nats by which half-precision servers differ between two batches
@@ -45,7 +46,7 @@ class TokenForm:
                 return prompt.fold(
                     [_number(entries[p + 1][str(t)]["logprob"]) for p, t in zip(*prompt.reads)]
                 )
-            except (KeyError, TypeError, IndexError, ValueError):
+            except (AttributeError, LookupError, TypeError, ValueError, OverflowError):
                 raise Torn("a reply whose prompt_logprobs lack a token of the prompt") from None
 
         return read
@@ -111,8 +112,15 @@ async def check_server(client: Client, model: str, prompt: Prompt, special: Sequ
       InputError: the server returns no prompt log probabilities, or wrong ones.
     """
     cut = max(len(prompt.spans) // 2 - 1, 0)
-    found = await _check_tokens(client, model, prompt, cut)
-    return found or await _check_echo(client, model, prompt, cut, special)
+    try:
+        found = await _check_tokens(client, model, prompt, cut)
+        return found or await _check_echo(client, model, prompt, cut, special)
+    except InputError:
+        raise
+    except (AttributeError, LookupError, TypeError, ValueError, OverflowError):
+        raise InputError(
+            f"{client.name} returns log probabilities in a form that is no completions server's; they cannot be used"
+        ) from None
 
 
 async def _check_tokens(client: Client, model: str, prompt: Prompt, cut: int) -> Form | None:

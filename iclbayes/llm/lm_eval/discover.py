@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +25,7 @@ class Run:
 
 def find_runs(folder: Path, notes: Notes) -> Iterator[Run]:
     """The runs below a folder (or the one in a file), in the order of their paths."""
-    for path in [folder] if folder.is_file() else sorted(folder.rglob("*.json")):
+    for path in [folder] if os.path.isfile(folder) else sorted(folder.rglob("*.json")):
         if path.is_dir():
             continue
         try:

@@ -49,7 +49,7 @@ def read_results(
     folder = Path(folder)
     if value not in ("accuracy", "prob"):
         raise InputError(f"value is {value!r}; known are accuracy and prob")
-    if not folder.exists():
+    if not os.path.exists(folder):
         raise InputError(f"{folder}: no such folder; give the one that lm_eval's --output_path named")
     notes = Notes()
     runs = list(find_runs(folder, notes))

@@ -2,8 +2,10 @@
 
 import dataclasses
 
-from ...errors import InputError
+from ...errors import InputError, check_whole
 from . import psis
+
+MOST = 2**31 - 1  # draws are counted in 32 bits
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,10 +32,10 @@ class SamplerOptions:
     retries: int = 3
 
     def __post_init__(self):
-        if min(self.n_chains, self.n_warmup, self.n_draws, self.max_tree_depth, self.n_importance) < 1:
-            raise InputError(
-                "n_chains, n_warmup, n_draws, max_tree_depth and n_importance must be at least 1"
-            )
+        for name in ("n_chains", "n_warmup", "n_draws", "n_importance"):
+            check_whole(name, getattr(self, name), 1, MOST)
+        check_whole("max_tree_depth", self.max_tree_depth, 1, 30)
+        check_whole("n_chains times n_draws", self.n_chains * self.n_draws, 1, MOST)
         if self.retries < 0:
             raise InputError(f"retries {self.retries} is negative")
         if not 0 < self.target_accept < 1:

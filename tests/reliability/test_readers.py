@@ -1,0 +1,37 @@
+"""Whatever is in a file, it is read or refused as a mistake of the user; what fuzzing found before stands here by itself."""
+
+import json
+import warnings
+
+import pytest
+from campaign_parts import readers
+
+from iclbayes import InputError
+
+EXAMPLES = (
+    60  # files for each reader; `python experiments/campaign.py --parts readers --files 1000000` gives more
+)
+
+
+@pytest.mark.parametrize("name", readers.READERS)
+def test_damaged_files_are_read_or_refused(name):
+    readers.fuzz(name, EXAMPLES)
+
+
+def test_fuzzing_finds_a_reader_that_does_not_expect_other_types(monkeypatch):
+    def read(path):
+        return json.loads(path.read_text())["prob"] + 1
+
+    monkeypatch.setitem(readers.READERS, "naive", readers.Reader("x.json", read, b'{"prob": 1}', {"prob": 1}))
+    with pytest.raises(Exception) as caught:  # of any kind, whichever comes first
+        readers.fuzz("naive", EXAMPLES)
+    assert not isinstance(caught.value, InputError)
+
+
+@pytest.mark.parametrize("name", readers.READERS)
+def test_good_files_are_read(tmp_path, name):
+    reader = readers.READERS[name]
+    (tmp_path / reader.name).write_bytes(reader.good)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert reader.read(tmp_path / reader.name) is not None
