@@ -19,7 +19,8 @@ class Collect:
     """Collect ICL curves from a language model: mean probability of the answer after 0, 1, 2, … shots.
 
     Writes three files: the curves (CSV), what they are curves of (the same name with .json), and every
-    finished prompt (.prompts.jsonl), from which the same command goes on after it was stopped.
+    finished prompt (.prompts.jsonl), from which the same command goes on after it was stopped; with more --shuffles or
+    another --max-shots it adds the prompts that are missing.
     """
 
     model: str

@@ -38,9 +38,9 @@ STEPS = 0.01  # error of a law's quadrature, in probability, that a picture show
 
 @dataclasses.dataclass(frozen=True)
 class Fit:
-    """Fit laws to every group of curves in a file.
+    """Fit laws to every group of curves in one or more files.
 
-    Files above 128 MB, or with --chunk-rows, are read and fitted in chunks with flat memory; the same command goes on after
+    A file above 128 MB, or with --chunk-rows, is read and fitted in chunks with flat memory; the same command goes on after
     an interruption.
     """
 
@@ -73,7 +73,7 @@ class Fit:
         """
         from ..laws import get
 
-        check_writing([self.data.curves], [(self.out, FITS)], self.plot, force=self.force)
+        check_writing(self.data.curves, [(self.out, FITS)], self.plot, force=self.force)
         self.look.check(self.plot)
         laws = self.law or ("bayesian_scoring",)
         for law in laws:
@@ -83,8 +83,8 @@ class Fit:
             "share": self.share,
             "across": self.across,
         }
-        path = self.data.curves
-        if self.chunk_rows is not None or (path.exists() and path.stat().st_size > STREAM_BYTES):
+        size = sum(path.stat().st_size for path in self.data.curves if path.exists())
+        if self.chunk_rows is not None or size > STREAM_BYTES:
             self._stream(laws, options)
         else:
             self._whole(laws, options)
@@ -123,18 +123,13 @@ class Fit:
 
         if self.plot is not None:
             raise InputError(
-                f"--plot needs the whole file in memory, but {self.data.curves} is read in chunks; leave it out"
+                f"--plot needs the whole file in memory, but {self.data.named} is read in chunks; leave it out"
             )
-        if self.data.value is not None:
+        if len(self.data.curves) > 1:
             raise InputError(
-                "--value is not available for files read in chunks; keep one value column in the file"
+                f"{self.data.named}: files read in chunks (above {STREAM_BYTES / 2**20:.0f} MB together, or with"
+                " --chunk-rows) are fitted one at a time; give one, or join them to one"
             )
-        if self.data.window is not None:
-            raise InputError(
-                "--window is not available for files read in chunks; keep a column window in the file"
-            )
-        if self.data.shots != "shots":
-            raise InputError("--shots is not available for files read in chunks; call that column shots")
         before = 0
         with warnings_as_lines(CurvesWarning), progress("fitting", "fit") as advance:
 
@@ -146,11 +141,14 @@ class Fit:
                 advance.note(f"{done.rows:,} rows{share}")
 
             ends = fit_stream(
-                self.data.curves,
+                next(iter(self.data.curves)),
                 self.out,
                 laws,
                 group_by=self.data.group_by,
                 source=self.data.source,
+                value=self.data.value,
+                shots=self.data.shots,
+                window=self.data.window,
                 chunk_rows=self.chunk_rows or CHUNK_ROWS,
                 stderr=self.stderr,
                 on_progress=on_progress,

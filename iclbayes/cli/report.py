@@ -74,7 +74,7 @@ class ReportCommand:
         if self.out.suffix not in (".html", ".htm"):
             raise InputError(f"{self.out}: reports are written as HTML; let --out end with .html")
         check_outputs(
-            [(self.out, MARKED)], [self.data.curves, *([self.prior] if self.prior else [])], self.force
+            [(self.out, MARKED)], [*self.data.curves, *([self.prior] if self.prior else [])], self.force
         )
         javascript = bundle()  # says at once if its package is missing
         data, pairs, column = self.data, [], None
@@ -106,13 +106,14 @@ class ReportCommand:
         report = report_of(
             stacked,
             self.level,
-            title=self.title or f"{self.data.curves.stem}: shots to {self.level * 100:g} %",
+            title=self.title
+            or f"{', '.join(path.stem for path in self.data.curves)}: shots to {self.level * 100:g} %",
             shots=forecast_shots(curves, HORIZON * curves.shots.max()),
             comparison=compared,
             contrast=said,
             about=provenance(
-                data=f"{self.data.curves.name}, {curves!r}",
-                digest_of_the_file=f"SHA-256 {file_digest(self.data.curves)}",
+                data=f"{', '.join(path.name for path in self.data.curves)}, {curves!r}",
+                digest_of_the_file="; ".join(f"SHA-256 {file_digest(path)}" for path in self.data.curves),
                 command=shlex.join(["iclbayes", *sys.argv[1:]]) if sys.argv[1:2] == ["report"] else None,
                 date=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
                 versions=f"iclbayes {__version__}, Python {platform.python_version()}",

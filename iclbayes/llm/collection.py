@@ -66,8 +66,8 @@ def collect(
       first_tokens: score only that many tokens at the start of each answer.
       template, system: as in `choose_template`.
       context_window: tokens of a prompt at most, where the model can take more or does not say.
-      journal: a file for finished prompts, from which the same call goes on after it was stopped; by default
-        they are kept in memory alone.
+      journal: a file for finished prompts, from which the same call goes on after it was stopped, and one with more
+        shuffles or shots adds what is missing; by default they are kept in memory alone.
       progress: as in `score_all`.
 
     Returns:
