@@ -6,7 +6,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
@@ -46,6 +46,8 @@ def collect(
     first_tokens: int | None = None,
     template: Literal["auto", "chat", "plain"] = "auto",
     system: str | None = None,
+    template_args: Mapping[str, Any] | None = None,
+    date: str | None = None,
     tokenizer: str | None = None,
     context_window: int | None = None,
     dtype: str = "auto",
@@ -64,7 +66,7 @@ def collect(
       backend, tokenizer, dtype, engine: options of `load_backend`, where `model` is a name.
       shuffles, max_shots, seed, flip, score, others, benign_source, benign_shots: as in `make_contexts`.
       first_tokens: score only that many tokens at the start of each answer.
-      template, system: as in `choose_template`.
+      template, system, template_args (its `arguments`), date: as in `choose_template`.
       context_window: tokens of a prompt at most, where the model can take more or does not say.
       journal: a file for finished prompts, from which the same call goes on after it was stopped, and one with more
         shuffles or shots adds what is missing; by default they are kept in memory alone.
@@ -74,8 +76,8 @@ def collect(
       The curves, a frame with columns `model, task, source` and those of `average` (with benign shots or
       flips also `benign_shots`, `flip`), which `iclbayes.curves_from_frame(frame, group_by=["model", "task"],
       source="source")` takes, and `window`, how many shots fit the context where that is known; and what they
-      are curves of: every setting that decides the numbers, template, versions, engine, numbers of contexts,
-      prompts and tokens.
+      are curves of: every setting that decides the numbers, template, the day that it writes, versions, engine, the head of a
+      prompt as it was rendered, numbers of contexts, prompts and tokens.
 
     Raises:
       InputError: anything that the user can mend. Prompts that were finished before stay in the journal.
@@ -96,9 +98,15 @@ def collect(
         about = {"model": name or told["backend"], "backend": told["backend"], "engine": _lasting(told)}
     if scorer.tokenizer is None:
         raise InputError(f"{about['model']}: has no tokenizer (tokenizer.json); give one (--tokenizer)")
-    render, about_template = choose_template(scorer.tokenizer, template, system)
+    render, about_template = choose_template(scorer.tokenizer, template, system, template_args, date)
     plain = about_template["kind"] == "plain"
     whose = "the plain template" if plain else f"the chat template of {about['model']}"
+    if "scored_behind" in about_template and progress is not False:
+        console.warn(
+            f"answers are scored behind {about_template['scored_behind']!r}, but {whose} has a model go on behind"
+            f" {about_template['generation_prompt']!r}; what it would answer there may differ (arguments of the template:"
+            " --template-arg NAME=VALUE)"
+        )
     built = prepare(contexts, render, scorer, context_window, first_tokens, plain, whose)
 
     # What decides the numbers: two calls that agree on it may share finished prompts.
@@ -121,6 +129,7 @@ def collect(
         "context_window": context_window,
         "dtype": dtype,
         "files": _digests(task, data, answers),
+        "date": about_template.pop("date", None),
         "template": about_template,
     }
     opened = contextlib.nullcontext(Journal()) if journal is None else Journal.open(journal, about)
@@ -135,11 +144,17 @@ def collect(
     return curves, about | {
         "versions": versions() | told["versions"],
         "engine": _lasting(told),
+        "head": head_of(built[0][0]),
         "contexts": len(contexts),
         "prompts": len({prompt.key for prompts in built for prompt in prompts}),
         "tokens": sum(len(prompt.ids) for prompts in built for prompt in prompts),
         "most_shots": int(curves["shots"].max()),
     }
+
+
+def head_of(prompt: Prompt) -> str:
+    """The beginning of a prompt's text, up to the end of its first answer: what the template made of system and question."""
+    return prompt.text[: prompt.chars[0, 1]] if len(prompt.chars) else ""
 
 
 def _lasting(told: dict) -> dict:

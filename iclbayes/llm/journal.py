@@ -99,6 +99,11 @@ def _same_run(path: Path, first: dict | None, run: dict) -> None:
     before = first["run"]
     for name in {**before, **run}:
         if name not in AMOUNTS and before.get(name) != run.get(name):
+            if name == "date" and before.get(name) and run.get(name):
+                raise InputError(
+                    f"{path}: the prompts finished there say that it is {before[name]}, and the chat template writes"
+                    f" {run[name]} now; add --date {before[name]} to go on with them, or choose another --out"
+                )
             was, now = json.dumps(before.get(name)), json.dumps(run.get(name))
             raise InputError(
                 f"{path}: holds the finished prompts of another run ({name} was {was[:60]}, is {now[:60]});"
