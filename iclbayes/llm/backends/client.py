@@ -20,6 +20,7 @@ except ImportError as error:
 
 AGAIN = {408, 409, 425, 429, 500, 502, 503, 504, 529}
 LONGEST_WAIT = 60.0  # seconds
+BESIDE = ("/generate",)  # paths that stand beside /v1, not below it
 
 
 class Refused(Exception):
@@ -90,12 +91,20 @@ class Client:
     async def get(self, path: str) -> dict:
         return await self._ask("GET", path, None, dict)
 
-    async def complete(self, body: dict, check: Callable[[dict], Any], most_errors: int | None = None) -> Any:
-        """Posts to `/completions`; returns `check(reply)`, whose `Torn` counts as a torn reply.
+    async def complete(
+        self,
+        body: dict,
+        check: Callable[[dict], Any],
+        most_errors: int | None = None,
+        path: str = "/completions",
+        tries: int | None = None,
+    ) -> Any:
+        """Posts to `/completions` or another path; returns `check(reply)`, whose `Torn` counts as a torn reply.
 
-        `most_errors` replies with status 500 are taken as a no: some servers crash over what they do not know.
+        `most_errors` replies with status 500 are taken as a no: some servers crash over what they do not know. `tries` is how
+        often it is asked at most, where that is less than usual.
         """
-        return await self._ask("POST", "/completions", body, check, most_errors)
+        return await self._ask("POST", path, body, check, most_errors, tries)
 
     async def _ask(
         self,
@@ -104,9 +113,11 @@ class Client:
         body: dict | None,
         check: Callable[[dict], Any],
         most_errors: int | None = None,
+        tries: int | None = None,
     ) -> Any:
+        last = self._retries if tries is None else min(self._retries, tries - 1)
         status, errors, problem = None, 0, ""
-        for attempt in range(self._retries + 1):
+        for attempt in range(last + 1):
             wait = min(self._backoff * 2**attempt, LONGEST_WAIT) * random.uniform(0.5, 1.0)
             try:
                 reply = await self._http.request(method, self._join(path), json=body)
@@ -142,17 +153,19 @@ class Client:
                         problem = "a reply that is not whole JSON"
                     except Torn as error:
                         problem = str(error)
-            if attempt < self._retries:
+            if attempt < last:
                 await asyncio.sleep(wait)
         raise Refused(
-            f"{self.name}: gave up after {self._retries + 1} tries, the last: {problem};"
+            f"{self.name}: gave up after {last + 1} tries, the last: {problem};"
             " finished prompts are kept, run the same command to go on",
             status,
         )
 
     def _join(self, path: str) -> str:
         parts = urlsplit(self.url)
-        return parts._replace(path=parts.path.rstrip("/") + path).geturl()
+        below = parts.path.rstrip("/")
+        below = below.removesuffix("/v1") if path in BESIDE else below
+        return parts._replace(path=below + path).geturl()
 
     def _refusal(self, reply: httpx.Response, path: str) -> str:
         status, said = reply.status_code, self._clean(_message(reply))
