@@ -24,6 +24,8 @@ from .journal import Journal
 from .prompts import RIGHT, WRONG, Prompt, build_prompts
 from .templates import Template, choose_template
 
+MANY_TIMES = 3  # the tokens of the contexts alone, from which on it is said
+
 
 def collect(
     model: str | os.PathLike | Backend,
@@ -253,18 +255,43 @@ def score_all(
             if prompt.key not in journal.done:
                 waiting.setdefault(prompt.key, (prompt, context))
     todo = list(waiting.values())
-    total = sum(len(prompt.ids) for prompts in built for prompt in prompts)
-    left = sum(len(prompt.ids) for prompt, _ in todo)
+    total = len({prompt.key for prompts in built for prompt in prompts})
+    costs = costs_of(backend, [prompt for prompt, _ in todo])
+    left = sum(costs)
     if todo and progress is not False:
-        done = "" if left == total else f"; {total - left:,} more are done already"
+        done = "" if len(todo) == total else f"; {total - len(todo):,} more are done already"
         print(f"iclbayes: {len(todo):,} prompts with {left:,} tokens to score{done}", file=sys.stderr)
+        times = factor_of(built, backend)
+        if times >= MANY_TIMES:
+            shares = hasattr(backend, "cost")  # but not with this model
+            remedy = (
+                "" if shares else ", and so does --backend hf, which reads what answers have in common once"
+            )
+            print(
+                f"iclbayes: competing answers and further spellings make it {times:.0f} times the tokens of the contexts alone"
+                f"{' (this model allows no sharing)' if shares else ''}; --first-tokens 1 spares most of them where answers differ"
+                f" in their first token{remedy}",
+                file=sys.stderr,
+            )
     with console.progress("scoring", "token", total=left, show=progress) as advance:
         for i, scores in backend.score([prompt for prompt, _ in todo]):
             prompt, context = todo[i]
             journal.add(
                 prompt.key, scores, source=context.source, shuffle=context.shuffle, tokens=len(prompt.ids)
             )
-            advance(len(prompt.ids))
+            advance(costs[i])
+
+
+def costs_of(backend: Backend, prompts: Sequence[Prompt]) -> list[int]:
+    """Tokens that the back end reads for each of these prompts."""
+    cost = getattr(backend, "cost", None)
+    return [len(prompt.ids) for prompt in prompts] if cost is None else cost(prompts)
+
+
+def factor_of(built: Sequence[Sequence[Prompt]], backend: Backend) -> float:
+    """How many times as many tokens are read as the contexts alone have."""
+    alone = sum(len(prompts[0].ids) for prompts in built)
+    return sum(costs_of(backend, [prompt for prompts in built for prompt in prompts])) / max(alone, 1)
 
 
 def probabilities(prompts: Sequence[Prompt], scores: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
