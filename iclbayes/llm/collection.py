@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from .. import console
-from ..errors import InputError
+from ..errors import CurvesWarning, InputError
 from ..files import write_csv, write_text
 from .backends import Backend, Engine, load_backend
 from .contexts import Context, make_contexts
@@ -109,7 +109,8 @@ def collect(
             f" {about_template['generation_prompt']!r}; what it would answer there may differ (arguments of the template:"
             " --template-arg NAME=VALUE)"
         )
-    built = prepare(contexts, render, scorer, context_window, first_tokens, plain, whose)
+    with console.warnings_as_lines(CurvesWarning):
+        built = prepare(contexts, render, scorer, context_window, first_tokens, plain, whose)
 
     # What decides the numbers: two calls that agree on it may share finished prompts.
     about |= {
@@ -269,8 +270,8 @@ def score_all(
             )
             print(
                 f"iclbayes: competing answers and further spellings make it {times:.0f} times the tokens of the contexts alone"
-                f"{' (this model allows no sharing)' if shares else ''}; --first-tokens 1 spares most of them where answers differ"
-                f" in their first token{remedy}",
+                f"{' (this model allows no sharing)' if shares else ''}; --first-tokens 1 spares most of them where answers"
+                f" differ in their first token{remedy}",
                 file=sys.stderr,
             )
     with console.progress("scoring", "token", total=left, show=progress) as advance:
