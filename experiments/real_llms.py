@@ -34,8 +34,8 @@ from iclbayes.console import entry, progress, warnings_as_lines
 from iclbayes.curves import Curves
 from iclbayes.errors import CurvesWarning, InputError
 from iclbayes.files import write_csv, write_text
-from iclbayes.reading import curves_from_frame
-from iclbayes.tables import read_table
+from iclbayes.reading import curves_from_frames
+from iclbayes.tables import read_tables
 
 SIX = tuple(law.name for law in iclbayes.laws.SIX)
 CONDITIONS = ("flip", "benign_shots")  # columns of collected files whose values must not be averaged over
@@ -101,34 +101,20 @@ def read_files(config: Config) -> Curves:
     Raises:
       InputError: what `read_curves` says of a file; a condition that would be averaged over; a curve that is in two files.
     """
-    frames = {path: read_table(path) for path in config.curves}
+    frames = dict(zip(map(str, config.curves), read_tables(config.curves)))
     source = config.source
     if source is None and all("source" in frame for frame in frames.values()):
         source = "source"
     if source in config.group_by:
         source = None
-    parts = []
     for path, frame in frames.items():
         for name in CONDITIONS:
             if name in frame and len(frame[name].drop_duplicates()) > 1 and name not in config.group_by:
                 raise InputError(
                     f"{path}: column {name!r} has several values, which would be averaged; add it to --group-by"
                 )
-        with warnings_as_lines(CurvesWarning):
-            part = curves_from_frame(
-                frame, group_by=config.group_by, source=source, value=config.value, name=str(path)
-            )
-        parts.append(part)
-    keys = pd.concat([part.keys for part in parts], ignore_index=True)
-    curves, *_ = contrasts.concatenate(parts, keys).regroup(config.group_by)
-    labels = curves.keys.iloc[curves.group].assign(source=curves.source)
-    twice = labels[labels.duplicated().to_numpy()]
-    if len(twice):
-        told = ", ".join(f"{k} {v}" for k, v in twice.iloc[0].items())
-        raise InputError(
-            f"the curve of {told} is in two files; add a column that tells them apart to --group-by"
-        )
-    return curves
+    with warnings_as_lines(CurvesWarning):
+        return curves_from_frames(frames, group_by=config.group_by, source=source, value=config.value)
 
 
 def check(config: Config) -> None:

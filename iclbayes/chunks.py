@@ -11,7 +11,12 @@ from .tables import csv_options, kind_of, with_index
 
 
 def chunks(
-    path: Path, types: dict[str, str | None], together: list[str], chunk_rows: int, skip: int
+    path: Path,
+    types: dict[str, str | None],
+    together: list[str],
+    chunk_rows: int,
+    skip: int,
+    shots: str = "shots",
 ) -> Iterator[pd.DataFrame]:
     """Data frames of about `chunk_rows` rows that end where a group ends, after the first `skip` rows.
 
@@ -22,7 +27,7 @@ def chunks(
     held: list[pd.DataFrame] = []
     ready: pd.DataFrame | None = None  # yielded once what follows it is known to be long enough
     try:
-        for frame in _batches(path, chunk_rows, skip, types):
+        for frame in _batches(path, chunk_rows, skip, types, shots):
             missing = [c for c in types if c not in frame]
             if missing:
                 raise InputError(
@@ -53,11 +58,13 @@ def chunks(
         yield pd.concat(parts, ignore_index=True)
 
 
-def _batches(path: Path, size: int, skip: int, types: dict[str, str | None]) -> Iterator[pd.DataFrame]:
+def _batches(
+    path: Path, size: int, skip: int, types: dict[str, str | None], shots: str
+) -> Iterator[pd.DataFrame]:
     """Data frames of at most `size` rows, after the first `skip`. Raises InputError where the file cannot be read."""
     left = skip
     try:
-        for frame in _read(path, size, types):
+        for frame in _read(path, size, types, shots):
             if left >= len(frame):
                 left -= len(frame)
                 continue
@@ -72,7 +79,7 @@ def _batches(path: Path, size: int, skip: int, types: dict[str, str | None]) -> 
         raise InputError(f"{path}: cannot be read as {path.suffix}: {reason}") from None
 
 
-def types_of_labels(path: Path, labels: list[str], size: int) -> dict[str, str | None]:
+def types_of_labels(path: Path, labels: list[str], size: int, shots: str = "shots") -> dict[str, str | None]:
     """Types of the label columns of a CSV file, as a reader of the whole file would find them; None: as they come.
 
     Guessed from each chunk by itself, the type of a label could change on the way. One chunk with text settles it; only to know
@@ -82,7 +89,7 @@ def types_of_labels(path: Path, labels: list[str], size: int) -> dict[str, str |
     if path.suffix != ".csv":
         return types
     try:
-        options = csv_options(path)
+        options = csv_options(path, shots)
         header = pd.read_csv(path, **options, nrows=0).columns
         seen = {name: set() for name in labels if name in header}
         with pd.read_csv(path, **options, chunksize=size, usecols=list(seen), dtype=str) as reader:
@@ -105,10 +112,10 @@ def _joined(kinds: set[str]) -> str:
     return "float64" if kinds <= {"int64", "float64"} else "str"
 
 
-def _read(path: Path, size: int, types: dict[str, str | None]) -> Iterator[pd.DataFrame]:
+def _read(path: Path, size: int, types: dict[str, str | None], shots: str) -> Iterator[pd.DataFrame]:
     if path.suffix == ".csv":
         known = {name: kind for name, kind in types.items() if kind}
-        with pd.read_csv(path, **csv_options(path), chunksize=size, dtype=known) as reader:
+        with pd.read_csv(path, **csv_options(path, shots), chunksize=size, dtype=known) as reader:
             yield from reader
         return
     import pyarrow.parquet as pq

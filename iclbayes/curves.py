@@ -316,6 +316,18 @@ def curve_columns(curves: Curves) -> pd.DataFrame:
     return frame if "source" in frame else frame.assign(source=curves.source)
 
 
+def concatenate(parts: Sequence[Curves], keys: pd.DataFrame) -> Curves:
+    """Curves one after the other, with `keys` for all their groups; groups with equal keys stay apart (see `regroup`)."""
+    arrays = {
+        name: np.concatenate([getattr(part, name) for part in parts])
+        for name in ("source", "window", *POINT_FIELDS)
+    }
+    sizes = np.concatenate([np.diff(part.start) for part in parts])
+    before = np.cumsum([0] + [part.n_groups for part in parts])
+    group = np.concatenate([part.group + n for part, n in zip(parts, before, strict=False)])
+    return Curves(keys=keys.reset_index(drop=True), group=group, start=np.r_[0, np.cumsum(sizes)], **arrays)
+
+
 def check_weights(weight: np.ndarray) -> np.ndarray:
     """The weights, if all are finite and none is negative.
 

@@ -3,7 +3,7 @@
 import os
 import shlex
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,8 @@ import pandas as pd
 
 from .curves import Curves
 from .errors import CurvesWarning, InputError
-from .tables import read_table
+from .joining import FILE, file_names, join
+from .tables import NUMBERS, read_tables
 
 VALUE_COLUMNS = ("prob", "n_correct", "accuracy", "nll", "prob_choice")
 STDERRS = {
@@ -20,7 +21,7 @@ STDERRS = {
 
 
 def read_curves(
-    path: str | os.PathLike,
+    path: str | os.PathLike | Sequence[str | os.PathLike],
     *,
     group_by: str | Sequence[str] = (),
     source: str | None = None,
@@ -28,7 +29,7 @@ def read_curves(
     shots: str = "shots",
     window: float | None = None,
 ) -> Curves:
-    """Reads ICL curves from a long-format file.
+    """Reads ICL curves from a long-format file, or from several of them.
 
     Columns: `shots`; one of `prob`, the pair `n_correct` and `n_test`, `accuracy` (with `n_test` it becomes counts), `nll`
     (nats; prob = exp(−nll)), or `prob_choice` (the answer's share among those that compete, which `iclbayes collect --others`
@@ -39,7 +40,9 @@ def read_curves(
     `stderr`, else from how far they differ (unknown where they agree).
 
     Args:
-      path: CSV with any delimiter (also `.csv.gz`), JSON lines, or Parquet; see `iclbayes.tables.read_table`.
+      path: CSV with any delimiter (also `.csv.gz`), JSON lines, or Parquet; see `iclbayes.tables.read_table`. Of several files,
+        each is read by itself, and their curves are put together; a group may have its sources in different files. The name
+        `file` in `group_by` or as `source` means the files' names, where no column is called so.
       group_by: columns whose values define the groups; the curves of one group share a prior and an efficiency.
       source: column that names the source of each curve; without it every group has one curve.
       value: which of the value columns to use.
@@ -54,7 +57,7 @@ def read_curves(
         that were written differently became one label; rows beyond the context window are left out.
 
     Raises:
-      InputError: naming the file, the column and the first bad row (the header is row 1).
+      InputError: naming the file, the column and the first bad row (the header is row 1); a curve is in two files.
 
     >>> import pathlib, tempfile
     >>> file = pathlib.Path(tempfile.mkdtemp(), "curves.csv")
@@ -66,11 +69,78 @@ def read_curves(
     >>> curves.prob
     array([0.2, 0.6, 0.4, 0.9])
     """
-    path = Path(path)
-    frame = read_table(path, shots)
-    return curves_from_frame(
-        frame, group_by=group_by, source=source, value=value, shots=shots, window=window, name=str(path)
+    paths = [Path(path)] if isinstance(path, str | os.PathLike) else [Path(one) for one in path]
+    if not paths:
+        raise InputError("no file of curves is named; give at least one")
+    if len(set(paths)) < len(paths):
+        raise InputError(f"{max(paths, key=paths.count)}: is named twice; name each file of curves once")
+    frames = dict(zip(map(str, paths), read_tables(paths, shots)))
+    return curves_from_frames(
+        frames, group_by=group_by, source=source, value=value, shots=shots, window=window
     )
+
+
+def curves_from_frames(
+    frames: Mapping[str, pd.DataFrame],
+    *,
+    group_by: str | Sequence[str] = (),
+    source: str | None = None,
+    value: str | None = None,
+    shots: str = "shots",
+    window: float | None = None,
+) -> Curves:
+    """`Curves` from the data frames of files, by the files' names; see `read_curves` for what is done with several."""
+    group_by = [group_by] if isinstance(group_by, str) else list(group_by)
+    if FILE in [*group_by, source]:
+        own = file_names(list(frames))
+        frames = {
+            name: frame if FILE in frame else frame.assign(**{FILE: text})
+            for (name, frame), text in zip(frames.items(), own)
+        }
+    parts = {
+        name: curves_from_frame(
+            frame, group_by=group_by, source=source, value=value, shots=shots, window=window, name=name
+        )
+        for name, frame in frames.items()
+    }
+    if len(parts) == 1:
+        return next(iter(parts.values()))
+    _warn_of_differences(frames, value)
+    apart = _apart(frames, [shots, *group_by, *([source] if source else [])]) or FILE
+    hint = f"name what tells them apart (--group-by {shlex.quote(apart)}), or leave one of them out"
+    return join(parts, group_by, hint)
+
+
+def _warn_of_differences(frames: Mapping[str, pd.DataFrame], value: str | None) -> None:
+    """Warns where files mean different things: their value columns differ, or some have weights and others none."""
+    chosen = {name: _value_column(frame, value, name) for name, frame in frames.items()}
+    first, *rest = chosen
+    other = next((name for name in rest if chosen[name] != chosen[first]), None)
+    if other is not None:
+        text = (
+            f"{first} is read by its column {chosen[first]!r} and {other} by {chosen[other]!r}; where both have the same,"
+            " name that (--value COLUMN)"
+        )
+        warnings.warn(text, CurvesWarning, stacklevel=4)
+    having = [name for name, frame in frames.items() if "weight" in frame]
+    if having and len(having) < len(frames):
+        lacking = next(name for name in frames if name not in having)
+        text = f"{having[0]} has a column 'weight' and {lacking} has none; points without one have weight 1"
+        warnings.warn(text, CurvesWarning, stacklevel=4)
+
+
+def _apart(frames: Mapping[str, pd.DataFrame], named: list[str]) -> str | None:
+    """A column of text, not named yet, that all files have and in which no two have a value in common, if there is one."""
+    columns = [list(frame.columns) for frame in frames.values()]
+    for name in columns[0]:
+        if name in (*NUMBERS, *named) or not all(name in some for some in columns):
+            continue
+        values = [set(frame[name].map(str)) for frame in frames.values()]
+        if all(_is_text(frame[name]) for frame in frames.values()) and len(set.union(*values)) == sum(
+            map(len, values)
+        ):
+            return str(name)
+    return None
 
 
 def curves_from_frame(

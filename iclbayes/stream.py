@@ -48,6 +48,9 @@ def fit_stream(
     *,
     group_by: str | Sequence[str],
     source: str | None = None,
+    value: str | None = None,
+    shots: str = "shots",
+    window: float | None = None,
     chunk_rows: int = CHUNK_ROWS,
     stderr: bool = False,
     on_progress: Callable[[Progress], None] = lambda progress: None,
@@ -59,7 +62,7 @@ def fit_stream(
       path: `.csv` or `.parquet`, see `iclbayes.read_curves`; rows of a group stand together.
       out: `.csv` or `.parquet`; gets the rows of `Fits.to_frame`, law by law within each chunk.
       laws: names of laws.
-      group_by, source: as in `read_curves`.
+      group_by, source, value, shots, window: as in `read_curves`.
       chunk_rows: rows that are fitted at a time, up to half as many more at the end; about three times as many are in memory (a
         group is never split, so a group larger than this is read whole).
       stderr: add columns of standard errors.
@@ -99,12 +102,15 @@ def fit_stream(
         "laws": list(laws),
         "group_by": list(group_by),
         "source": source,
+        "value": value,
+        "shots": shots,
+        "window": window,
         "chunk_rows": chunk_rows,
         "stderr": stderr,
         "options": {name: _without_addresses(value) for name, value in sorted(options.items())},
     }
     labels = [*group_by, *([source] if source else [])]
-    request["labels"] = types_of_labels(path, labels, chunk_rows)
+    request["labels"] = types_of_labels(path, labels, chunk_rows, shots)
     with locked(out.with_name(f".{out.name}.lock"), out):
         done = _fit_chunks(path, out, parts, request, laws, group_by, source, together, options, on_progress)
     ends = {law: Counter() for law in laws}
@@ -134,7 +140,7 @@ def _fit_chunks(
     seen = np.unique(np.concatenate([np.zeros(0, np.uint64), *(d.pop("groups") for d in done)]))
     total = count_rows(path)
     try:
-        for frame in chunks(path, types, together, chunk_rows, skip=rows):
+        for frame in chunks(path, types, together, chunk_rows, skip=rows, shots=request["shots"]):
             keys = _fingerprints(frame, together)
             _check_together(seen, keys, frame, path, rows)
             keys = np.sort(keys)
@@ -143,7 +149,14 @@ def _fit_chunks(
                 if rows > 0:  # the first chunk has told
                     warnings.simplefilter("ignore", CurvesWarning)
                 curves = curves_from_frame(
-                    frame, group_by=group_by, source=source, name=str(path), first_row=rows + 2
+                    frame,
+                    group_by=group_by,
+                    source=source,
+                    value=request["value"],
+                    shots=request["shots"],
+                    window=request["window"],
+                    name=str(path),
+                    first_row=rows + 2,
                 )
             fits = [fit(curves, law, **options) for law in laws]
             tables = [f.to_frame(stderr=request["stderr"]) for f in fits]

@@ -9,7 +9,7 @@ import gzip
 import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,22 @@ def read_table(path: Path, shots: str = "shots") -> pd.DataFrame:
     Raises:
       InputError: the file cannot be read or has no rows.
     """
+    return read_tables([path], shots)[0]
+
+
+def read_tables(paths: Sequence[Path], shots: str = "shots") -> list[pd.DataFrame]:
+    """Each file as a data frame, as `read_table` says; a column of labels has one type in all of them.
+
+    Codes that are numbers in one file (7) and text in another (007) are text in both, as if all stood in one file.
+    """
+    frames = [_read_untyped(path, shots) for path in paths]
+    for name in dict.fromkeys(name for frame in frames for name in frame.attrs["untyped"]):
+        _type_labels([frame for frame in frames if name in frame], name)
+    return frames
+
+
+def _read_untyped(path: Path, shots: str) -> pd.DataFrame:
+    """The file as a data frame; the columns that its attrs["untyped"] names are texts whose type is still open."""
     if not os.path.exists(path):
         raise InputError(f"{path}: no such file; give the path of a CSV or Parquet file of curves")
     if path.is_dir():
@@ -64,7 +80,36 @@ def read_table(path: Path, shots: str = "shots") -> pd.DataFrame:
         raise InputError(f"{path}: cannot be read as {suffix or 'CSV'}: {reason}") from None
     if frame.empty:
         raise InputError(f"{path}: no rows after the header; it needs at least one")
+    frame.attrs.setdefault("untyped", [])
+    frame.attrs["one_label"] = {}
     return frame
+
+
+def _type_labels(frames: Sequence[pd.DataFrame], name: str) -> None:
+    """Gives a column of labels its type, in place, in all frames that have it."""
+    texts = [frame[name] for frame in frames if name in frame.attrs["untyped"]]
+    typed, same = _labels(pd.concat(texts, ignore_index=True))
+    at = 0
+    for frame in frames:
+        if name in frame.attrs["untyped"]:
+            own = same if len(texts) == 1 else _labels(frame[name])[1]
+            if own or (same and at == 0):
+                frame.attrs["one_label"][name] = own or f"{same} (in another file)"
+            frame[name] = typed.iloc[at : at + len(frame)].set_axis(frame.index)
+            at += len(frame)
+    if (
+        len({_sort(frame[name]) for frame in frames}) > 1
+    ):  # as read from files that have types, such as Parquet
+        for frame in frames:
+            known = frame[name].notna()
+            frame[name] = frame[name].map(str).where(known)
+
+
+def _sort(column: pd.Series) -> str:
+    """Whether a column holds truth values, numbers, or anything else."""
+    if pd.api.types.is_bool_dtype(column):
+        return "bool"
+    return "number" if pd.api.types.is_numeric_dtype(column) else "text"
 
 
 def with_index(frame: pd.DataFrame) -> pd.DataFrame:
@@ -126,21 +171,17 @@ def _read_csv(path: Path, shots: str) -> pd.DataFrame:
     labels = [name for name in options.get("names", ()) if name not in (*NUMBERS, shots)]
     # Read piece by piece, a column's type could change on the way.
     frame = pd.read_csv(path, **options, low_memory=False, dtype=dict.fromkeys(labels, str))
-    one_label = {}
-    for name in labels:
-        frame[name], same = _labels(frame[name], options["decimal"])
-        if same:
-            one_label[name] = same
-    frame.attrs["one_label"] = one_label
+    if options["decimal"] == ",":
+        for name in labels:
+            frame[name] = frame[name].str.replace(r"^(\s*[-+]?\d*),(\d+\s*)$", r"\1.\2", regex=True)
+    frame.attrs["untyped"] = labels
     return frame
 
 
-def _labels(column: pd.Series, decimal: str) -> tuple[pd.Series, str]:
+def _labels(column: pd.Series) -> tuple[pd.Series, str]:
     """A column of text, as numbers or truth values where all its texts are such; two texts that became one number, or ""."""
     codes, texts = pd.factorize(column.str.strip() if len(column) else column)
     texts = [str(text) for text in texts]
-    if decimal == ",":
-        texts = [text.replace(",", ".") if re.fullmatch(r"[-+]?\d*,\d+", text) else text for text in texts]
     kind, missing, same = kind_of(texts), codes < 0, ""
     if kind == "str":
         found = pd.Series(np.array([*texts, ""], object)[codes], column.index).astype("str")

@@ -3,7 +3,9 @@
 import dataclasses
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from tyro.conf import UseAppendAction, arg
 
 from ..errors import InputError
 from ..files import check_apart
@@ -19,7 +21,8 @@ class Collect:
     """Collect ICL curves from a language model: mean probability of the answer after 0, 1, 2, … shots.
 
     Writes three files: the curves (CSV), what they are curves of (the same name with .json), and every
-    finished prompt (.prompts.jsonl), from which the same command goes on after it was stopped.
+    finished prompt (.prompts.jsonl), from which the same command goes on after it was stopped; with more --shuffles or
+    another --max-shots it adds the prompts that are missing.
     """
 
     model: str
@@ -62,6 +65,12 @@ class Collect:
     """the model's chat template, or User:/Assistant: lines; auto takes the former if there is one."""
     system: Text = None
     """system message in front of the conversation."""
+    template_arg: Annotated[
+        UseAppendAction[tuple[str, ...]], arg(metavar="NAME=VALUE", help_behavior_hint="")
+    ] = ()
+    """argument of the chat template, as in enable_thinking=false; give it again for several."""
+    date: Annotated[str | None, arg(metavar="YYYY-MM-DD", help_behavior_hint="(default: today)")] = None
+    """day that the chat template is told, where it writes one."""
     tokenizer: Text = None
     """tokenizer, where it is not the model's own."""
     context_window: Count = None
@@ -90,11 +99,13 @@ class Collect:
           InputError: anything that the user can mend. Finished prompts are kept.
         """
         from ..llm import collection
+        from ..llm.template_settings import read_arguments
 
         if self.out.suffix != ".csv":
             raise InputError(f"{self.out}: curves are written as CSV; let --out end with .csv")
         settings = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         model, task, out, force = (settings.pop(name) for name in ("model", "task", "out", "force"))
+        settings["template_args"] = read_arguments(settings.pop("template_arg"))
         journal = out.with_suffix(".prompts.jsonl")
         files = [Path(word) for word in (task, self.data, self.answers) if word is not None]
         read = [path for path in files if os.path.lexists(path)]

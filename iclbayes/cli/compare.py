@@ -56,7 +56,7 @@ class Compare:
         from .. import comparison
         from ..laws import SIX
 
-        check_writing([self.data.curves], [(self.out, COMPARED)], self.plot, force=self.force)
+        check_writing(self.data.curves, [(self.out, COMPARED)], self.plot, force=self.force)
         self.look.check(self.plot)
         curves = self.data.read()
         fractions = self.fraction or (1.0,)

@@ -88,7 +88,7 @@ class Contrast:
             None if self.out is None or not self.out.name else self.out.with_stem(f"{self.out.stem}_shots")
         )
         figures = (self.plot, self.plot_reach)
-        check_writing([self.data.curves], [(self.out, MOVED), (shots_path, TIMES)], figures, force=self.force)
+        check_writing(self.data.curves, [(self.out, MOVED), (shots_path, TIMES)], figures, force=self.force)
         self.look.check(*figures)
         data, pairs, column = paired_data(self.data, self.pair)
         curves = data.read()

@@ -42,9 +42,9 @@ STEPS = 0.01  # error of a law's quadrature, in probability, that a picture show
 
 @dataclasses.dataclass(frozen=True)
 class Fit:
-    """Fit laws to every group of curves in a file.
+    """Fit laws to every group of curves in one or more files.
 
-    Files above 128 MB, or with --chunk-rows, are read and fitted in chunks with flat memory; the same command goes on after
+    A file above 128 MB, or with --chunk-rows, is read and fitted in chunks with flat memory; the same command goes on after
     an interruption.
     """
 
@@ -91,10 +91,10 @@ class Fit:
         if self.engine == "ray":
             self._on_ray(laws, options)
             return
-        check_writing([self.data.curves], [(self.out, FITS)], self.plot, force=self.force)
+        check_writing(self.data.curves, [(self.out, FITS)], self.plot, force=self.force)
         self.look.check(self.plot)
-        path = self.data.curves
-        if self.chunk_rows is not None or (os.path.exists(path) and path.stat().st_size > STREAM_BYTES):
+        size = sum(path.stat().st_size for path in self.data.curves if os.path.exists(path))
+        if self.chunk_rows is not None or size > STREAM_BYTES:
             self._stream(laws, options)
         else:
             self._whole(laws, options)
@@ -147,18 +147,13 @@ class Fit:
 
         if self.plot is not None:
             raise InputError(
-                f"--plot needs the whole file in memory, but {self.data.curves} is read in chunks; leave it out"
+                f"--plot needs the whole file in memory, but {self.data.named} is read in chunks; leave it out"
             )
-        if self.data.value is not None:
+        if len(self.data.curves) > 1:
             raise InputError(
-                "--value is not available for files read in chunks; keep one value column in the file"
+                f"{self.data.named}: files read in chunks (above {STREAM_BYTES / 2**20:.0f} MB together, or with"
+                " --chunk-rows) are fitted one at a time; give one, or join them to one"
             )
-        if self.data.window is not None:
-            raise InputError(
-                "--window is not available for files read in chunks; keep a column window in the file"
-            )
-        if self.data.shots != "shots":
-            raise InputError("--shots is not available for files read in chunks; call that column shots")
         before = 0
         with warnings_as_lines(CurvesWarning), progress("fitting", "fit", first="compiling") as advance:
 
@@ -170,11 +165,14 @@ class Fit:
                 advance.note(f"{done.rows:,} rows{share}")
 
             ends = fit_stream(
-                self.data.curves,
+                next(iter(self.data.curves)),
                 self.out,
                 laws,
                 group_by=self.data.group_by,
                 source=self.data.source,
+                value=self.data.value,
+                shots=self.data.shots,
+                window=self.data.window,
                 chunk_rows=CHUNK_ROWS if self.chunk_rows is None else self.chunk_rows,
                 stderr=self.stderr,
                 on_progress=on_progress,

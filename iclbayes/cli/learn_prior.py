@@ -46,7 +46,7 @@ class LearnPrior:
 
         if self.out.suffix != ".json":
             raise InputError(f"{self.out}: priors are written as JSON; let --out end with .json")
-        check_outputs([(self.out, MARKED)], [self.data.curves], self.force)
+        check_outputs([(self.out, MARKED)], self.data.curves, self.force)
         curves = self.data.read()
         laws = [get(law).name for law in self.law or STACK]
         with progress("learning priors", "posterior") as advance:

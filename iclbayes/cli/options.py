@@ -39,6 +39,7 @@ LikelihoodName = Literal[
     "auto", "binomial", "beta_binomial", "quasi_binomial", "normal", "logit_normal", "beta"
 ]
 SHOWN = 6  # curves that a warning names
+NAMED = 3  # files that are named one by one
 MANY = 10_000  # curves above which shapes are not looked at
 TableStyle = Literal["plain", "markdown", "latex"]
 
@@ -61,12 +62,15 @@ Count = Annotated[int | None, COUNT]
 
 @dataclasses.dataclass(frozen=True)
 class CurveFile:
-    """Which curves the file holds, but for the column of the shots."""
+    """Which curves the files hold, but for the column of the shots."""
 
-    curves: Annotated[Positional[Path], arg(metavar="CURVES")]
-    """file of curves (CSV, JSON lines, Parquet): a row for each measured number of shots."""
+    curves: Annotated[
+        Positional[tuple[Path, ...]], arg(metavar="CURVES [CURVES ...]", help_behavior_hint="(required)")
+    ]
+    """file of curves (CSV, JSON lines, Parquet), or several: a row for each measured number of shots."""
     group_by: Columns = ()
-    """column whose values tell the groups apart, such as model; give it again for several. Without it all rows are one group."""
+    """column whose values tell the groups apart, such as model; give it again for several. Without it all rows are one group.
+    file: the files' names, where no column is called so."""
     source: Column = None
     """column that tells the curves of one group apart: which task's examples the context holds. Without it they are averaged."""
     value: Annotated[
@@ -80,38 +84,51 @@ class CurveFile:
     window: Annotated[float | None, NUMBER] = None
     """shots that fit the models' context: points beyond are left out, forecasts end there. A column window says it by row."""
 
+    def __post_init__(self) -> None:
+        if not self.curves:
+            raise InputError("missing: CURVES, a file of curves or several")
+        twice = next((path for path in self.curves if self.curves.count(path) > 1), None)
+        if twice is not None:
+            raise InputError(f"{twice}: is named twice; name each file of curves once")
+
     @property
     def column(self) -> str:
         """The column with the numbers of shots."""
         return "shots"
 
+    @property
+    def named(self) -> str:
+        """The files in a few words."""
+        if len(self.curves) <= NAMED:
+            return ", ".join(map(str, self.curves))
+        return f"{len(self.curves)} files ({self.curves[0]} … {self.curves[-1]})"
+
     def read(self) -> "Curves":
         """Reads the curves and says what they are, and of what reading warns.
 
         Raises:
-          InputError: what `iclbayes.read_curves` says of the file.
+          InputError: what `iclbayes.read_curves` says of the files.
         """
         from .. import reading, tables
 
-        frame = tables.read_table(self.curves, self.column)
+        frames = dict(zip(map(str, self.curves), tables.read_tables(self.curves, self.column), strict=True))
         with warnings_as_lines(CurvesWarning):
-            curves = reading.curves_from_frame(
-                frame,
+            curves = reading.curves_from_frames(
+                frames,
                 group_by=self.group_by,
                 source=self.source,
                 value=self.value,
                 shots=self.column,
                 window=self.window,
-                name=str(self.curves),
             )
-        print(f"{self.curves}: {curves!r} from {len(frame)} rows")
+        print(f"{self.named}: {curves!r} from {sum(map(len, frames.values()))} rows")
         _warn_of_shapes(curves)
         return curves
 
 
 @dataclasses.dataclass(frozen=True)
 class CurvesIn(CurveFile):
-    """Which curves the file holds. Its columns are described in the README under "Curve files"."""
+    """Which curves the files hold. Their columns are described in the README under "Curve files"."""
 
     shots: Annotated[str, arg(metavar="COLUMN")] = "shots"
     """column with the numbers of shots."""
@@ -124,11 +141,11 @@ class CurvesIn(CurveFile):
 
 @dataclasses.dataclass(frozen=True)
 class CurvesAhead(CurveFile):
-    """Which curves the file holds, and at which numbers of shots they are forecast."""
+    """Which curves the files hold, and at which numbers of shots they are forecast."""
 
     shots: Annotated[UseAppendAction[tuple[str, ...]], NUMBER] = ()
     """numbers of shots to forecast besides those up to the largest measured, as in --shots 64 128; a word instead names the
-    column of the file that holds the numbers of shots."""
+    column of the files that holds the numbers of shots."""
     upto: Annotated[float | None, NUMBER] = None
     """forecast up to this number of shots."""
 
@@ -278,8 +295,8 @@ Fitting = OmitArgPrefixes[FitOptions]
 EngineName = Literal["local", "ray"]
 
 
-def engine_arguments(data: "CurveFile", out: Path) -> tuple[str, Path]:
-    """(pattern of files, folder of results) of a command that runs on an engine.
+def engine_arguments(data: "CurveFile", out: Path) -> tuple[list[str], Path]:
+    """(files and patterns, folder of results) of a command that runs on an engine.
 
     Raises:
       InputError: an --out that names a file.
@@ -288,7 +305,7 @@ def engine_arguments(data: "CurveFile", out: Path) -> tuple[str, Path]:
         raise InputError(
             f"--out {out}: with --engine ray the results are a folder of Parquet files; name a folder"
         )
-    return str(data.curves), out
+    return [str(path) for path in data.curves], out
 
 
 def engine_options(data: "CurveFile") -> dict[str, Any]:

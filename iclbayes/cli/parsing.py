@@ -148,4 +148,5 @@ def one_line(box: str) -> str:
         return f"unknown {option} {value!r}: choose one of {', '.join(known)}{hint}"
     text = re.sub(r"^Missing from .*?: ", "missing: ", text)
     text = re.sub(r"^Error parsing (\S+):", r"\1:", text)
+    text = re.sub(r"^data: ", "", text)  # no option is called so: it is our dataclass for files of curves
     return f"{text[:1].lower()}{text[1:]}"

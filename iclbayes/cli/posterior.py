@@ -153,7 +153,7 @@ class PosteriorCommand:
         draws = [self._draws_path(get(law).name, len(laws)) for law in laws] if self.out else []
         reach = (self.forecast or Path("forecast.csv")).with_name("shots_to_reach.csv")
         tables = [(self.forecast, FORECAST), (reach if self.level is not None else None, REACH)]
-        read = [self.data.curves, *([self.prior] if self.prior else [])]
+        read = [*self.data.curves, *([self.prior] if self.prior else [])]
         check_writing(read, tables, (self.plot, self.plot_reach), draws, self.force)
         asked = self.data.asked
         learned = learned_for(self.prior, laws)

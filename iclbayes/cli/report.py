@@ -76,14 +76,15 @@ class ReportCommand:
         if self.out.suffix not in (".html", ".htm"):
             raise InputError(f"{self.out}: reports are written as HTML; let --out end with .html")
         check_outputs(
-            [(self.out, MARKED)], [self.data.curves, *([self.prior] if self.prior else [])], self.force
+            [(self.out, MARKED)], [*self.data.curves, *([self.prior] if self.prior else [])], self.force
         )
         javascript = bundle()  # says at once if its package is missing
-        path = self.data.curves
-        if path.is_dir():
-            report = self._of_run()
-        elif is_comparison(path):
-            report = self._of_comparison()
+        path = self.data.curves[0]
+        alone = len(self.data.curves) == 1
+        if alone and path.is_dir():
+            report = self._of_run(path)
+        elif alone and is_comparison(path):
+            report = self._of_comparison(path)
         else:
             report = self._of_curves()
         write_text(render(report, javascript), self.out)
@@ -91,22 +92,24 @@ class ReportCommand:
         print(*report.caveats, sep="\n")
         print(f"\nreport: {self.out}")
 
-    def _of_run(self) -> "Report":
+    def _of_run(self, path: Path) -> "Report":
         from ..report.run_tables import read_run
         from ..report.runs import report_of_run, run_facts
 
         self._check_bare("the folder of a run")
-        run = read_run(self.data.curves)
-        title = self.title or f"{self.data.curves.resolve().name}: a run of the synthetic world"
-        return report_of_run(run, title=title, about=self._about(None) | run_facts(run))
+        run = read_run(path)
+        title = self.title or f"{path.resolve().name}: a run of the synthetic world"
+        return report_of_run(run, title=title, about=self._about(path.resolve().name) | run_facts(run))
 
-    def _of_comparison(self) -> "Report":
+    def _of_comparison(self, path: Path) -> "Report":
         from ..report import read_comparison, report_of_comparison
 
         self._check_bare("a table of iclbayes compare")
-        table = read_comparison(self.data.curves)
-        title = self.title or f"{self.data.curves.stem}: laws compared"
-        return report_of_comparison(table, title=title, about=self._about(f"{len(table)} rows"))
+        table = read_comparison(path)
+        title = self.title or f"{path.stem}: laws compared"
+        return report_of_comparison(
+            table, title=title, about=self._about(f"{path.name}, {len(table)} rows", digests=True)
+        )
 
     def _check_bare(self, what: str) -> None:
         """Raises InputError for an option that only curves have."""
@@ -117,18 +120,19 @@ class ReportCommand:
             for field in dataclasses.fields(part):
                 if field.name in names and getattr(part, field.name) != field.default:
                     raise InputError(
-                        f"{self.data.curves}: is {what}, for which --{field.name.replace('_', '-')} means nothing; leave it out"
+                        f"{self.data.named}: is {what}, for which --{field.name.replace('_', '-')} means nothing; leave it out"
                     )
 
-    def _about(self, what: str | None, seed: int | None = None) -> dict[str, str]:
-        """Where the page comes from; `what` is in the file, if it is one."""
+    def _about(self, what: str, *, digests: bool = False, seed: int | None = None) -> dict[str, str]:
+        """Where the page comes from: what it is made of, and the digests of the files, if files they are."""
         from .. import __version__
         from ..report import provenance
 
-        path = self.data.curves
         return provenance(
-            data=path.resolve().name if what is None else f"{path.name}, {what}",
-            digest_of_the_file=None if what is None else f"SHA-256 {file_digest(path)}",
+            data=what,
+            digest_of_the_file="; ".join(f"SHA-256 {file_digest(path)}" for path in self.data.curves)
+            if digests
+            else None,
             command=shlex.join(["iclbayes", *sys.argv[1:]]) if sys.argv[1:2] == ["report"] else None,
             date=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
             versions=f"iclbayes {__version__}, Python {platform.python_version()}",
@@ -179,11 +183,16 @@ class ReportCommand:
         return report_of(
             stacked,
             self.level,
-            title=self.title or f"{self.data.curves.stem}: shots to {self.level * 100:g} %",
+            title=self.title
+            or f"{', '.join(path.stem for path in self.data.curves)}: shots to {self.level * 100:g} %",
             shots=forecast_shots(curves, HORIZON * curves.shots.max()),
             comparison=compared,
             contrast=said,
-            about=self._about(repr(curves), self.seed),
+            about=self._about(
+                f"{', '.join(path.name for path in self.data.curves)}, {curves!r}",
+                digests=True,
+                seed=self.seed,
+            ),
         )
 
 

@@ -17,7 +17,6 @@ from .draws import horizon_of as horizon_of
 from .draws import horizons as horizons
 from .draws import source_params as source_params
 from .pairs import common_sources as common_sources
-from .pairs import concatenate as concatenate
 from .pairs import paired_groups as paired_groups
 from .sharing import sharing_tests as sharing_tests
 from .shifts import contrast as contrast

@@ -4,9 +4,8 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
-import pandas as pd
 
-from ..curves import POINT_FIELDS, Curves
+from ..curves import Curves
 from ..errors import InputError
 
 
@@ -46,18 +45,6 @@ def paired_groups(
             raise InputError(f"{before!r} and {after!r} have no source in common; check the source column")
         found += matched
     return found
-
-
-def concatenate(parts: Sequence[Curves], keys: pd.DataFrame) -> Curves:
-    """Curves one after the other, with `keys` for all their groups; groups with equal keys stay apart (see `regroup`)."""
-    arrays = {
-        name: np.concatenate([getattr(part, name) for part in parts])
-        for name in ("source", "window", *POINT_FIELDS)
-    }
-    sizes = np.concatenate([np.diff(part.start) for part in parts])
-    before = np.cumsum([0] + [part.n_groups for part in parts])
-    group = np.concatenate([part.group + n for part, n in zip(parts, before, strict=False)])
-    return Curves(keys=keys.reset_index(drop=True), group=group, start=np.r_[0, np.cumsum(sizes)], **arrays)
 
 
 def only(curves: Curves, group: int, sources: Sequence) -> Curves:

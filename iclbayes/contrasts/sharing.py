@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from jax import Array
 
-from ..curves import Curves
+from ..curves import Curves, concatenate
 from ..errors import InputError
 from ..fits import fit
 from ..laws import Law, ScoringLaw, bayesian_scoring, get
@@ -19,7 +19,7 @@ from ..laws.base import Params
 from ..nested import f_test, pooled
 from ..runtime import cores
 from .draws import PARAMETERS
-from .pairs import common_sources, concatenate, only, paired_groups
+from .pairs import common_sources, only, paired_groups
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,7 +6,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from .. import console
-from ..errors import InputError
+from ..errors import CurvesWarning, InputError
 from ..files import write_csv, write_text
 from .backends import Backend, Engine, check_engine, load_backend
 from .contexts import Context, make_contexts
@@ -23,6 +23,8 @@ from .data import Example, load_task
 from .journal import Journal
 from .prompts import RIGHT, WRONG, Prompt, build_prompts
 from .templates import Template, choose_template
+
+MANY_TIMES = 3  # the tokens of the contexts alone, from which on it is said
 
 
 def collect(
@@ -46,6 +48,8 @@ def collect(
     first_tokens: int | None = None,
     template: Literal["auto", "chat", "plain"] = "auto",
     system: str | None = None,
+    template_args: Mapping[str, Any] | None = None,
+    date: str | None = None,
     tokenizer: str | None = None,
     context_window: int | None = None,
     dtype: str = "auto",
@@ -64,18 +68,18 @@ def collect(
       backend, tokenizer, dtype, engine: options of `load_backend`, where `model` is a name.
       shuffles, max_shots, seed, flip, score, others, benign_source, benign_shots: as in `make_contexts`.
       first_tokens: score only that many tokens at the start of each answer.
-      template, system: as in `choose_template`.
+      template, system, template_args (its `arguments`), date: as in `choose_template`.
       context_window: tokens of a prompt at most, where the model can take more or does not say.
-      journal: a file for finished prompts, from which the same call goes on after it was stopped; by default
-        they are kept in memory alone.
+      journal: a file for finished prompts, from which the same call goes on after it was stopped, and one with more
+        shuffles or shots adds what is missing; by default they are kept in memory alone.
       progress: as in `score_all`.
 
     Returns:
       The curves, a frame with columns `model, task, source` and those of `average` (with benign shots or
       flips also `benign_shots`, `flip`), which `iclbayes.curves_from_frame(frame, group_by=["model", "task"],
       source="source")` takes, and `window`, how many shots fit the context where that is known; and what they
-      are curves of: every setting that decides the numbers, template, versions, engine, numbers of contexts,
-      prompts and tokens.
+      are curves of: every setting that decides the numbers, template, the day that it writes, versions, engine, the head of a
+      prompt as it was rendered, numbers of contexts, prompts and tokens.
 
     Raises:
       InputError: anything that the user can mend. Prompts that were finished before stay in the journal.
@@ -98,10 +102,17 @@ def collect(
         about = {"model": name or told["backend"], "backend": told["backend"], "engine": _lasting(told)}
     if scorer.tokenizer is None:
         raise InputError(f"{about['model']}: has no tokenizer (tokenizer.json); give one (--tokenizer)")
-    render, about_template = choose_template(scorer.tokenizer, template, system)
+    render, about_template = choose_template(scorer.tokenizer, template, system, template_args, date)
     plain = about_template["kind"] == "plain"
     whose = "the plain template" if plain else f"the chat template of {about['model']}"
-    built = prepare(contexts, render, scorer, context_window, first_tokens, plain, whose)
+    if "scored_behind" in about_template and progress is not False:
+        console.warn(
+            f"answers are scored behind {about_template['scored_behind']!r}, but {whose} has a model go on behind"
+            f" {about_template['generation_prompt']!r}; what it would answer there may differ (arguments of the template:"
+            " --template-arg NAME=VALUE)"
+        )
+    with console.warnings_as_lines(CurvesWarning):
+        built = prepare(contexts, render, scorer, context_window, first_tokens, plain, whose)
 
     # What decides the numbers: two calls that agree on it may share finished prompts.
     about |= {
@@ -123,6 +134,7 @@ def collect(
         "context_window": context_window,
         "dtype": dtype,
         "files": _digests(task, data, answers),
+        "date": about_template.pop("date", None),
         "template": about_template,
     }
     opened = contextlib.nullcontext(Journal()) if journal is None else Journal.open(journal, about)
@@ -137,11 +149,17 @@ def collect(
     return curves, about | {
         "versions": versions() | told["versions"],
         "engine": _lasting(told),
+        "head": head_of(built[0][0]),
         "contexts": len(contexts),
         "prompts": len({prompt.key for prompts in built for prompt in prompts}),
         "tokens": sum(len(prompt.ids) for prompts in built for prompt in prompts),
         "most_shots": int(curves["shots"].max()),
     }
+
+
+def head_of(prompt: Prompt) -> str:
+    """The beginning of a prompt's text, up to the end of its first answer: what the template made of system and question."""
+    return prompt.text[: prompt.chars[0, 1]] if len(prompt.chars) else ""
 
 
 def _lasting(told: dict) -> dict:
@@ -240,18 +258,43 @@ def score_all(
             if prompt.key not in journal.done:
                 waiting.setdefault(prompt.key, (prompt, context))
     todo = list(waiting.values())
-    total = sum(len(prompt.ids) for prompts in built for prompt in prompts)
-    left = sum(len(prompt.ids) for prompt, _ in todo)
+    total = len({prompt.key for prompts in built for prompt in prompts})
+    costs = costs_of(backend, [prompt for prompt, _ in todo])
+    left = sum(costs)
     if todo and progress is not False:
-        done = "" if left == total else f"; {total - left:,} more are done already"
+        done = "" if len(todo) == total else f"; {total - len(todo):,} more are done already"
         print(f"iclbayes: {len(todo):,} prompts with {left:,} tokens to score{done}", file=sys.stderr)
+        times = factor_of(built, backend)
+        if times >= MANY_TIMES:
+            shares = hasattr(backend, "cost")  # but not with this model
+            remedy = (
+                "" if shares else ", and so does --backend hf, which reads what answers have in common once"
+            )
+            print(
+                f"iclbayes: competing answers and further spellings make it {times:.0f} times the tokens of the contexts alone"
+                f"{' (this model allows no sharing)' if shares else ''}; --first-tokens 1 spares most of them where answers"
+                f" differ in their first token{remedy}",
+                file=sys.stderr,
+            )
     with console.progress("scoring", "token", total=left, show=progress) as advance:
         for i, scores in backend.score([prompt for prompt, _ in todo]):
             prompt, context = todo[i]
             journal.add(
                 prompt.key, scores, source=context.source, shuffle=context.shuffle, tokens=len(prompt.ids)
             )
-            advance(len(prompt.ids))
+            advance(costs[i])
+
+
+def costs_of(backend: Backend, prompts: Sequence[Prompt]) -> list[int]:
+    """Tokens that the back end reads for each of these prompts."""
+    cost = getattr(backend, "cost", None)
+    return [len(prompt.ids) for prompt in prompts] if cost is None else cost(prompts)
+
+
+def factor_of(built: Sequence[Sequence[Prompt]], backend: Backend) -> float:
+    """How many times as many tokens are read as the contexts alone have."""
+    alone = sum(len(prompts[0].ids) for prompts in built)
+    return sum(costs_of(backend, [prompt for prompts in built for prompt in prompts])) / max(alone, 1)
 
 
 def probabilities(prompts: Sequence[Prompt], scores: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:

@@ -18,6 +18,10 @@ except ImportError:  # Windows; there two runs on one file are not told apart.
     fcntl = None
 
 
+# Settings that say how much is collected and not what: prompts that stay the same are not scored again when these change.
+AMOUNTS = ("shuffles", "max_shots", "context_window")
+
+
 class Journal:
     """JSON lines: first what the run is, then one line for each finished prompt.
 
@@ -39,7 +43,7 @@ class Journal:
     @classmethod
     @contextlib.contextmanager
     def open(cls, path: str | os.PathLike, run: dict) -> Iterator["Journal"]:
-        """Opens or starts the file of the run that `run` describes.
+        """Opens or starts the file of the run that `run` describes. A run that differs in `AMOUNTS` alone goes on with it.
 
         Raises:
           InputError: the file belongs to another run, another process is writing it, or it cannot be written.
@@ -117,7 +121,12 @@ def _same_run(path: Path, first: dict | None, run: dict) -> None:
         raise InputError(f"{path}: is not a file of finished prompts; choose another --out, or move it away")
     before = first["run"]
     for name in {**before, **run}:
-        if before.get(name) != run.get(name):
+        if name not in AMOUNTS and before.get(name) != run.get(name):
+            if name == "date" and before.get(name) and run.get(name):
+                raise InputError(
+                    f"{path}: the prompts finished there say that it is {before[name]}, and the chat template writes"
+                    f" {run[name]} now; add --date {before[name]} to go on with them, or choose another --out"
+                )
             was, now = json.dumps(before.get(name)), json.dumps(run.get(name))
             raise InputError(
                 f"{path}: holds the finished prompts of another run ({name} was {was[:60]}, is {now[:60]});"

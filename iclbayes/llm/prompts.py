@@ -3,18 +3,21 @@
 import dataclasses
 import functools
 import hashlib
+import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..errors import InputError
+from ..errors import CurvesWarning, InputError
 from .contexts import Shot
 from .spans import token_spans
 from .templates import Template, render
 
 RIGHT, WRONG, NONE = 0, 1, -1
+# Characters behind an answer that are tokenised with it, so that it ends as it does in the prompt.
+FOLLOWING = 16
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -119,7 +122,8 @@ def build_prompts(
     """One prompt with every shot that fits, and one short of it for each further spelling that needs its
     own pass.
 
-    Rendered once and tokenised once; linear in the length of the conversation.
+    Rendered once and tokenised once; linear in the length of the conversation. An answer whose closing punctuation is one token
+    with what follows it is scored up to that token.
 
     Args:
       window: tokens that the model can take; the prompt is cut at the last whole shot that fits.
@@ -129,6 +133,9 @@ def build_prompts(
       in_pass: the back end can give the probability of tokens other than the prompt's own, so that
         spellings that part from the answer at their last token need no further pass. Others cost one pass
         of the prompt up to that answer.
+
+    Warns:
+      CurvesWarning: answers are scored without their closing punctuation.
 
     Raises:
       InputError: the template or tokenizer cannot be used, not even one shot fits, or answers cannot be
@@ -153,12 +160,12 @@ def build_prompts(
             "the prompt starts with an answer, and its first token has no probability; add a question"
         )
 
-    whole, extra = [], []
+    whole, extra, ends, crossing = [], [], [], None
     for i, shot in enumerate(shots):
         (first, stop), (a, b) = spans[i], chars[i]
         shown = ids[first:stop]
         start = chars[i - 1][1] if i else 0
-        spellings = _spellings(shot, text, start, a, shown, tokenizer)
+        spellings = _spellings(shot, text, start, a, b, shown, tokenizer)
         if window is not None and first + max(len(tokens) for _, _, tokens, *_ in spellings) > window:
             break
         swaps, roles = [], [NONE]
@@ -172,6 +179,9 @@ def build_prompts(
                 roles.append(role)
             else:
                 extra.append((i, first, role, text[:a] + form, (a - lead_chars, a + end), tokens))
+        ends.append(int(offsets[stop - 1 - len(lead)][1]))
+        if ends[-1] < b and crossing is None:
+            crossing = text[slice(*offsets[stop - len(lead)])]
         b = min(b, offsets[first + len(scored) - 1 - len(lead)][1])
         whole.append((i, first, first + len(scored), swaps, roles, stop, (a, b)))
     if not whole:
@@ -181,6 +191,9 @@ def build_prompts(
             " a longer one, or drop long questions"
         )
 
+    if crossing is not None:
+        text_of = f"answers whose last token also covers what follows them, such as {crossing!r}, are scored up to that token"
+        warnings.warn(text_of, CurvesWarning, stacklevel=2)
     width = max(len(swaps) for *_, swaps, _, _, _ in whole)
     swaps = np.full((len(whole), width, 2), -1, np.int32)
     roles = np.full((len(whole), 1 + width), NONE, np.int8)
@@ -194,7 +207,7 @@ def build_prompts(
         swaps,
         np.array([i for i, *_ in whole], np.int32),
         roles,
-        text[: chars[last_shot][1]],
+        text[: min(chars[last_shot][1], ends[-1])],
         np.array([scored_chars for *_, scored_chars in whole], np.int32),
         bos_chars,
     )
@@ -218,12 +231,12 @@ def _cut(tokens: Iterable[int], first_tokens: int | None) -> tuple[int, ...]:
     return tuple(int(t) for t in tokens)[:first_tokens]
 
 
-def _spellings(shot: Shot, text: str, start: int, a: int, shown: np.ndarray, tokenizer: Any) -> list:
+def _spellings(shot: Shot, text: str, start: int, a: int, b: int, shown: np.ndarray, tokenizer: Any) -> list:
     """(role, text, tokens, characters of white space before it, end of each token) of every spelling.
 
     The shown one's are those that stand in the prompt.
 
-    Another spelling is tokenised in place, behind the text since `start` (the end of the answer before).
+    Another spelling is tokenised in place, behind the text since `start` (the end of the answer before) and before what follows.
     That this short stretch is enough is checked on the shown answer; where it is not, the whole text before
     the answer is used.
     """
@@ -236,13 +249,13 @@ def _spellings(shot: Shot, text: str, start: int, a: int, shown: np.ndarray, tok
     found: list[tuple] = [(roles[known], known, tuple(int(t) for t in shown), 0, ())]
     if not forms:
         return found
-    before = text[start:a]
-    head, _, own, _ = _tail(before, known, tokenizer)
+    before, after = text[start:a], text[b : b + FOLLOWING]
+    head, _, own, _ = _tail(before, known, after, tokenizer)
     if own != list(shown):
         before = text[:a]
-        head, *_ = _tail(before, known, tokenizer)
+        head, *_ = _tail(before, known, after, tokenizer)
     for form in forms:
-        other_head, starts, tokens, ends = _tail(before, form, tokenizer)
+        other_head, starts, tokens, ends = _tail(before, form, after, tokenizer)
         # A space that is part of the shown answer's first token may be a token of its own before this one.
         extra = other_head[len(head) :]
         lead = len(before) - starts[len(head)] if extra else 0
@@ -254,11 +267,14 @@ def _spellings(shot: Shot, text: str, start: int, a: int, shown: np.ndarray, tok
     return found
 
 
-def _tail(before: str, form: str, tokenizer: Any) -> tuple[list[int], list[int], list[int], list[int]]:
-    """Tokens of `before` and where each starts; tokens of `form` behind it and where in it each ends."""
-    encoded = tokenizer(before + form, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+def _tail(
+    before: str, form: str, after: str, tokenizer: Any
+) -> tuple[list[int], list[int], list[int], list[int]]:
+    """Tokens of `before` and where each starts; tokens of `form` between it and `after`, and where in it each ends."""
+    text = before + form + after
+    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
     span = (len(before), len(before) + len(form))
-    (first, stop) = token_spans(before + form, encoded["offset_mapping"], [span])[0]
+    (first, stop) = token_spans(text, encoded["offset_mapping"], [span])[0]
     ids = list(encoded["input_ids"])
     ends = [end - len(before) for _, end in encoded["offset_mapping"][first:stop]]
     return ids[:first], [start for start, _ in encoded["offset_mapping"][:first]], ids[first:stop], ends

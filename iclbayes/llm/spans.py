@@ -67,11 +67,12 @@ def token_spans(
       what: what a span is called in a message.
 
     Returns:
-      int32 [spans, 2]: `[first, last + 1)` token of each span.
+      int32 [spans, 2]: `[first, last + 1)` token of each span. A last token that covers the span's closing punctuation and what
+      follows it (".\\n\\n" is one token in many vocabularies) is not among them, if tokens are left without it.
 
     Raises:
-      InputError: a token covers an edge of a span, and more than white space before it; or a span has no
-        token.
+      InputError: a token covers letters or digits of a span and what follows, or more than white space before it; or a span has
+        no token.
     """
     found = np.empty((len(chars), 2), np.int32)
     token = 0
@@ -81,6 +82,8 @@ def token_spans(
         first = token
         while token < len(offsets) and offsets[token][0] < b:
             start, stop = offsets[token]
+            if stop > b and token > first and not any(letter.isalnum() for letter in text[start:b]):
+                break
             # A leading space is part of the token in most vocabularies ("Assistant:" + " Yes"): that one is
             # the answer's.
             if stop > b or text[start:a].strip():

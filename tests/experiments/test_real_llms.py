@@ -134,7 +134,9 @@ def test_files_that_do_not_go_together_are_refused(tmp_path):
     a, b = tmp_path / "a.csv", tmp_path / "b.csv"
     frame.to_csv(a, index=False)
     frame[frame["source"] == "safe"].to_csv(b, index=False)
-    with pytest.raises(InputError, match="model base, task pursuit, source safe is in two files"):
+    with pytest.raises(
+        InputError, match=r"b\.csv both hold the curve of model base, task pursuit, source safe"
+    ):
         real_llms.read_files(real_llms.Config(curves=(a, b)))
     mixed = pd.concat([frame.assign(flip=0.0), frame.assign(flip=0.5)])
     mixed.to_csv(b, index=False)

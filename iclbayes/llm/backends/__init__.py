@@ -29,6 +29,9 @@ class Backend(Protocol):
         """
         ...
 
+    # A back end may also have `cost(prompts) -> list[int]`, tokens that it reads for each of these prompts, where that is not
+    # their number of tokens.
+
     def describe(self) -> dict:
         """What to keep beside the curves: engine, versions, precision."""
         ...

@@ -22,6 +22,7 @@ except ImportError as error:
 
 AGAIN = {408, 409, 425, 429, 500, 502, 503, 504, 529}
 LONGEST_WAIT = 60.0  # seconds
+BESIDE = ("/generate",)  # paths that stand beside /v1, not below it
 
 
 class Refused(Exception):
@@ -99,12 +100,20 @@ class Client:
     async def get(self, path: str) -> dict:
         return await self._ask("GET", path, None, dict)
 
-    async def complete(self, body: dict, check: Callable[[dict], Any], most_errors: int | None = None) -> Any:
-        """Posts to `/completions`; returns `check(reply)`, whose `Torn` counts as a torn reply.
+    async def complete(
+        self,
+        body: dict,
+        check: Callable[[dict], Any],
+        most_errors: int | None = None,
+        path: str = "/completions",
+        tries: int | None = None,
+    ) -> Any:
+        """Posts to `/completions` or another path; returns `check(reply)`, whose `Torn` counts as a torn reply.
 
-        `most_errors` replies with status 500 are taken as a no: some servers crash over what they do not know.
+        `most_errors` replies with status 500 are taken as a no: some servers crash over what they do not know. `tries` is how
+        often it is asked at most, where that is less than usual.
         """
-        return await self._ask("POST", "/completions", body, check, most_errors)
+        return await self._ask("POST", path, body, check, most_errors, tries)
 
     async def _ask(
         self,
@@ -113,9 +122,11 @@ class Client:
         body: dict | None,
         check: Callable[[dict], Any],
         most_errors: int | None = None,
+        tries: int | None = None,
     ) -> Any:
+        last = self._retries if tries is None else min(self._retries, tries - 1)
         status, errors, problem = None, 0, ""
-        for attempt in range(self._retries + 1):
+        for attempt in range(last + 1):
             wait = min(self._backoff * 2**attempt, LONGEST_WAIT) * random.uniform(0.5, 1.0)
             try:
                 reply = await self._reply(method, path, body)
@@ -160,10 +171,10 @@ class Client:
                         problem = str(error)
                     except (AttributeError, LookupError, TypeError, ValueError, OverflowError):
                         problem = "a reply whose parts are of other types than they should be"
-            if attempt < self._retries:
+            if attempt < last:
                 await asyncio.sleep(wait)
         raise Refused(
-            f"{self.name}: gave up after {self._retries + 1} tries, the last: {problem};"
+            f"{self.name}: gave up after {last + 1} tries, the last: {problem};"
             " finished prompts are kept, run the same command to go on",
             status,
         )
@@ -178,7 +189,9 @@ class Client:
 
     def _join(self, path: str) -> str:
         parts = urlsplit(self.url)
-        return parts._replace(path=parts.path.rstrip("/") + path).geturl()
+        below = parts.path.rstrip("/")
+        below = below.removesuffix("/v1") if path in BESIDE else below
+        return parts._replace(path=below + path).geturl()
 
     def _refusal(self, reply: Reply, path: str) -> str:
         status, said = reply.status, self._clean(_message(reply))

@@ -10,6 +10,7 @@ import numpy as np
 from ...errors import InputError, one_line
 from ..prompts import Prompt
 from . import context_window, load_tokenizer, missing
+from .families import Family, families
 from .gguf import source
 
 try:
@@ -19,12 +20,22 @@ except ImportError as error:
     raise missing(error) from None
 
 
+# Kinds of layers whose keys and values of a whole prompt serve every answer that begins as it does.
+SHARED_LAYERS = {"full_attention", "attention"}
+AGREEMENT = {
+    torch.float32: 1e-3,
+    torch.float64: 1e-3,
+}  # nats between two ways of scoring; others are of half precision
+HALF = 0.25
+
+
 class HFBackend:
     """Scores prompts with one forward pass a batch, keeping logits only where an answer is predicted.
 
     Prompts are batched by length and padded on the right, where a causal model cannot see it. The head runs
     on the union of the batch's answer positions (`logits_to_keep`), so that memory goes with answers and
-    not with tokens.
+    not with tokens. Competing answers share the keys and values of the context that they stand in (`families`), where the model
+    allows it, which is tried on the first of them.
 
     Args:
       model: a causal language model in evaluation mode.
@@ -32,6 +43,7 @@ class HFBackend:
       window: tokens that a prompt may have; by default what the model's configuration says.
       batch_tokens: tokens of a batch, padding included; a batch has at least one prompt.
       batch_logits: logits of a batch: prompts × positions × vocabulary.
+      share: share what prompts begin with; False scores each by itself.
     """
 
     in_pass = True
@@ -43,8 +55,11 @@ class HFBackend:
         window: int | None = None,
         batch_tokens: int = 16_384,
         batch_logits: int = 2**28,
+        share: bool = True,
     ):
         self.model, self.tokenizer = model, tokenizer
+        self._share = share and _can_share(model)
+        self._tried = False
         self.window = window or context_window(model.config)
         self.batch_tokens, self.batch_logits = batch_tokens, batch_logits
 
@@ -96,79 +111,176 @@ class HFBackend:
             "versions": {"transformers": transformers.__version__, "torch": torch.__version__},
         }
 
+    def cost(self, prompts: Sequence[Prompt]) -> list[int]:
+        """Tokens that the model reads for each of these prompts."""
+        found = [len(prompt.ids) for prompt in prompts]
+        for family in self._families(prompts):
+            before = 0
+            for index, places in zip(family.members[1:], family.places[1:]):
+                nodes = max(
+                    before, -int(places.min(initial=0))
+                )  # answers that begin alike have nodes in common
+                found[index], before = nodes - before, nodes
+        return found
+
     def score(self, prompts: Sequence[Prompt]) -> Iterator[tuple[int, np.ndarray]]:
         """As `Backend.score`, batch by batch; the longest prompts first, so that memory runs out at once or
         never.
         """
-        order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i].ids))
-        waiting = list(self._batches(prompts, order))[::-1]
+        if self._share and not self._tried:
+            self._try(prompts)
+        waiting = list(self._batches(prompts, self._families(prompts)))[::-1]
         while waiting:
             batch = waiting.pop()
             try:
-                values = self._read([prompts[i] for i in batch])
+                values = self._read(prompts, batch)
             except torch.OutOfMemoryError:
-                if len(batch) == 1:
-                    tokens = len(prompts[batch[0]].ids)
+                torch.cuda.empty_cache()
+                if len(batch) > 1:
+                    waiting += [batch[len(batch) // 2 :], batch[: len(batch) // 2]]
+                elif len(batch[0].members) > 1:
+                    waiting += [[_alone(prompts, i)] for i in batch[0].members[::-1]]
+                else:
+                    tokens = len(prompts[batch[0].members[0]].ids)
                     raise InputError(
                         f"a single prompt of {tokens} tokens does not fit in the device's memory; lower"
                         " --max-shots"
                     ) from None
-                torch.cuda.empty_cache()
-                waiting += [batch[len(batch) // 2 :], batch[: len(batch) // 2]]
                 continue
-            for i, found in zip(batch, values):
-                yield i, prompts[i].fold(found)
+            for family, found in zip(batch, values):
+                for i, one in zip(family.members, found):
+                    yield i, prompts[i].fold(one)
 
-    def _batches(self, prompts: Sequence[Prompt], order: Sequence[int]) -> Iterator[list[int]]:
-        vocabulary = self.model.config.get_text_config().vocab_size
-        batch: list[int] = []
+    def _families(self, prompts: Sequence[Prompt]) -> list[Family]:
+        if self._share:
+            return families(prompts, most=max(64, min(4096, self.batch_logits // self._vocabulary)))
+        order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i].ids))
+        return [_alone(prompts, i) for i in order]
+
+    def _try(self, prompts: Sequence[Prompt]) -> None:
+        """Scores one answer in both ways; from then on prompts are scored by themselves if the two differ."""
+        trial = next((f for f in self._families(prompts)[::-1] if f.tokens), None)
+        if trial is None:
+            return
+        self._tried = True
+        member = next(m for m, places in enumerate(trial.places) if (places < 0).any())
+        small = Family([trial.members[0]], [trial.places[0]])
+        small.add(trial.members[member], prompts[trial.members[member]], prompts[trial.members[0]])
+        most = AGREEMENT.get(self.model.dtype, HALF)
+        try:
+            shared = self._read(prompts, [small])[0][1]
+            alone = self._read(prompts, [_alone(prompts, trial.members[member])])[0][0]
+            self._share = bool(np.abs(shared - alone).max() < most)
+        except torch.OutOfMemoryError:
+            torch.cuda.empty_cache()
+            self._share = False
+        except (TypeError, ValueError, RuntimeError, AttributeError, NotImplementedError, IndexError):
+            self._share = False  # a model that takes no positions, masks or keys and values of this kind
+
+    @property
+    def _vocabulary(self) -> int:
+        return self.model.config.get_text_config().vocab_size
+
+    def _batches(self, prompts: Sequence[Prompt], found: Sequence[Family]) -> Iterator[list[Family]]:
+        batch: list[Family] = []
         positions: set[int] = set()
-        for i in order:
-            union = positions | set(prompts[i].reads[0].tolist())
-            longest = len(prompts[batch[0] if batch else i].ids)
-            rows = len(batch) + 1
-            if batch and (
-                rows * longest > self.batch_tokens or rows * len(union) * vocabulary > self.batch_logits
-            ):
+        longest = nodes = 0
+        for family in found:
+            own = {p for places in family.places for p in places[places >= 0].tolist()}
+            length = len(prompts[family.members[0]].ids)
+            rows, most = len(batch) + 1, max(nodes, len(family.tokens))
+            size = rows * (max(longest, length) + most)
+            logits = rows * (len(positions | own) + most) * self._vocabulary
+            if batch and (size > self.batch_tokens or logits > self.batch_logits):
                 yield batch
-                batch, union = [], set(prompts[i].reads[0].tolist())
-            batch.append(i)
-            positions = union
+                batch, positions, longest, nodes = [], set(), 0, 0
+            batch.append(family)
+            positions |= own
+            longest, nodes = max(longest, length), max(nodes, len(family.tokens))
         if batch:
             yield batch
 
     @torch.inference_mode()
-    def _read(self, prompts: Sequence[Prompt]) -> list[np.ndarray]:
-        """Log probability, in nats, of every (position, token) that the prompts ask for."""
+    def _read(self, prompts: Sequence[Prompt], batch: Sequence[Family]) -> list[list[np.ndarray]]:
+        """Log probability, in nats, of every (position, token) that the members of the families ask for."""
         device = self.model.device
-        longest = max(len(prompt.ids) for prompt in prompts)
-        ids = np.zeros((len(prompts), longest), np.int64)
-        mask = np.zeros((len(prompts), longest), np.int64)
-        for row, prompt in enumerate(prompts):
+        wholes = [prompts[family.members[0]] for family in batch]
+        longest = max(len(prompt.ids) for prompt in wholes)
+        ids = np.zeros((len(batch), longest), np.int64)
+        mask = np.zeros((len(batch), longest), np.int64)
+        for row, prompt in enumerate(wholes):
             ids[row, : len(prompt.ids)] = prompt.ids
             mask[row, : len(prompt.ids)] = 1
-        reads = [prompt.reads for prompt in prompts]
-        rows = np.concatenate([np.full(len(positions), row) for row, (positions, _) in enumerate(reads)])
-        kept, columns = np.unique(np.concatenate([positions for positions, _ in reads]), return_inverse=True)
-        tokens = np.concatenate([tokens for _, tokens in reads])
-        logits = self.model(
+        counts = [len(places) for family in batch for places in family.places]
+        places = np.concatenate([places for family in batch for places in family.places])
+        tokens = np.concatenate([prompts[i].reads[1] for family in batch for i in family.members])
+        rows = np.repeat(np.arange(len(batch)), [sum(map(len, family.places)) for family in batch])
+        branches = any(family.tokens for family in batch)
+        inside = places >= 0
+        kept, columns = np.unique(places[inside], return_inverse=True)
+        said = self.model(
             input_ids=torch.from_numpy(ids).to(device),
             attention_mask=torch.from_numpy(mask).to(device),
-            logits_to_keep=torch.from_numpy(kept.astype(np.int64)).to(device),
-            use_cache=False,
-        ).logits
+            logits_to_keep=torch.from_numpy(kept).to(device),
+            use_cache=branches,
+        )
+        logits = said.logits
         if logits.shape[1] != len(kept):  # a model that knows no `logits_to_keep` gives all of them
             logits = logits[:, kept]
-        rows, columns, tokens = (
-            torch.from_numpy(x.astype(np.int64)).to(device) for x in (rows, columns, tokens)
-        )
-        values = []
-        # Slices, so that the float32 copies of half-precision logits stay small.
-        for part in torch.arange(len(rows), device=device).split(1024):
-            picked = logits[rows[part], columns[part]].float()
-            values.append(picked.gather(1, tokens[part, None])[:, 0] - picked.logsumexp(1))
-        values = torch.cat(values).double().cpu().numpy()
-        return np.split(values, np.cumsum([len(positions) for positions, _ in reads])[:-1])
+        values = np.empty(len(places))
+        values[inside] = _picked(logits, rows[inside], columns, tokens[inside])
+        if branches:
+            del logits
+            further = self._branches(batch, longest, said.past_key_values)
+            values[~inside] = _picked(further, rows[~inside], -1 - places[~inside], tokens[~inside])
+        split = iter(np.split(values, np.cumsum(counts)[:-1]))
+        return [[next(split) for _ in family.members] for family in batch]
+
+    def _branches(self, batch: Sequence[Family], longest: int, cache: Any) -> torch.Tensor:
+        """Logits behind every node of the families' trees, [rows, nodes, vocabulary], from the whole prompts' keys and values."""
+        width = max(len(family.tokens) for family in batch)
+        ids = np.zeros((2, len(batch), width), np.int64)  # tokens and positions
+        for row, family in enumerate(batch):
+            ids[0, row, : len(family.tokens)] = family.tokens
+            ids[1, row, : len(family.tokens)] = family.positions
+        seen = torch.from_numpy(np.stack([family.sees(longest, width) for family in batch]))[:, None]
+        dtype = self.model.dtype
+        mask = torch.zeros(seen.shape, dtype=dtype).masked_fill_(~seen, torch.finfo(dtype).min)
+        tokens, positions = torch.from_numpy(ids).to(self.model.device)
+        return self.model(
+            input_ids=tokens,
+            position_ids=positions,
+            attention_mask=mask.to(self.model.device),
+            past_key_values=cache,
+            use_cache=True,
+        ).logits
+
+
+def _picked(logits: torch.Tensor, rows: np.ndarray, columns: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+    """ln p of tokens at (row, column) of logits [rows, columns, vocabulary], float64."""
+    device = logits.device
+    at = [torch.from_numpy(x.astype(np.int64)).to(device) for x in (rows, columns, tokens)]
+    values = []
+    # Slices, so that the float32 copies of half-precision logits stay small.
+    for row, column, token in zip(*(x.split(1024) for x in at)):
+        picked = logits[row, column].float()
+        values.append(picked.gather(1, token[:, None])[:, 0] - picked.logsumexp(1))
+    return torch.cat(values).double().cpu().numpy() if values else np.zeros(0)
+
+
+def _alone(prompts: Sequence[Prompt], index: int) -> Family:
+    return Family([index], [prompts[index].reads[0].astype(np.int64)])
+
+
+def _can_share(model: Any) -> bool:
+    """Whether every layer of the model attends to all that stands before, by what its configuration says."""
+    config = model.config.get_text_config() if hasattr(model.config, "get_text_config") else model.config
+    if getattr(model.config, "is_encoder_decoder", False):
+        return False
+    kinds = getattr(config, "layer_types", None)
+    if kinds is not None:
+        return set(kinds) <= SHARED_LAYERS
+    return not getattr(config, "sliding_window", None)
 
 
 @contextlib.contextmanager

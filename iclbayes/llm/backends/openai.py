@@ -119,6 +119,7 @@ class OpenAIBackend:
                         self.model,
                         max(prompts, key=lambda p: len(p.spans)),
                         special_texts(self.tokenizer),
+                        self.tokenizer,
                     )
                 form, waiting = self._form, iter(enumerate(prompts))
 
@@ -129,7 +130,7 @@ class OpenAIBackend:
                             return
                         try:
                             reply = await client.complete(
-                                form.request(self.model, prompt), check=form.reader(prompt)
+                                form.request(self.model, prompt), check=form.reader(prompt), path=form.path
                             )
                             found.put((i, reply))
                         except Exception as error:

@@ -1,8 +1,5 @@
-"""The two ways in which completions servers return prompt log probabilities, and how to find out whether
-they are right.
-"""
+"""The ways in which completions servers return prompt log probabilities, and how to find out whether they are right."""
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -10,17 +7,19 @@ import numpy as np
 
 from ...errors import InputError
 from ..prompts import Prompt
+from .agreement import Alternative, Spellings, check_alternatives, check_places, check_values, number
 from .bounded import Torn
 from .client import Client, Refused
+from .sglang import check_generate
 
 TOP = 5  # alternatives asked for in the self-check; servers refuse more than 5 (OpenAI) or 20 (vLLM)
-NOISE = 0.1  # nats by which half-precision servers differ between two batches
-TOLERANCE = 0.25  # nats
-SHIFTS = (0, 1, -1, 2, -2)
+COMPLETIONS = "/completions"
 
 
 class Form(Protocol):
-    """A request for the log probabilities of a prompt, and how its reply is read."""
+    """A request for the log probabilities of a prompt, where it goes, and how its reply is read."""
+
+    path: str
 
     def request(self, model: str, prompt: Prompt) -> dict: ...
 
@@ -34,6 +33,8 @@ class TokenForm:
     twice.
     """
 
+    path = COMPLETIONS
+
     def request(self, model: str, prompt: Prompt) -> dict:
         return _body(model, [int(t) for t in prompt.ids], prompt_logprobs=0)
 
@@ -43,9 +44,7 @@ class TokenForm:
             if not isinstance(entries, list) or len(entries) != len(prompt.ids):
                 raise Torn("a reply without prompt_logprobs for every token")
             try:
-                return prompt.fold(
-                    [_number(entries[p + 1][str(t)]["logprob"]) for p, t in zip(*prompt.reads)]
-                )
+                return prompt.fold([number(entries[p + 1][str(t)]["logprob"]) for p, t in zip(*prompt.reads)])
             except (AttributeError, LookupError, TypeError, ValueError, OverflowError):
                 raise Torn("a reply whose prompt_logprobs lack a token of the prompt") from None
 
@@ -60,10 +59,15 @@ class EchoForm:
       keep_bos: send the text of the beginning-of-text token too, for servers that do not put it there
         themselves.
       special: texts of the special tokens, which llama.cpp echoes as empty ones.
+      spellings: what else a token of the server may stand for.
     """
 
-    def __init__(self, keep_bos: bool = False, special: Sequence[str] = ()):
-        self.keep_bos, self.special = keep_bos, special
+    path = COMPLETIONS
+
+    def __init__(
+        self, keep_bos: bool = False, special: Sequence[str] = (), spellings: Spellings | None = None
+    ):
+        self.keep_bos, self.special, self.spellings = keep_bos, special, spellings or Spellings()
 
     def text(self, prompt: Prompt) -> str:
         return prompt.text if self.keep_bos else prompt.text[prompt.bos_chars :]
@@ -75,7 +79,7 @@ class EchoForm:
         text, shift = self.text(prompt), 0 if self.keep_bos else prompt.bos_chars
 
         def read(reply: dict) -> np.ndarray:
-            tokens, places, values, _ = _echoed(reply, text, self.special)
+            tokens, places, values, _ = _echoed(reply, text, self.special, self.spellings)
             found, at = [], 0
             for (a, b), (first, stop) in zip(prompt.chars - shift, prompt.spans):
                 while at < len(tokens) and places[at][1] <= a:
@@ -94,12 +98,14 @@ class EchoForm:
                 found += values[begin:at]
             if any(x is None for x in found):
                 raise Torn("a reply without the log probability of an answer")
-            return prompt.fold([_number(x) for x in found])
+            return prompt.fold([number(x) for x in found])
 
         return read
 
 
-async def check_server(client: Client, model: str, prompt: Prompt, special: Sequence[str] = ()) -> Form:
+async def check_server(
+    client: Client, model: str, prompt: Prompt, special: Sequence[str] = (), tokenizer: Any = None
+) -> Form:
     """Chooses the form that the server speaks and checks with two requests that its numbers sit where they
     belong.
 
@@ -108,13 +114,25 @@ async def check_server(client: Client, model: str, prompt: Prompt, special: Sequ
     probable tokens must have equal log probabilities; where those of a neighbouring place agree better, the
     server is off by that many positions.
 
+    Args:
+      special: texts of the special tokens.
+      tokenizer: by which tokens are recognised that the server writes in another way.
+
     Raises:
       InputError: the server returns no prompt log probabilities, or wrong ones.
     """
-    cut = max(len(prompt.spans) // 2 - 1, 0)
+    cut, spellings = max(len(prompt.spans) // 2 - 1, 0), Spellings(tokenizer)
     try:
-        found = await _check_tokens(client, model, prompt, cut)
-        return found or await _check_echo(client, model, prompt, cut, special)
+        found = await _check_tokens(client, model, prompt, cut, spellings)
+        if found is not None:
+            return found
+        try:
+            return await _check_echo(client, model, prompt, cut, special, spellings)
+        except InputError as error:
+            other = await check_generate(client, prompt, cut)
+            if other is None:
+                raise error from None
+            return other
     except InputError:
         raise
     except (AttributeError, LookupError, TypeError, ValueError, OverflowError):
@@ -123,7 +141,9 @@ async def check_server(client: Client, model: str, prompt: Prompt, special: Sequ
         ) from None
 
 
-async def _check_tokens(client: Client, model: str, prompt: Prompt, cut: int) -> Form | None:
+async def _check_tokens(
+    client: Client, model: str, prompt: Prompt, cut: int, spellings: Spellings
+) -> Form | None:
     ids = [int(t) for t in prompt.ids]
     begin = ids[: prompt.spans[cut, 1]]
     whole = ids if len(ids) > len(begin) else begin + begin[-1:]
@@ -147,29 +167,39 @@ async def _check_tokens(client: Client, model: str, prompt: Prompt, cut: int) ->
         )
     try:
         tops = [
-            {x["decoded_token"]: _number(x["logprob"]) for x in (entry or {}).values()} for entry in listed
+            [
+                Alternative(str(x.get("decoded_token")), number(x["logprob"]), int(token))
+                for token, x in (entry or {}).items()
+            ]
+            for entry in listed
+        ]
+        values = [
+            next((x.logprob for x in entry if x.id == token), None) for token, entry in zip(whole, tops)
         ]
         expected = _first_top(reply)
     except (KeyError, TypeError, ValueError, AttributeError):
         raise InputError(
             f"{client.name} returns prompt_logprobs in a form that is not vLLM's; they cannot be used"
         ) from None
-    _compare(client.name, expected, tops, len(begin))
+    check_values(client.name, values)
+    check_places(client.name, expected, tops, len(begin), spellings)
     return TokenForm()
 
 
-async def _check_echo(client: Client, model: str, prompt: Prompt, cut: int, special: Sequence[str]) -> Form:
+async def _check_echo(
+    client: Client, model: str, prompt: Prompt, cut: int, special: Sequence[str], spellings: Spellings
+) -> Form:
     cannot = f"{client.name} cannot return prompt log probabilities"
     end = int(prompt.chars[cut, 1])
     begin = prompt.text[:end]
     whole = prompt.text if len(prompt.text) > end else begin + "\n\n" + begin
-    form = EchoForm(special=special)
+    form = EchoForm(special=special, spellings=spellings)
     drop = prompt.bos_chars
     ask = {"echo": True, "logprobs": TOP}
     try:
         reply = await client.complete(_body(model, begin[drop:], logprobs=TOP), check=_with_choice)
         if drop and (reply.get("usage") or {}).get("prompt_tokens") == prompt.spans[cut, 1] - 1:
-            form, drop = EchoForm(True, special), 0
+            form, drop = EchoForm(True, special, spellings), 0
             reply = await client.complete(_body(model, begin, logprobs=TOP), check=_with_choice)
         longer = await client.complete(_body(model, whole[drop:], **ask), check=_with_choice)
     except Refused as error:
@@ -178,10 +208,12 @@ async def _check_echo(client: Client, model: str, prompt: Prompt, cut: int, spec
         raise
     try:
         expected = _first_top(reply)
-        _, places, _, tops = _echoed(longer, whole[drop:], special)
+        tokens, places, values, listed = _echoed(longer, whole[drop:], special, spellings)
+        tops = [_alternatives(entry) for entry in listed]
     except (Torn, KeyError, TypeError, ValueError, AttributeError, IndexError):
         raise InputError(
-            f"{cannot}: it ignores echo or logprobs; use vLLM, or llama.cpp's with logits_all"
+            f"{cannot}: it ignores echo or logprobs (as llama.cpp's own server does); use vLLM, SGLang or"
+            " llama-cpp-python's server with --logits_all true, or --backend hf"
         ) from None
     place = next((i for i, (start, _) in enumerate(places) if start >= len(begin) - drop), None)
     if place is None or places[place][0] != len(begin) - drop:
@@ -189,37 +221,17 @@ async def _check_echo(client: Client, model: str, prompt: Prompt, cut: int, spec
             f"{client.name} returns tokens that do not join to the prompt; its log probabilities cannot be"
             " used"
         )
-    _compare(client.name, expected, tops, place)
+    inside = len(places) - 1  # the last one is generated
+    try:
+        known = [None if x is None else number(x) for x in values[:inside]]
+    except (TypeError, ValueError):
+        raise InputError(
+            f"{client.name} returns numbers that are no log probabilities; they cannot be used"
+        ) from None
+    check_values(client.name, known)
+    check_places(client.name, expected, tops, place, spellings)
+    check_alternatives(client.name, tokens, known, tops)
     return form
-
-
-def _compare(name: str, expected: dict[str, float], tops: list, place: int) -> None:
-    # Special tokens and parts of a letter share one text, so that their numbers replace each other.
-    legible = [token for token in expected if token and "\ufffd" not in token]
-    best = sorted(legible, key=lambda token: -expected[token])[:3]
-
-    def distance(at: int) -> float:
-        listed = tops[at] if 0 <= at < len(tops) and tops[at] else {}
-        # 5 nats for a token that is not listed: far more than any tolerance, and finite for the mean.
-        return sum(min(abs(listed[t] - expected[t]), 5.0) if t in listed else 5.0 for t in best) / max(
-            len(best), 1
-        )
-
-    distances = {shift: distance(place + shift) for shift in SHIFTS}
-    # A neighbouring place must agree clearly better: half-precision servers have noise of their own.
-    nearest = min(SHIFTS, key=lambda shift: distances[shift] + (NOISE if shift else 0.0))
-    if not best or distances[nearest] > TOLERANCE:
-        raise InputError(
-            f"{name} returns prompt log probabilities that disagree with its own next-token ones by"
-            f" {distances[0]:.2g} nats; they cannot be used"
-        )
-    if nearest:
-        raise InputError(
-            f"{name} returns prompt log probabilities shifted by {nearest:+d} position"
-            f"{'s' if abs(nearest) > 1 else ''}: they cannot be used (llama.cpp does so with a model that"
-            " adds no"
-            " beginning-of-text token)"
-        )
 
 
 def _body(model: str, prompt: Any, **fields: Any) -> dict:
@@ -239,12 +251,18 @@ def _with_choice(reply: dict) -> dict:
     return reply
 
 
-def _first_top(reply: dict) -> dict[str, float]:
+def _first_top(reply: dict) -> list[Alternative]:
     """The most probable first generated tokens and their log probabilities."""
-    return {token: _number(value) for token, value in _choice(reply)["logprobs"]["top_logprobs"][0].items()}
+    return _alternatives(_choice(reply)["logprobs"]["top_logprobs"][0])
 
 
-def _echoed(reply: dict, text: str, special: Sequence[str]) -> tuple[list[str], list, list, list]:
+def _alternatives(listed: dict[str, Any] | None) -> list[Alternative]:
+    return [Alternative(token, number(value)) for token, value in (listed or {}).items()]
+
+
+def _echoed(
+    reply: dict, text: str, special: Sequence[str], spellings: Spellings
+) -> tuple[list[str], list, list, list]:
     """(tokens, `(start, stop)` characters of each, log probabilities, alternatives) of an echoed text.
 
     The generated token is included, behind the text.
@@ -260,7 +278,14 @@ def _echoed(reply: dict, text: str, special: Sequence[str]) -> tuple[list[str], 
     if not isinstance(tokens, list) or not isinstance(values, list) or len(values) != len(tokens):
         raise Torn("a reply with other numbers of tokens and log probabilities")
     tops = found.get("top_logprobs")
-    return tokens, _align(tokens, text, special), values, tops if isinstance(tops, list) else []
+    try:
+        places = _align(tokens, text, special)
+    except Torn:  # perhaps they are written by number, or as the vocabulary has them
+        plain = [spellings.plain(token) for token in tokens]
+        if plain == tokens:
+            raise
+        tokens, places = plain, _align(plain, text, special)
+    return tokens, places, values, tops if isinstance(tops, list) else []
 
 
 def _align(tokens: Sequence[str], text: str, special: Sequence[str]) -> list[tuple[int, int]]:
@@ -315,10 +340,3 @@ def _align(tokens: Sequence[str], text: str, special: Sequence[str]) -> list[tup
 def _letters(text: str, at: int) -> int:
     """Where the letters from `at` on end that can be more than one token: those beyond ASCII."""
     return next((i for i in range(at, len(text)) if text[i].isascii()), len(text))
-
-
-def _number(value: Any) -> float:
-    number = float(value)
-    if math.isnan(number) or number > 1e-3:
-        raise ValueError(f"{number} is no log probability")
-    return min(number, 0.0)
