@@ -19,6 +19,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
+os.environ["HF_HUB_OFFLINE"] = "1"  # read at import: names of models that are none are not asked for
+
 import numpy as np
 import synthetic
 from campaign_parts import answers, bad_inputs, full_disk, hostile_curves, hostile_server, kills, readers
@@ -197,7 +199,6 @@ def run(config: Config) -> int:
     import pandas as pd
 
     config = check(config)
-    os.environ["HF_HUB_OFFLINE"] = "1"  # names of models that are none are not asked for
     rows, told = [], []
     for part in config.parts:
         rng = np.random.default_rng([config.seed, list(PARTS).index(part)])

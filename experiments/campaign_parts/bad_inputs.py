@@ -84,6 +84,7 @@ def texts() -> dict[str, str | bytes]:
         "prior_empty.json": "{}",
         "prior_types.json": json.dumps({"iclbayes": 3, "laws": 7, "versions": {}, "learned_from": []}),
         "prior_laws.json": json.dumps({"laws": {"bayesian_scoring": []}, "format": 1}),
+        "good_task.csv": "question,answer\nq,a\nr,b\n",
         "task_blank.csv": "question,answer\nx,\n",
         "task_columns.csv": "a,b\nx,y\n",
         "task_header.csv": "question,answer\n",
@@ -378,7 +379,7 @@ def _of_other_files() -> Iterator[BadInput]:
         *("http://" + "a" * 300 + "/v1", "http://127.0.0.1:1/v1", "http://xn--/v1", "http://\udcff/v1"),
     ):
         options = ("--backend", "openai", "--base-url", url, "--retries", "0")
-        task = ("collect", "--model", "m", "--task", "task_good.csv", "--out", "c.csv")
+        task = ("collect", "--model", "m", "--task", "good_task.csv", "--out", "c.csv")
         yield BadInput(f"collect: --base-url {url[:40]!r}", (*task, *options))
     for folder in (
         "results",

@@ -4,6 +4,7 @@ Logs are read through inspect_ai's own interface (`pip install 'iclbayes[inspect
 reads is read here.
 """
 
+import json
 import math
 import os
 from collections.abc import Iterable, Iterator
@@ -103,6 +104,10 @@ def read_inspect(
     points: list[Point] = []
     for path in _files(paths):
         try:
+            if path.suffix == ".json":
+                json.loads(
+                    path.read_bytes()
+                )  # lists in lists without end would fill the memory of inspect_ai
             log = read_eval_log(str(path), header_only=True)
         except Exception as error:  # whatever inspect_ai and its parsers raise
             reason = f"{path}: cannot be read as a log of inspect_ai ({plain(error)[:80]})"

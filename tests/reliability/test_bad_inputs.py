@@ -39,7 +39,13 @@ KNOWN = (  # each of these was a traceback, several lines, a late refusal, or ac
         "posterior: --chains 'a number of 22 digits'",
         "contrast: --out ''",
     ),
-    *("fit: --out 'loop.csv'", "report: --out 'a name of 300", "the folder 'nnnn", "import-lm-eval: 'nnnn"),
+    *(
+        "fit: --out 'loop.csv'",
+        "report: --out 'a name of 300",
+        "the folder 'nnnn",
+        "import-lm-eval: 'nnnn",
+        "import-inspect: 'logs_deep",
+    ),
     *(
         "--laws 'nix'",
         "--fractions 1.5",
