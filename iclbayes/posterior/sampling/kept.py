@@ -69,7 +69,7 @@ def write(folder: Path, key: str, draws: UnitDraws) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with atomic_path(folder / f"{key}.npz") as temporary, open(temporary, "wb") as file:
-            np.savez(file, **arrays, **{DIGEST: np.array(arrays_digest(arrays))})
+            np.savez(file, allow_pickle=False, **arrays, **{DIGEST: np.array(arrays_digest(arrays))})
         _trim(folder)
     except (OSError, InputError):
         pass
