@@ -6,7 +6,8 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
@@ -276,13 +277,36 @@ def score_all(
                 f" differ in their first token{remedy}",
                 file=sys.stderr,
             )
-    with console.progress("scoring", "token", total=left, show=progress) as advance:
-        for i, scores in backend.score([prompt for prompt, _ in todo]):
-            prompt, context = todo[i]
+
+    def score(which: range, advance: Callable[[int], None]) -> None:
+        for i, scores in backend.score([todo[j][0] for j in which]):
+            prompt, context = todo[which[i]]
             journal.add(
                 prompt.key, scores, source=context.source, shuffle=context.shuffle, tokens=len(prompt.ids)
             )
-            advance(costs[i])
+            advance(costs[which[i]])
+
+    tried = trial(backend, costs) if progress is not False else 0
+    with console.progress("scoring", "token", total=left, show=progress) as advance:
+        if tried:
+            began = time.perf_counter()
+            score(range(tried), advance)
+            rate = sum(costs[:tried]) / max(time.perf_counter() - began, 1e-9)
+            rest = console.duration((left - sum(costs[:tried])) / rate)
+            print(
+                f"iclbayes: about {rest}, at {rate:,.0f} tokens/s as in a trial of {tried:,} prompts",
+                file=sys.stderr,
+            )
+        score(range(tried, len(todo)), advance)
+
+
+def trial(backend: Backend, costs: Sequence[int]) -> int:
+    """How many prompts tell how fast a back end is: as many as it works on at a time; 0 where that is a tenth of all or more."""
+    together = getattr(backend, "concurrency", None)
+    if together is None:
+        budget = getattr(backend, "batch_tokens", 0)
+        together = max(1, int(np.searchsorted(np.cumsum(costs), budget, side="right")))
+    return together if 10 * sum(costs[:together]) < sum(costs) else 0
 
 
 def costs_of(backend: Backend, prompts: Sequence[Prompt]) -> list[int]:
