@@ -5,6 +5,8 @@ import dataclasses
 import json
 import logging
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import jax
@@ -54,6 +56,7 @@ class Checkpoints:
         params, rest = _flat_parts(state)
         digests = {"params": arrays_digest(params), "rest": arrays_digest(rest)}
         try:
+            _check_room(self.folder, sum(x.nbytes for x in (*params.values(), *rest.values())))
             self._manager.save(
                 int(state.step),
                 args=ocp.args.Composite(
@@ -63,6 +66,8 @@ class Checkpoints:
                 ),
             )
         except (OSError, ValueError) as error:  # TensorStore's errors, such as a full disk, are ValueErrors
+            for half in self.folder.glob(f"{int(state.step)}.orbax-checkpoint-tmp*"):
+                shutil.rmtree(half, ignore_errors=True)
             reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:160]
             raise InputError(
                 f"{self.folder}: the checkpoint of step {int(state.step)} cannot be written ({reason}); the one before is whole, "
@@ -209,6 +214,17 @@ def _quiet():
         yield
     finally:
         logger.setLevel(level)
+
+
+def _check_room(folder: Path, size: int) -> None:
+    """Raises OSError where a file of `size` bytes does not fit in the folder.
+
+    A save that fails halfway leaves threads of TensorStore behind that print tracebacks of their own.
+    """
+    if not hasattr(os, "posix_fallocate") or size == 0:
+        return
+    with tempfile.TemporaryFile(dir=folder) as probe:
+        os.posix_fallocate(probe.fileno(), 0, size)
 
 
 def _as_json(model, train, extra) -> dict:

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from campaign_parts import full_disk
 from flax import nnx
 
 from iclbayes import InputError, training
@@ -175,3 +176,14 @@ def test_a_replacement_that_fails_leaves_the_old_one(tmp_path, monkeypatch):
     replace_folder(tmp_path / "new", tmp_path / "old")
     assert (tmp_path / "old" / "file").read_text() == "new"
     assert [path.name for path in tmp_path.iterdir()] == ["old"]
+
+
+def test_a_full_disk_is_one_line_leaves_no_half_and_is_gone_on_from(whole, tmp_path, capfd):
+    with full_disk.file_size_limit(4096), pytest.raises(InputError, match="cannot be written") as error:
+        run(tmp_path / "run")
+    assert "\n" not in str(error.value)
+    assert capfd.readouterr().err == ""  # no thread has told of itself either
+    assert list((tmp_path / "run" / "checkpoints").iterdir()) == []
+    again = run(tmp_path / "run", resume=True)
+    for one, other in zip(values(again.model), values(whole.model), strict=True):
+        np.testing.assert_array_equal(one, other)
