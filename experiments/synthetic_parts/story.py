@@ -362,7 +362,8 @@ def forecasts(table: pd.DataFrame, window: float = 0.1) -> list[Finding]:
         found += [
             Finding(
                 5, "share of the 90 % intervals that hold what happened", covered, 0.8, 1.0,
-                f"The 90 % intervals hold {int(ahead['covered'].sum())} of these {len(ahead)} returns ({covered:.0%}).",
+                f"The 90 % intervals hold {int(ahead['covered'].sum())} of these {len(ahead)} returns ({covered:.0%})"
+                f"{_open_above(ahead['hi90'])}.",
             ),
             Finding(
                 5, "median error, log₂ shots", error, -np.inf, 0.75,
@@ -373,3 +374,11 @@ def forecasts(table: pd.DataFrame, window: float = 0.1) -> list[Finding]:
             ),
         ]  # fmt: skip
     return found
+
+
+def _open_above(upper: pd.Series) -> str:
+    """How many intervals end nowhere, if any: those hold a late return too easily."""
+    endless = int(np.isinf(upper).sum())
+    if endless == 0:
+        return ""
+    return f"; {'all' if endless == len(upper) else endless} of the intervals have no upper end, since the task may never return"

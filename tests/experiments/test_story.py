@@ -87,7 +87,7 @@ def forecast(number: int = 30, covered: float = 0.9, error: float = 0.5) -> pd.D
         for i in range(number)
     ]
     rows += [{"case": "at start", "ahead": False, "covered": 1.0, "error": 0.0}] * 50
-    return pd.DataFrame(rows).assign(forecaster="knowledge", window=0.1, method="sft")
+    return pd.DataFrame(rows).assign(forecaster="knowledge", window=0.1, method="sft", hi90=9.0)
 
 
 def entropy(gaps=(0.06, 0.03), stderr: float = 0.002) -> pd.DataFrame:
@@ -188,3 +188,13 @@ def test_an_efficiency_that_no_curve_determines_is_no_number():
 def test_forecasts_of_never_are_told_without_a_factor():
     line = story.forecasts(forecast(error=np.inf))[-1]
     assert not line.holds and line.text == "Half of the forecasts or more say never of a task that came back."
+
+
+def test_intervals_that_end_nowhere_are_counted():
+    table = forecast()
+    ahead = table.index[table["ahead"]]
+    assert "no upper end" not in story.forecasts(table)[1].text
+    table.loc[ahead[0], "hi90"] = np.inf
+    assert "; 1 of the intervals have no upper end" in story.forecasts(table)[1].text
+    table.loc[ahead, "hi90"] = np.inf
+    assert "; all of the intervals have no upper end" in story.forecasts(table)[1].text
