@@ -98,5 +98,5 @@ def test_groups_that_do_not_begin_at_zero_shots_or_have_one_curve():
 @pytest.mark.parametrize("wrong", [-1, 1.5])
 def test_a_number_of_tasks_that_is_none_is_refused(wrong):
     curves = iclbayes.Curves.from_arrays(SHOTS, by_hand(1.3)[None])
-    with pytest.raises(InputError, match="number of tasks that own no curve"):
+    with pytest.raises(InputError, match="tasks that own no curve"):
         iclbayes.fit(curves, background=wrong)
