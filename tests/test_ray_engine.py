@@ -25,10 +25,13 @@ OPTIONS = {"group_by": BY, "source": "source"}
 def cluster():
     """Two workers on this machine, which find the tests and the package where this process does."""
     path = os.pathsep.join([str(Path(__file__).parent), str(Path(partitions.__file__).parents[1])])
-    ray.init(
-        address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR",
-        object_store_memory=200 * 2**20, runtime_env={"env_vars": {"PYTHONPATH": path}},
-    )  # fmt: skip
+    try:
+        ray.init(
+            address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR",
+            object_store_memory=200 * 2**20, runtime_env={"env_vars": {"PYTHONPATH": path}},
+        )  # fmt: skip
+    except (RuntimeError, OSError) as error:
+        pytest.skip(f"Ray does not start on this machine: {error}")
     yield
     ray.shutdown()
 
