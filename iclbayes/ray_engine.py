@@ -20,6 +20,7 @@ from .files import atomic_path
 from .locks import locked
 from .partitions import buckets, fit_partition, posterior_partition
 from .runtime import use_compilation_cache, use_program_store
+from .stream import bound_together, common_schema, in_schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -83,8 +84,7 @@ def run(
       cores: that one partition is worked on with; JAX in the worker uses so many.
       options: of `function`.
     """
-    across = options.get("across", ())
-    together = tuple(c for c in group_by if c not in ((across,) if isinstance(across, str) else across))
+    together = bound_together(group_by, options.get("across", ()))
     if not together:
         raise InputError(
             "all groups share parameters or none is named, so there is nothing to part; fit the files whole"
@@ -202,7 +202,6 @@ def _numbered(batch: "pa.Table", group_by: Sequence[str], n: int) -> "pa.Table":
 
 def _write(tables: Iterator["pa.Table"], folder: Path) -> list[Path]:
     """Writes every table to a part beside the folder's, then gives all one schema and their names."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     folder.mkdir(exist_ok=True)
@@ -213,21 +212,12 @@ def _write(tables: Iterator["pa.Table"], folder: Path) -> list[Path]:
                 raise InputError(table[ERROR][0].as_py())
             staged.append(folder / f".new-{len(staged):05d}.parquet")
             pq.write_table(table, staged[-1])
-        schema = pa.unify_schemas(
-            [pq.read_schema(path).remove_metadata() for path in staged], promote_options="permissive"
-        )
+        schema = common_schema(staged)
         parts = []
         for number, path in enumerate(staged):
             parts.append(folder / f"part-{number:05d}.parquet")
-            table = pq.read_table(path)
-            columns = [
-                table[field.name].cast(field.type)
-                if field.name in table.column_names
-                else pa.nulls(len(table), field.type)
-                for field in schema
-            ]
             with atomic_path(parts[-1]) as temporary:
-                pq.write_table(pa.table(columns, schema=schema), temporary)
+                pq.write_table(in_schema(pq.read_table(path), schema), temporary)
         for path in set(folder.glob("part-[0-9]*.parquet")) - set(parts):
             path.unlink()
         return parts
@@ -268,7 +258,6 @@ def _ray() -> Any:
     try:
         import ray
         import ray.data
-        import ray.exceptions
     except ImportError:
         raise InputError("Ray is not installed; pip install 'iclbayes[ray]'") from None
     return ray

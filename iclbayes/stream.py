@@ -14,7 +14,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -26,6 +26,9 @@ from .files import atomic_path
 from .fits import fit
 from .locks import locked
 from .reading import curves_from_frame
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 FORMAT = "iclbayes parts"  # marks a folder of parts as ours
 REQUEST = "request.json"
@@ -87,8 +90,7 @@ def fit_stream(
             raise InputError(f"{name}: only .csv and .parquet files can be read or written in chunks")
     if not os.path.exists(path):
         raise InputError(f"{path}: no such file; give the path of a CSV or Parquet file of curves")
-    across = options.get("across", ())
-    together = [c for c in group_by if c not in ((across,) if isinstance(across, str) else across)]
+    together = bound_together(group_by, options.get("across", ()))
     if not together:
         raise InputError(
             f"{path}: all groups share parameters, so nothing can be fitted in chunks; read the file whole"
@@ -284,7 +286,6 @@ def _check_together(seen: np.ndarray, keys: np.ndarray, frame: pd.DataFrame, pat
 
 def _join(parts: list[Path], out: Path) -> None:
     """Joins the parts to one file, a part at a time."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     with atomic_path(out) as temporary:
@@ -294,16 +295,34 @@ def _join(parts: list[Path], out: Path) -> None:
                 frame = pd.read_parquet(part).reindex(columns=columns)  # chunks may differ in their columns
                 frame.to_csv(temporary, mode="w" if i == 0 else "a", header=i == 0, index=False)
             return
-        schema = pa.unify_schemas(
-            [pq.read_schema(part).remove_metadata() for part in parts], promote_options="permissive"
-        )
+        schema = common_schema(parts)
         with pq.ParquetWriter(temporary, schema) as writer:
             for part in parts:
-                table = pq.read_table(part)
-                columns = [
-                    table[name].cast(schema.field(name).type)
-                    if name in table.column_names
-                    else pa.nulls(len(table), schema.field(name).type)
-                    for name in schema.names
-                ]
-                writer.write_table(pa.table(columns, schema=schema))
+                writer.write_table(in_schema(pq.read_table(part), schema))
+
+
+def common_schema(parts: Sequence[Path]) -> "pa.Schema":
+    """The columns of all these Parquet files, each of a type that holds its values in every one of them."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schemas = [pq.read_schema(part).remove_metadata() for part in parts]
+    return pa.unify_schemas(schemas, promote_options="permissive")
+
+
+def in_schema(table: "pa.Table", schema: "pa.Schema") -> "pa.Table":
+    """A table with the columns of a schema, null where it has none of that name."""
+    import pyarrow as pa
+
+    columns = [
+        table[field.name].cast(field.type)
+        if field.name in table.column_names
+        else pa.nulls(len(table), field.type)
+        for field in schema
+    ]
+    return pa.table(columns, schema=schema)
+
+
+def bound_together(group_by: Sequence[str], across: str | Sequence[str]) -> list[str]:
+    """The columns whose values tell apart what can be fitted by itself: groups, or all those that share parameters."""
+    return [c for c in group_by if c not in ((across,) if isinstance(across, str) else across)]

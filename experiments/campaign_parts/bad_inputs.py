@@ -381,32 +381,20 @@ def _of_other_files() -> Iterator[BadInput]:
         options = ("--backend", "openai", "--base-url", url, "--retries", "0")
         task = ("collect", "--model", "m", "--task", "good_task.csv", "--out", "c.csv")
         yield BadInput(f"collect: --base-url {url[:40]!r}", (*task, *options))
-    for folder in (
-        "results",
-        "listed",
-        "typed",
-        "inf",
-        "digits",
+    none = (
         "empty_folder",
         "good.csv",
         "nowhere",
         LONG,
         "loop.csv",
         "",
+    )  # folders that hold no results of anything
+    for command, folders in (
+        ("import-lm-eval", ("results", "listed", "typed", "inf", "digits", *none)),
+        ("import-inspect", ("logs", "logs_deep", "logs_noise", *none)),
     ):
-        yield BadInput(f"import-lm-eval: {folder[:20]!r}", ("import-lm-eval", folder))
-    for folder in (
-        "logs",
-        "logs_deep",
-        "logs_noise",
-        "empty_folder",
-        "good.csv",
-        "nowhere",
-        LONG,
-        "loop.csv",
-        "",
-    ):
-        yield BadInput(f"import-inspect: {folder[:20]!r}", ("import-inspect", folder))
+        for folder in folders:
+            yield BadInput(f"{command}: {folder[:20]!r}", (command, folder))
 
 
 def _of_runs() -> Iterator[BadInput]:
