@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from iclbayes.posterior.sampling import importance, laplace, psis
+from iclbayes.posterior.sampling import conditional_modes, importance, laplace, psis
 from iclbayes.posterior.sampling.laplace import Mode
 
 
@@ -22,6 +22,23 @@ def two_modes(theta, unit):
     return -np.log(density) + 0.5 * y**2
 
 
+def slopes_of(values):
+    """Gradients of potentials by central differences."""
+
+    def slopes(theta, unit):
+        step = 1e-4 * np.eye(theta.shape[2])
+        return np.stack([(values(theta + s, unit) - values(theta - s, unit)) / 2e-4 for s in step], -1)
+
+    return slopes
+
+
+def begin(values, mode):
+    """Components at the mode and at the conditional modes of either coordinate under a prior of standard deviation 1."""
+    return conditional_modes.components(
+        values, slopes_of(values), mode, np.ones(2), np.arange(2), importance.COMPONENTS
+    )
+
+
 def mode_at(theta, scales):
     factor = np.stack([np.diag(s) for s in scales])
     n = len(theta)
@@ -30,7 +47,7 @@ def mode_at(theta, scales):
 
 
 def weighted(values, mode, n=8000):
-    draws, ratio, *_ = importance.importance_draws(np.random.default_rng(0), values, mode, n)
+    draws, ratio, *_ = importance.importance_draws(np.random.default_rng(0), values, begin(values, mode), n)
     weight, k_hat = psis.smooth(ratio)
     return draws, np.exp(weight), k_hat
 
@@ -92,8 +109,9 @@ def test_draws_of_a_mixture_have_its_moments():
 
 def test_a_density_that_is_nowhere_finite_ends_without_nan():
     mode = mode_at([[0.0, 0.0]], np.array([[1.0, 1.0]]))
+    nowhere = lambda theta, unit: np.full(theta.shape[:2], np.nan)  # noqa: E731
     draws, ratio, *_ = importance.importance_draws(
-        np.random.default_rng(0), lambda theta, unit: np.full(theta.shape[:2], np.nan), mode, 1000
+        np.random.default_rng(0), nowhere, begin(nowhere, mode), 1000
     )
     assert np.isfinite(draws).all() and (ratio == -np.inf).all()
     assert psis.smooth(ratio)[1][0] == np.inf
@@ -102,13 +120,12 @@ def test_a_density_that_is_nowhere_finite_ends_without_nan():
 @pytest.mark.parametrize("n", [1, 1000, 1001])
 def test_number_of_draws_is_rounded_up_to_whole_parts(n):
     mode = mode_at([[0.0, 0.0]], np.array([[1.0, 0.3]]))
-    draws, ratio, *_ = importance.importance_draws(np.random.default_rng(0), banana, mode, n)
+    draws, ratio, *_ = importance.importance_draws(np.random.default_rng(0), banana, begin(banana, mode), n)
     assert draws.shape == (1, 1000 * -(-n // 1000), 2) and ratio.shape == draws.shape[:2]
 
 
 def test_a_second_effort_reaches_what_a_thin_proposal_left_out():
     rng = np.random.default_rng(0)
-    mode = mode_at([[1.5, 0.0]] * 3, np.full((3, 2), [0.5, 1.0]))
     thin = importance.Mixture(
         np.ones((3, 2)) / 2, np.array([[[1.5, 0.0]] * 2] * 3), np.tile(np.diag([0.15, 0.2]), (3, 2, 1, 1))
     )
@@ -116,7 +133,7 @@ def test_a_second_effort_reaches_what_a_thin_proposal_left_out():
     ratio = -two_modes(x, None) - special.logsumexp(importance.log_parts(thin, x)[0], 1)
     first = importance.Proposed(x, ratio, thin)
     assert (psis.smooth(ratio)[1] > psis.GOOD).all()
-    second = importance.second_effort(rng, two_modes, mode, first, np.array([0, 2]), 8000)
+    second = importance.second_effort(rng, two_modes, slopes_of(two_modes), first, np.array([0, 2]), 8000)
     assert second.x.shape == (2, 8000, 2)
     weight, k_hat = psis.smooth(second.ratio)
     assert (k_hat < psis.GOOD).all()

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from iclbayes.posterior.sampling import importance, laplace, psis
+from iclbayes.posterior.sampling import conditional_modes, importance, laplace, psis
 
 RNG = np.random.default_rng(0)
 
@@ -28,7 +28,10 @@ def test_the_mode_of_a_known_density_and_its_curvature():
         if bend == 0:
             normal = laplace.normal_draws(RNG, mode, 40_000)
             np.testing.assert_allclose(np.cov(normal[0].T), np.linalg.inv(precision), atol=0.03)
-    draws, ratios, *_ = importance.importance_draws(RNG, values, mode, 8000)
+    start = conditional_modes.components(
+        values, slopes, mode, np.ones(2), np.arange(2), importance.COMPONENTS
+    )
+    draws, ratios, *_ = importance.importance_draws(RNG, values, start, 8000)
     weights, k = psis.smooth(ratios)
     assert (k < 0.5).all()
     # Moments of the bent density by brute force on a grid.

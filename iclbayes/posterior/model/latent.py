@@ -94,6 +94,17 @@ def start_vector(spec: Spec, raw: Sites, data: UnitData) -> Array:
     return ravel(spec, sites, n_groups)
 
 
+def prior_scales(spec: Spec, n_groups: int) -> tuple[np.ndarray, np.ndarray]:
+    """([P] standard deviations of the latent vector under the prior, indices of those that are no deviation from something else:
+    parameters and noise, neither the steps of the walk nor a hierarchy's deviations)."""
+    parts = []
+    for name, shape in latent_shapes(spec, n_groups):
+        of_itself = name != "steps" and not name.startswith("deviation_")
+        parts.append(np.full(math.prod(shape), of_itself))
+    draws = prior_draws(spec, n_groups, 500, np.random.SeedSequence(0))
+    return draws.std(0), np.flatnonzero(np.concatenate(parts))
+
+
 def prior_draws(spec: Spec, n_groups: int, n: int, seed: np.random.SeedSequence) -> np.ndarray:
     """[n, P] draws of the latent vector under the prior alone."""
     rng = np.random.default_rng(seed)

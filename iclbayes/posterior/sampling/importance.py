@@ -1,11 +1,15 @@
 """Importance sampling with a mixture of Student t as proposal, adapted to each posterior. Batched over units.
 
-A posterior of a law is often curved (prior against efficiency) or has two modes (one stage or two), and a single t of the right
-mean and covariance then leaves some of it out. The proposal here starts as one t at the mode, becomes `COMPONENTS` of them seeded
-at weighted draws, and is fitted to weighted draws in a few rounds: an expectation–maximisation whose expectations are importance
-sampled, adaptive importance sampling in mixture classes of Cappé, Douc, Guillin, Marin and Robert 2008 (Statistics and
-Computing 18, 447). One part of the proposal stays a wide t around the whole (a defensive part), so that weights stay bounded
-where the components leave gaps. k̂ of the last round's weights says whether it was enough.
+A posterior of a law is often curved (prior against efficiency), has two modes (one stage or two) or two arms (floor or amplitude
+next to nothing), and a single t of the right mean and covariance then leaves some of it out. The proposal here starts as
+`COMPONENTS` of them, at the mode and along the arms (`conditional_modes`), and is fitted to weighted draws in a few rounds: an
+expectation–maximisation whose expectations are importance sampled, adaptive importance sampling in mixture classes of Cappé,
+Douc, Guillin, Marin and Robert 2008 (Statistics and Computing 18, 447). A component moves as far as its draws are worth, as if
+`TRUST` draws a coordinate had been seen where it stands: a few draws do not tell the shape of a thin arm. One part of the
+proposal stays a wide t around the whole (a defensive part), so that weights stay bounded where the components leave gaps.
+
+Whether it was enough is said by k̂ of the last round's weights, and by how many independent draws they are worth: k̂ is blind for
+what was never seen, and a proposal that fits badly where it looks is the likelier to have missed something elsewhere.
 """
 
 from typing import NamedTuple
@@ -13,16 +17,18 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import gammaln, logsumexp
 
-from .laplace import Mode, Values
+from .conditional_modes import Components
+from .laplace import Slopes, Values, curvature
 
-COMPONENTS = 6  # of the mixture, the defensive one not counted
+COMPONENTS = 12  # of the mixture, the defensive one not counted
 STUDENT = 6.0  # degrees of freedom: tails heavier than those of posteriors with normal priors
-DEFENSIVE = 0.25  # share of the wide part
+DEFENSIVE = 0.15  # share of the wide part
 WIDER = 1.5  # its covariance, in units of that of all weighted draws
-PART = 1000  # draws of a round that moves one t, and of a unit in one call of the density
-SINGLE, MIXED = 3, 6  # rounds of one t, then of the mixture
-AGAIN = 8  # rounds of a second effort, with twice the components and as many draws again
-RIDGE = 0.1  # share of the whole covariance that every component's keeps, so that none collapses on few draws
+LEAST = 0.01  # share of a component before all are made to add up
+TRUST = 2.0  # draws for each coordinate that a component's place and shape count for when new draws are seen
+PART = 1000  # draws of a unit in one call of the density; a round has two of them
+ROUNDS = 8
+AGAIN = 8  # rounds of a second effort, with twice the components and twice the draws
 
 
 class Mixture(NamedTuple):
@@ -88,43 +94,54 @@ def adapted(
     mixture: Mixture,
     x: np.ndarray,
     log_ratio: np.ndarray,
-    laplace: np.ndarray,
     known: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> Mixture:
     """One round: the components, all but the last, fitted to weighted draws; the last one wide around all of them.
 
     Args:
       mixture, x, log_ratio: what is fitted, and to which draws [U, n, P] of which log importance ratios [U, n].
-      laplace: covariances [U, P, P] that a tenth of every component's is made of.
       known: `log_parts(mixture, x)`, where it was computed already.
     """
     size = x.shape[2]
     weight = capped(log_ratio)
-    mean, covariance = moments(weight, x)
-    whole = 0.9 * covariance + 0.1 * laplace
     parts, distance = known or log_parts(mixture, x)
     parts, distance = parts[:, :-1], distance[:, :-1]
     share = np.exp(parts - np.asarray(logsumexp(parts, axis=1, keepdims=True))) * weight[:, None]  # [U, K, n]
     mass = share.sum(2)
-    pull = (
-        share * (STUDENT + size) / (STUDENT + distance)
-    )  # a t is a normal of random scale: far draws count less
-    total = np.maximum(pull.sum(2), 1e-300)
-    centre = np.einsum("ukn,unp->ukp", pull, x, optimize=True) / total[..., None]
+    worth = mass**2 / np.maximum((share**2).sum(2), 1e-300)
+    trust = (worth / (worth + TRUST * size))[..., None]
+    # A t is a normal of random scale: far draws count less.
+    pull = share * (STUDENT + size) / (STUDENT + distance)
+    seen = np.einsum("ukn,unp->ukp", pull, x, optimize=True) / np.maximum(pull.sum(2), 1e-300)[..., None]
+    before = mixture.centre[:, :-1], mixture.factor[:, :-1] @ mixture.factor[:, :-1].transpose(0, 1, 3, 2)
+    centre = trust * seen + (1 - trust) * before[0]
     moved = x[:, None] - centre[:, :, None]
     spread = (
         np.einsum("ukn,uknp,uknq->ukpq", pull, moved, moved, optimize=True)
         / np.maximum(mass, 1e-300)[..., None, None]
     )
-    factor = factor_of((1 - RIDGE) * spread + RIDGE * whole[:, None], whole[:, None])
-    lost = mass < 1e-3  # starved components begin anew, wide, at the mean
-    centre = np.where(lost[..., None], mean[:, None], centre)
-    factor = np.where(lost[..., None, None], factor_of(whole, laplace)[:, None], factor)
-    mass = np.maximum(mass, 0.02)
+    factor = factor_of(trust[..., None] * spread + (1 - trust[..., None]) * before[1], before[1])
+    mean, covariance = moments(weight, x)
+    all_of = covariance_of(mixture)
+    wide = factor_of(WIDER * (0.9 * covariance + 0.1 * all_of), all_of)
+    mass = np.maximum(mass, LEAST)
     mass = (1 - DEFENSIVE) * mass / mass.sum(1, keepdims=True)
-    wide = factor_of(WIDER * whole, laplace)
+    return _joined(mass, centre, factor, mean, wide)
+
+
+def covariance_of(mixture: Mixture) -> np.ndarray:
+    """Covariance [U, P, P] of the components' centres and scale matrices."""
+    spread = mixture.factor @ mixture.factor.transpose(0, 1, 3, 2)
+    between = moments(mixture.weight, mixture.centre)[1]
+    return between + np.einsum("uk,ukpq->upq", mixture.weight, spread)
+
+
+def _joined(
+    weight: np.ndarray, centre: np.ndarray, factor: np.ndarray, mean: np.ndarray, wide: np.ndarray
+) -> Mixture:
+    """Components [U, K, …] of weights that add up to 1 − `DEFENSIVE`, and the defensive one."""
     return Mixture(
-        np.concatenate([mass, np.full((len(mass), 1), DEFENSIVE)], 1),
+        np.concatenate([weight, np.full((len(weight), 1), DEFENSIVE)], 1),
         np.concatenate([centre, mean[:, None]], 1),
         np.concatenate([factor, wide[:, None]], 1),
     )
@@ -140,71 +157,60 @@ class Proposed(NamedTuple):
     parts: tuple[np.ndarray, np.ndarray] | None = None
 
 
-def importance_draws(rng: np.random.Generator, values: Values, mode: Mode, n: int) -> Proposed:
+def importance_draws(rng: np.random.Generator, values: Values, start: Components, n: int) -> Proposed:
     """Draws of adapted proposals; n is rounded up to a multiple of `PART`.
 
     Args:
       rng: of the proposals.
-      values: potentials of the posteriors, as in `laplace`.
-      mode: of the U posteriors.
+      values: potentials of the U posteriors, as in `laplace`.
+      start: the components to begin with.
       n: draws of the last round, the ones that are returned.
     """
-    unit, laplace = np.arange(len(mode.theta)), _laplace(mode)
-    one = Mixture(np.ones((len(unit), 1)), mode.theta[:, None], factor_of(laplace, laplace)[:, None])
-    for _ in range(SINGLE):
-        x, ratio, *_ = _look(rng, values, one, unit, 1)
-        mean, covariance = moments(capped(ratio), x)
-        factor = factor_of(0.9 * covariance + 0.1 * laplace, laplace)
-        mean = np.where(np.isfinite(mean), mean, mode.theta)
-        one = Mixture(one.weight, mean[:, None], factor[:, None])
-
-    x, ratio, *_ = _look(rng, values, one, unit, 2)
-    centre = _picked(rng, x, ratio)
-    start = Mixture(
-        np.concatenate(
-            [
-                np.full((len(unit), COMPONENTS), (1 - DEFENSIVE) / COMPONENTS),
-                np.full((len(unit), 1), DEFENSIVE),
-            ],
-            1,
-        ),
-        np.concatenate([centre, one.centre], 1),
-        np.concatenate([np.repeat(one.factor, COMPONENTS, 1) * np.sqrt(0.5), one.factor * np.sqrt(WIDER)], 1),
-    )
-    mixture = adapted(start, x, ratio, laplace)
-    return _adapted_in_rounds(rng, values, mixture, unit, laplace, MIXED, 2, n)
+    top = start.log_mass.max(1, keepdims=True)
+    # Masses are rough: their square roots leave more to those that seem light.
+    weight = np.exp(0.5 * np.where(np.isfinite(top), start.log_mass - top, 0.0))
+    weight = np.maximum(weight / weight.sum(1, keepdims=True), LEAST)
+    weight /= weight.sum(1, keepdims=True)
+    narrow = Mixture(weight, start.centre, start.factor)
+    mean = moments(weight, start.centre)[0]
+    wide = np.linalg.cholesky(WIDER * covariance_of(narrow))
+    mixture = _joined((1 - DEFENSIVE) * weight, start.centre, start.factor, mean, wide)
+    return _adapted_in_rounds(rng, values, mixture, np.arange(len(weight)), ROUNDS, 2, n)
 
 
 def second_effort(
-    rng: np.random.Generator, values: Values, mode: Mode, first: Proposed, unit: np.ndarray, n: int
+    rng: np.random.Generator, values: Values, slopes: Slopes, first: Proposed, unit: np.ndarray, n: int
 ) -> Proposed:
     """`importance_draws` gone on with for some units, where it left something out.
 
     As many components again begin at draws of the last round, picked by weight: large weights stand where a proposal is too thin.
+    They have the shape of the posterior there, as its curvature says, but no wider than the whole.
 
     Args:
-      rng, values, mode: as there, of U units.
+      rng, values, slopes: as there and in `laplace`, of U units.
       first: what it returned for them.
       unit: [V] the units to go on with.
       n: draws that are returned.
     """
-    laplace = _laplace(mode)[unit]
     x, ratio, old = first.x[unit], first.ratio[unit], Mixture(*(part[unit] for part in first.mixture))
-    wide = old.factor[:, -1:] * np.sqrt(0.5 / WIDER)
-    start = Mixture(
+    picked = _picked(rng, x, ratio)
+    shape = picked.shape[:2]
+    hessian = curvature(slopes, picked.reshape(-1, x.shape[2]), unit.repeat(shape[1]))[1]
+    bend, axes = np.linalg.eigh(hessian)
+    inverse = np.linalg.inv(covariance_of(old))[:, None]
+    precision = (axes * np.abs(bend)[:, None]) @ axes.transpose(0, 2, 1)
+    local = np.linalg.cholesky(np.linalg.inv(precision.reshape(*shape, *precision.shape[1:]) + inverse))
+    mixture = _joined(
         np.concatenate(
-            [
-                old.weight[:, :-1] / 2,
-                np.full((len(unit), COMPONENTS), (1 - DEFENSIVE) / 2 / COMPONENTS),
-                old.weight[:, -1:],
-            ],
+            [old.weight[:, :-1] / 2, np.full(shape, (1 - DEFENSIVE) / 2 / shape[1])],
             1,
         ),
-        np.concatenate([old.centre[:, :-1], _picked(rng, x, ratio), old.centre[:, -1:]], 1),
-        np.concatenate([old.factor[:, :-1], np.repeat(wide, COMPONENTS, 1), old.factor[:, -1:]], 1),
+        np.concatenate([old.centre[:, :-1], picked], 1),
+        np.concatenate([old.factor[:, :-1], local], 1),
+        old.centre[:, -1],
+        old.factor[:, -1],
     )
-    mixture = adapted(start, x, ratio, laplace)
-    return _adapted_in_rounds(rng, values, mixture, unit, laplace, AGAIN, 4, n)
+    return _adapted_in_rounds(rng, values, mixture, unit, AGAIN, 4, n)
 
 
 def _adapted_in_rounds(
@@ -212,17 +218,15 @@ def _adapted_in_rounds(
     values: Values,
     mixture: Mixture,
     unit: np.ndarray,
-    laplace: np.ndarray,
     rounds: int,
     parts: int,
     n: int,
 ) -> Proposed:
     for _ in range(rounds):
         found = _look(rng, values, mixture, unit, parts)
-        mixture = adapted(mixture, found.x, found.ratio, laplace, found.parts)
-    return _look(rng, values, mixture, unit, -(-n // PART))._replace(
-        parts=None
-    )  # many numbers, not needed again
+        mixture = adapted(mixture, found.x, found.ratio, found.parts)
+    # Parts of the last round are many numbers, not needed again.
+    return _look(rng, values, mixture, unit, -(-n // PART))._replace(parts=None)
 
 
 def _look(rng: np.random.Generator, values: Values, mixture: Mixture, unit: np.ndarray, n: int) -> Proposed:
@@ -243,7 +247,3 @@ def _picked(rng: np.random.Generator, x: np.ndarray, ratio: np.ndarray) -> np.nd
         ]
     )
     return np.take_along_axis(x, picks[..., None], 1)
-
-
-def _laplace(mode: Mode) -> np.ndarray:
-    return mode.factor @ mode.factor.transpose(0, 2, 1)

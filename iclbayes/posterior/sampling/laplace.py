@@ -41,8 +41,9 @@ class Mode:
     steps: np.ndarray
 
 
-def _look(slopes: Slopes, theta: np.ndarray, unit: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Gradient [B, P] and factor [B, P, P] at theta [B, P]; the Hessian by differences of the gradient."""
+def curvature(slopes: Slopes, theta: np.ndarray, unit: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Gradient [B, P] and Hessian [B, P, P] at theta [B, P], the Hessian by differences of the gradient; 0 and the identity where
+    they are not finite."""
     size = theta.shape[1]
     around = DIFFERENCE * np.concatenate([np.zeros((1, size)), np.eye(size), -np.eye(size)])
     found = slopes(theta[:, None] + around, unit)
@@ -50,9 +51,14 @@ def _look(slopes: Slopes, theta: np.ndarray, unit: np.ndarray) -> tuple[np.ndarr
     h = (plus - minus) / (2 * DIFFERENCE)
     ok = np.all(np.isfinite(found), axis=(1, 2))
     h = np.where(ok[:, None, None], 0.5 * (h + h.transpose(0, 2, 1)), np.eye(size))
+    return np.where(ok[:, None], g, 0.0), h
+
+
+def _look(slopes: Slopes, theta: np.ndarray, unit: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Gradient [B, P] and factor [B, P, P] at theta [B, P]."""
+    g, h = curvature(slopes, theta, unit)
     values, vectors = np.linalg.eigh(h)
-    factor = vectors / np.sqrt(np.maximum(np.abs(values), FLOOR))[:, None]
-    return np.where(ok[:, None], g, 0.0), factor
+    return g, vectors / np.sqrt(np.maximum(np.abs(values), FLOOR))[:, None]
 
 
 def find_modes(
@@ -83,16 +89,22 @@ def find_modes(
         length = np.sqrt((scaled**2).sum(1))
         direction = -np.einsum("bij,bj->bi", factor[active], scaled) * np.minimum(1.0, 5.0 / length)[:, None]
         tried = theta[active][:, None] + lengths[:, None] * direction[:, None]
-        found = _finite(values(tried, unit[active]))
-        best = found.argmin(1)
-        rows = np.arange(len(active))
-        better = found[rows, best] < value[active]
-        active, rows, best = active[better], rows[better], best[better]
-        theta[active], value[active] = tried[rows, best], found[rows, best]
+        best, found = lowest_of(values, tried, unit[active])
+        better = found < value[active]
+        active = active[better]
+        theta[active], value[active] = best[better], found[better]
         steps[active] += 1
         if len(active) == 0:
             break
     return Mode(theta, value, factor, np.linalg.slogdet(factor)[1], norm, steps)
+
+
+def lowest_of(values: Values, tried: np.ndarray, unit: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The lowest [B, P] of the points tried [B, n, P], and its potential [B]."""
+    found = _finite(values(tried, unit))
+    best = found.argmin(1)
+    rows = np.arange(len(tried))
+    return tried[rows, best], found[rows, best]
 
 
 def best_modes(values: Values, slopes: Slopes, starts: np.ndarray, **options: Any) -> Mode:

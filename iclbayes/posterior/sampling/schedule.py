@@ -7,16 +7,18 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from ..model.latent import normal_prior, potential, start_vector
+from ..model.latent import normal_prior, potential, prior_scales, start_vector
 from ..model.numpyro_model import Sites
 from ..model.spec import Spec, UnitData
 from ..seeds import stream
 from ..units import Units, chunk_size, over_units
-from . import coordinates, diagnostics, importance, laplace, psis
+from . import conditional_modes, coordinates, diagnostics, importance, laplace, psis
 from .chains import rows, sample_chains
 from .coordinates import Coordinates
 from .options import SamplerOptions
 from .unit_draws import UnitDraws
+
+MOST_HELD, MOST_COORDINATES = 20, 60  # beyond, paths to the arms of a posterior cost more than chains
 
 
 def infer(
@@ -41,7 +43,7 @@ def infer(
     if method == "laplace":
         todo = np.arange(0)
     elif method in ("auto", "psis"):
-        todo = np.flatnonzero(~(block.k_hat <= sampling.max_k_hat))
+        todo = np.flatnonzero(~sampling.trusted(block.k_hat, worth))
     else:
         todo = np.arange(n_units)
     on_done(n_units - len(todo))
@@ -100,13 +102,17 @@ def approximate(
         draws = laplace.normal_draws(rng, mode, total)
         k_hat = laplace.k_hat(rng, values, mode, sampling.n_importance)
     else:
-        first = importance.importance_draws(rng, values, mode, sampling.n_importance)
+        scale, held = prior_scales(spec, data.shots.shape[1])
+        if len(held) > MOST_HELD or len(scale) > MOST_COORDINATES:
+            held = held[:0]
+        start = conditional_modes.components(values, slopes, mode, scale, held, importance.COMPONENTS)
+        first = importance.importance_draws(rng, values, start, sampling.n_importance)
         draws, worth, k_hat = _resampled(rng, first, total)
-        poor = np.flatnonzero(~(k_hat <= sampling.max_k_hat))
+        poor = np.flatnonzero(~sampling.trusted(k_hat, worth))
         if len(poor):
-            second = importance.second_effort(rng, values, mode, first, poor, 2 * sampling.n_importance)
+            second = importance.second_effort(rng, values, slopes, first, poor, 2 * sampling.n_importance)
             found = _resampled(rng, second, total)
-            better = found[2] < k_hat[poor]
+            better = (found[2] < k_hat[poor]) | sampling.trusted(found[2], found[1])
             for mine, new in zip((draws, worth, k_hat), found, strict=True):
                 mine[poor[better]] = new[better]
     shape = (n_units, sampling.n_chains, sampling.n_draws)

@@ -1,0 +1,120 @@
+"""Paths along the arms of a posterior, against a normal density in closed form and an L-shaped one by quadrature."""
+
+import numpy as np
+import pytest
+
+from iclbayes.posterior.sampling import conditional_modes, importance, laplace, psis
+from iclbayes.posterior.sampling.laplace import Mode
+
+PRECISION = np.array([[2.0, 0.9, 0.0], [0.9, 1.0, -0.3], [0.0, -0.3, 0.5]])
+CENTRE = np.array([[1.0, -2.0, 0.5], [0.0, 3.0, -1.0]])
+
+
+def normal(theta, unit):
+    away = theta - CENTRE[unit][:, None]
+    return 0.5 * np.einsum("bni,ij,bnj->bn", away, PRECISION, away)
+
+
+def slopes_of_normal(theta, unit):
+    return (theta - CENTRE[unit][:, None]) @ PRECISION
+
+
+def mode_of_normal():
+    factor = np.tile(np.linalg.cholesky(np.linalg.inv(PRECISION)), (2, 1, 1))
+    zero = np.zeros(2)
+    return Mode(CENTRE, zero, factor, np.linalg.slogdet(factor)[1], zero, zero.astype(int))
+
+
+def test_paths_of_a_normal_density_are_its_conditional_means_with_its_marginal_densities():
+    scale = np.array([1.0, 0.5, 2.0])
+    found = conditional_modes.stops(normal, slopes_of_normal, mode_of_normal(), scale, np.array([0, 2]))
+    covariance = np.linalg.inv(PRECISION)
+    log_z = 0.5 * np.log(np.linalg.det(covariance)) + 1.5 * np.log(2 * np.pi)
+    seen = 0
+    for u in range(2):
+        centre = found.centre[u].reshape(2, 2, conditional_modes.STOPS, 3)
+        mass = found.log_mass[u].reshape(2, 2, conditional_modes.STOPS)
+        factor = found.factor[u].reshape(*mass.shape, 3, 3)
+        for c, j in enumerate((0, 2)):
+            for s, sign in enumerate((1, -1)):
+                for stop in range(conditional_modes.STOPS):
+                    if not np.isfinite(mass[c, s, stop]):
+                        continue
+                    seen += 1
+                    away = sign * (stop + 1) * scale[j]
+                    expected = CENTRE[u] + covariance[:, j] / covariance[j, j] * away
+                    np.testing.assert_allclose(centre[c, s, stop], expected, atol=1e-6)
+                    # ∫ over the rest, of which Laplace's method leaves out (2π)^(2/2): the marginal density times the step.
+                    density = -0.5 * np.log(2 * np.pi * covariance[j, j]) - 0.5 * away**2 / covariance[j, j]
+                    assert mass[c, s, stop] + np.log(2 * np.pi) - log_z == pytest.approx(
+                        density + np.log(scale[j]), abs=1e-5
+                    )
+                    rest = [i for i in range(3) if i != j]
+                    along = covariance[:, j] / covariance[j, j] * scale[j]
+                    shape = np.outer(along, along)
+                    shape[np.ix_(rest, rest)] += np.linalg.inv(PRECISION[np.ix_(rest, rest)])
+                    np.testing.assert_allclose(
+                        factor[c, s, stop] @ factor[c, s, stop].T, shape, rtol=1e-4, atol=1e-5
+                    )
+    assert seen > 12  # paths end only where next to nothing is left
+
+
+def two_arms(theta, unit):
+    """−ln posterior of x, y with e^x + e^y measured as 1 ± s under N(−1, 1.3²) for each; s is 0.1 and 0.01."""
+    s = np.array([0.1, 0.01])[unit][:, None]
+    with np.errstate(over="ignore"):
+        total = np.exp(theta).sum(2)
+    return 0.5 * (np.minimum(np.abs(total - 1), 1e100) / s) ** 2 + 0.5 * (((theta + 1) / 1.3) ** 2).sum(2)
+
+
+def slopes_of_two_arms(theta, unit):
+    s = np.array([0.1, 0.01])[unit][:, None, None]
+    e = np.exp(theta)
+    return (e.sum(2, keepdims=True) - 1) * e / s**2 + (theta + 1) / 1.3**2
+
+
+def test_both_arms_of_a_thin_posterior_are_sampled():
+    starts = np.array([[[0.0, -4.0], [-0.5, -1.0], [-0.1, -2.0]]] * 2)
+    mode = laplace.best_modes(two_arms, slopes_of_two_arms, starts)
+    begin = conditional_modes.components(
+        two_arms, slopes_of_two_arms, mode, np.full(2, 1.3), np.arange(2), importance.COMPONENTS
+    )
+    found = importance.importance_draws(np.random.default_rng(0), two_arms, begin, 8000)
+    weight, k_hat = psis.smooth(found.ratio)
+    assert (k_hat < psis.GOOD).all()
+    assert (1 / np.exp(2 * weight).sum(1) > 1000).all()
+    for u, s in enumerate((0.1, 0.01)):
+        # e^x + e^y = r on a curve: x = ln r + ln σ(d), y = ln r + ln σ(−d), dx dy = d(ln r) dd.
+        d = np.linspace(-14, 14, 2801)
+        log_r = np.linspace(np.log(1 - 5 * s), np.log(1 + 5 * s), 201)
+        x = log_r[:, None] - np.logaddexp(0, -d)
+        y = log_r[:, None] - np.logaddexp(0, d)
+        mass = np.exp(-two_arms(np.stack([x, y], -1).reshape(1, -1, 2), np.array([u]))).reshape(x.shape)
+        mass /= mass.sum()
+        for name, i, value in (("x", 0, x), ("y", 1, y)):
+            for bound in (-3.0, -2.0, -1.0, -0.5):
+                truth = mass[value < bound].sum()
+                share = np.exp(weight[u]) @ (found.x[u, :, i] < bound)
+                assert abs(share - truth) < 0.03, (s, name, bound, share, truth)
+
+
+def test_where_nothing_is_held_all_components_stand_at_the_mode():
+    found = conditional_modes.components(
+        normal, slopes_of_normal, mode_of_normal(), np.ones(3), np.arange(0), 4
+    )
+    assert found.centre.shape == (2, 4, 3)
+    np.testing.assert_allclose(found.centre, np.repeat(CENTRE[:, None], 4, 1))
+    assert np.isfinite(found.log_mass[:, 0]).all() and (found.log_mass[:, 1:] == -np.inf).all()
+
+
+def test_a_density_that_is_nowhere_finite_gives_components_without_nan():
+    with np.errstate(invalid="ignore"):
+        found = conditional_modes.components(
+            lambda theta, unit: np.full(theta.shape[:2], np.nan),
+            lambda theta, unit: np.full(theta.shape, np.nan),
+            mode_of_normal(),
+            np.ones(3),
+            np.arange(3),
+            5,
+        )
+    assert np.isfinite(found.centre).all() and np.isfinite(found.factor).all()
