@@ -62,6 +62,7 @@ class HeterogeneousLaw(ScoringLaw):
     """p_j(n) = β_j + (γ_j − β_j) E_K[ σ( logit ρ_j + K n ln(γ_j / β_j) ) ], ln K ~ N(ln efficiency, spread²), of 15 nodes."""
 
     name: str = "bayesian_heterogeneous"
+    loops: ClassVar[bool] = True
     label: ClassVar[str] = "Bayesian (heterogeneous)"
     param_names: ClassVar[tuple[str, ...]] = ("prior", "efficiency", "spread", "gamma", "beta")
     # Weak: the pull of normal priors against points with noise 0.003. Centres: a task that gives its own examples about 0.8
