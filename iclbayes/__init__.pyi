@@ -14,5 +14,6 @@ from .fitting import fit_group as fit_group
 from .mixed import fit_mixed as fit_mixed
 from .reading import curves_from_frame as curves_from_frame
 from .reading import read_curves as read_curves
+from .runtime import use_cache as use_cache
 
 __version__: str

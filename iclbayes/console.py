@@ -21,12 +21,12 @@ def entry(action: Callable[[], object]) -> int:
     """
 
     def cached() -> None:
-        from .runtime import use_compilation_cache, use_program_store
+        from .runtime import use_cache
 
         # Of a home that cannot be written, and a cache that cannot grow, one line is enough: ours.
         logging.getLogger("matplotlib").setLevel(logging.ERROR)
         warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache")
-        use_program_store(use_compilation_cache())
+        use_cache()
         action()
 
     return guarded(cached)

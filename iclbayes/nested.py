@@ -13,7 +13,7 @@ standard error does not.
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy.special import fdtrc
 
 from .fits import Fits
 
@@ -71,5 +71,5 @@ def f_test(free: Pooled, shared: Pooled) -> tuple[np.ndarray, np.ndarray]:
     defined = (gained > 0) & (spare > 0) & (free.sse > 0)
     safe = [np.where(defined, value, 1) for value in (gained, spare, free.sse)]
     f = np.maximum(shared.sse - free.sse, 0.0) / safe[0] / (safe[2] / safe[1])
-    p_value = stats.f.sf(f, safe[0], safe[1])
+    p_value = fdtrc(safe[0], safe[1], f)
     return np.where(defined, f, np.nan), np.where(defined, p_value, np.nan)

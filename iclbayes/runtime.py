@@ -297,6 +297,22 @@ def use_program_store(folder: Path | None) -> None:
     programs.store = ProgramStore(folder / "programs") if folder else None
 
 
+def use_cache(directory: str | os.PathLike | None = None) -> Path | None:
+    """Keeps both lowered and compiled programs between processes, as the commands do: `iclbayes.use_cache()` once, at the top of a
+    notebook or script, before anything is fitted. A setting of the process, and JAX's own cache is one of it: other users of JAX in
+    this process find their programs there too, which is why importing the package does not turn it on.
+
+    Args:
+      directory: see `use_compilation_cache`, which says what happens where nothing can be written.
+
+    Returns:
+      The folder, or None without a cache.
+    """
+    folder = use_compilation_cache(directory)
+    use_program_store(folder)
+    return folder
+
+
 def cache_folder(name: str) -> Path | None:
     """A folder of the name in that of the compilation cache; None where there is no cache."""
     folder = jax.config.jax_compilation_cache_dir  # pyright: ignore[reportAttributeAccessIssue]

@@ -56,6 +56,26 @@ def test_another_process_takes_the_program_without_tracing(programs, tmp_path):
     assert len(log) == 1
 
 
+def test_one_line_lets_a_script_take_what_another_script_traced(tmp_path):
+    script = """
+import sys, numpy as np, iclbayes
+folder = iclbayes.use_cache(sys.argv[1])
+from iclbayes.runtime import programs
+curves = iclbayes.Curves.from_arrays(np.arange(5.0), np.linspace(0.2, 0.7, 5)[None])
+print(folder, round(float(iclbayes.fit(curves, "logistic").to_frame()["L"].iloc[0]), 9), end=" ")
+print(programs.store.loaded, programs.store.written)
+"""
+    told = [
+        subprocess.run(
+            [sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=True
+        ).stdout.split()
+        for _ in range(2)
+    ]
+    (folder, fitted, loaded, written), (_, again, found, more) = told
+    assert folder == str(tmp_path) and fitted == again
+    assert (loaded, more) == ("0", "0") and written == found != "0"
+
+
 def test_whatever_differs_makes_another_program(programs, monkeypatch):
     log = []
     x, also = np.arange(3.0), {"y": np.arange(4)}

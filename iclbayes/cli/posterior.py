@@ -133,7 +133,7 @@ class PosteriorCommand:
         import numpy as np
         import pandas as pd
 
-        from .. import plots, posterior
+        from .. import posterior
         from ..laws import get
         from ..posterior import STACK, stack, write_netcdf
         from ..runtime import cache_folder
@@ -213,6 +213,7 @@ class PosteriorCommand:
             write_csv(table, self.forecast)
             written.append(f"forecast: {self.forecast}")
         if self.plot:
+            from .. import plots
 
             def draw(page: int | None) -> "Figure":
                 known = reached[-1] if reached else None

@@ -36,6 +36,9 @@ class Law:
     shot_offset: float = 0.0
 
     joint: ClassVar[bool] = True  # the curves of a group share parameters
+    loops: ClassVar[bool] = (
+        False  # a point is a loop over nodes, which plainly emitted code runs at half the speed
+    )
     label: ClassVar[str] = ""
     param_names: ClassVar[tuple[str, ...]] = ()
     per_source: ClassVar[tuple[str, ...]] = ()  # parameters whose leading axis is the source

@@ -62,6 +62,7 @@ class HeterogeneousLaw(ScoringLaw):
     """p_j(n) = β_j + (γ_j − β_j) E_K[ σ( logit ρ_j + K n ln(γ_j / β_j) ) ], ln K ~ N(ln efficiency, spread²), of 15 nodes."""
 
     name: str = "bayesian_heterogeneous"
+    loops: ClassVar[bool] = True
     label: ClassVar[str] = "Bayesian (heterogeneous)"
     param_names: ClassVar[tuple[str, ...]] = ("prior", "efficiency", "spread", "gamma", "beta")
     # Weak: the pull of normal priors against points with noise 0.003. Centres: a task that gives its own examples about 0.8
@@ -176,16 +177,20 @@ _Q = (440.413735824752, 793.826512519948, 637.333633378831, 296.564248779674, 86
 _Q += (16.064177579207, 1.75566716318264, 0.0883883476483184)
 
 
+def scaled_tail(z: Array) -> Array:
+    """exp(z²/2) Φ(−z) for z ≥ 0: within 2e-14 of itself to z = 3, 1e-8 to 8, 2e-5 anywhere."""
+    above, under = jnp.asarray(_P[-1], z.dtype), jnp.asarray(_Q[-1], z.dtype)
+    for p in reversed(_P[:-1]):
+        above = above * z + p
+    for q in reversed(_Q[:-1]):
+        under = under * z + q
+    return above / under
+
+
 def _normal(z: Array) -> tuple[Array, Array]:
     """Φ(z) within 3e-16 and its density, for one exponential together."""
-    size = jnp.abs(z)
     bell = jnp.exp(-0.5 * z * z)
-    above, under = _P[-1], _Q[-1]
-    for p in reversed(_P[:-1]):
-        above = above * size + p
-    for q in reversed(_Q[:-1]):
-        under = under * size + q
-    tail = bell * (above / under)
+    tail = bell * scaled_tail(jnp.abs(z))
     return jnp.where(z > 0, 1.0 - tail, tail), 0.3989422804014327 * bell
 
 

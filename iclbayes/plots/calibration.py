@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
-from scipy import stats
+from scipy.special import ndtr
 
 from ..errors import InputError
 from . import style
@@ -27,6 +27,8 @@ def plot_calibration(scores: Mapping[str, ArrayLike], *, ax: Axes | None = None)
     Raises:
       InputError: a quantity without cases.
     """
+    from scipy import stats  # here, for its import takes longer than drawing any other figure
+
     known = {name: _finite(values) for name, values in scores.items()}
     empty = [name for name, values in known.items() if not len(values)]
     if empty or not known:
@@ -50,7 +52,7 @@ def plot_calibration(scores: Mapping[str, ArrayLike], *, ax: Axes | None = None)
 
 def coverage(scores: np.ndarray, levels: np.ndarray) -> np.ndarray:
     """Share of the truths, by their normal scores, in the central interval of each probability."""
-    needed = np.sort(np.abs(2 * stats.norm.cdf(scores) - 1))  # the narrowest interval that holds each
+    needed = np.sort(np.abs(2 * ndtr(scores) - 1))  # the narrowest interval that holds each
     return np.searchsorted(needed, levels, side="right") / len(needed)
 
 

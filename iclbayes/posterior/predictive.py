@@ -3,7 +3,7 @@
 Functions of `PosteriorDraws`; `Posterior` has them as methods.
 """
 
-import dataclasses
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -16,20 +16,26 @@ from numpy.typing import ArrayLike
 from ..contrasts.tables import INTERVALS
 from ..curves import Curves, curve_columns
 from ..errors import InputError
-from ..padding import pad_index
+from ..padding import bucket_length, pad_index
 from .draws import PosteriorDraws
 from .model.latent import prior_draws, split_sites, unravel
-from .model.numpyro_model import Sites, noise_at, probability, shift
+from .model.likelihoods import EDGE, Likelihood
+from .model.numpyro_model import Sites, noise_at, probability
 from .model.spec import Spec, UnitData
 from .sampling.unit_draws import UnitDraws
-from .seeds import key_of, stream, unit_keys
-from .units import chunk_size, median, over_units
+from .seeds import stream
+from .units import median, over_units
 
 # The data have the say where they took away three quarters of the variance that the prior gives to the expected probability, half
 # of its standard deviation; else the forecast is more the prior's than theirs. 1 − Var(posterior) / Var(prior) is known as the
 # posterior contraction (Schad, Betancourt, Vasishth 2021, Psychological Methods 26, 103).
 PRIOR_DOMINATED = 0.5
 PRIOR_DRAWS = 500  # of the prior: they tell its spread to 3 %
+PART, ROWS = 500, 4  # draws of a unit in a row of a program, rows of a call
+POINTS = 4096  # in a row of the program of densities
+FILLING = (
+    20_000  # points of rows that padding may add: computing them takes less time than reading another program
+)
 
 
 class Along(NamedTuple):
@@ -44,6 +50,13 @@ class Along(NamedTuple):
     latent: np.ndarray
     observed: np.ndarray
     prior: np.ndarray
+
+
+class _Drawn(NamedTuple):
+    """Draws theta [U, S, P] of units, and the data [U, …] that they are conditioned on."""
+
+    theta: np.ndarray
+    data: UnitData
 
 
 def draws(
@@ -91,14 +104,17 @@ def along(
     rng = np.random.default_rng(stream(seed, "noise"))
     for number, block in enumerate(posterior.blocks):
         target = _targets(posterior, block, shots, n_test)
-        keys = unit_keys(stream(seed, "walk", number), len(block.theta))
-        value, noise = _probabilities(block, take, target.shots, keys)
+        drawn = [_Drawn(_taken(block, take), block.units.data)]
+        if prior:
+            drawn.append(_of_prior(block, len(before), seed))
+        walk = np.random.default_rng(stream(seed, "walk", number))
+        (value, noise), *others = _probabilities(block, drawn, target.shots, walk)
         kinds: dict[str, np.ndarray] = {"latent": value}
         if observed:
             trials, error = (np.broadcast_to(a[:, None], value.shape) for a in (target.n_test, target.stderr))
             kinds["observed"] = block.spec.likelihood.sample(rng, value, noise, trials, error)
         if prior:
-            kinds["prior"] = _prior_probabilities(block, before, target.shots, keys, seed)
+            kinds["prior"] = others[0][0]
         for name, kind in kinds.items():
             out, kind = getattr(found, name), np.moveaxis(kind, 1, 0)
             if own:
@@ -109,16 +125,17 @@ def along(
     return found
 
 
-def _prior_probabilities(
-    block: UnitDraws, take: np.ndarray, at: np.ndarray, keys: np.ndarray, seed: int
-) -> np.ndarray:
-    """Draws of p [U, S, G, J, n] under the prior alone: `_probabilities` of draws of the prior, of no data."""
+def _of_prior(block: UnitDraws, n: int, seed: int) -> _Drawn:
+    """n draws of the prior, of no data."""
     data = block.units.data
-    theta = prior_draws(block.spec, data.shots.shape[1], len(take), stream(seed, "prior"))
-    theta = np.broadcast_to(theta[None, None], (len(block.theta), 1, *theta.shape))
-    units = dataclasses.replace(block.units, data=data._replace(mask=np.zeros_like(data.mask)))
-    none = dataclasses.replace(block, theta=theta, units=units)
-    return _probabilities(none, np.arange(len(take)), at, keys)[0]
+    theta = prior_draws(block.spec, data.shots.shape[1], n, stream(seed, "prior"))
+    theta = np.broadcast_to(theta, (len(block.theta), *theta.shape))
+    return _Drawn(theta, data._replace(mask=np.zeros_like(data.mask)))
+
+
+def _taken(block: UnitDraws, take: np.ndarray) -> np.ndarray:
+    """Some of all draws of each unit: theta [U, S, P]."""
+    return block.theta.reshape(len(block.theta), -1, block.theta.shape[-1])[:, take]
 
 
 def log_score(
@@ -172,10 +189,11 @@ def frame_of(curves: Curves, shots: ArrayLike | Curves, found: Along) -> pd.Data
         )
     frame = curve_columns(curves).iloc[curve].reset_index(drop=True)
     frame = frame.assign(shots=at)
+    levels = {"median": 0.5} | INTERVALS
     for prefix, part in (("", next_one), ("latent_", latent)):
-        frame[f"{prefix}mean"], frame[f"{prefix}median"] = part.mean(0), np.median(part, 0)
-        for name, level in INTERVALS.items():
-            frame[f"{prefix}{name}"] = np.quantile(part, level, axis=0)
+        frame[f"{prefix}mean"] = part.mean(0)
+        found = np.quantile(part, list(levels.values()), axis=0)
+        frame = frame.assign(**{f"{prefix}{name}": row for name, row in zip(levels, found, strict=True)})
     frame["observed"] = _observed(curves, curve, at)
     frame["prior_dominated"] = latent.std(0) > PRIOR_DOMINATED * before.std(0)
     inside = at <= curves.window[curve]
@@ -210,18 +228,37 @@ def _log_density(posterior: PosteriorDraws, curves: Curves, take: np.ndarray, se
     for number, block in enumerate(posterior.blocks):
         target = _targets(posterior, block, curves, None)
         likelihood = block.spec.likelihood
-        keys = unit_keys(stream(seed, "walk", number), len(block.theta))
-        p, noise = _probabilities(block, take, target.shots, keys)
+        walk = np.random.default_rng(stream(seed, "walk", number))
+        drawn = _Drawn(_taken(block, take), block.units.data)
+        ((p, noise),) = _probabilities(block, [drawn], target.shots, walk)
         where, real = target.where, target.real
         y = curves.n_correct[where] if likelihood.counts else curves.prob[where]
         y = np.where(real, np.nan_to_num(y), 0.5 if not likelihood.counts else 0.0)[:, None]
-        with jax.enable_x64(True):
-            trials, error = jnp.asarray(target.n_test[:, None]), jnp.asarray(target.stderr[:, None])
-            noise = {name: jnp.asarray(v) for name, v in noise.items()}
-            trials, error = jnp.broadcast_to(trials, p.shape), jnp.broadcast_to(error, p.shape)
-            value = np.asarray(likelihood.log_prob(jnp.asarray(p), noise, trials, error, jnp.asarray(y)))
+        value = _point_densities(likelihood, p, noise, target.n_test[:, None], target.stderr[:, None], y)
         out[:, where[real]] = np.moveaxis(value, 1, 0)[:, real]
     return out
+
+
+def _point_densities(
+    likelihood: Likelihood, p: np.ndarray, noise: dict[str, np.ndarray], *others: np.ndarray
+) -> np.ndarray:
+    """ln of the density of each point, the shape of p; noise, and n_test, stderr, y (`others`) broadcast to that.
+
+    A program of the likelihood alone, of rows of points: the same for all laws.
+    """
+
+    def row(p: np.ndarray) -> np.ndarray:
+        flat = np.broadcast_to(p, shape).ravel()
+        return np.pad(flat, (0, -len(flat) % POINTS), mode="edge").reshape(-1, POINTS)
+
+    shape = p.shape
+    arrays = (row(p), {name: row(value) for name, value in noise.items()}, *map(row, others))
+
+    def density(p: Array, noise: Sites, n_test: Array, stderr: Array, y: Array) -> Array:
+        return likelihood.log_prob(p, noise, n_test, stderr, y)
+
+    found = over_units(("density", likelihood), density, arrays, ROWS)
+    return found.ravel()[: p.size].reshape(shape)
 
 
 def _targets(
@@ -251,37 +288,74 @@ def _targets(
 
 
 def _probabilities(
-    block: UnitDraws, take: np.ndarray, at: np.ndarray, keys: np.ndarray
-) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Draws of p [U, S, G, J, n], with the walk outside the fitted range, and of the noise parameters there, which
-    broadcast to that."""
-    spec = block.spec
-    flat = block.theta.reshape(len(block.theta), -1, block.theta.shape[-1])[:, take]
+    block: UnitDraws, drawn: Sequence[_Drawn], at: np.ndarray, rng: np.random.Generator
+) -> list[tuple[np.ndarray, dict[str, np.ndarray]]]:
+    """Of each of several sets of draws, those of p [U, S, G, J, n] at shots [U, G, J, n], with the walk outside the fitted range,
+    and of the noise parameters there, which broadcast to that.
 
-    def per_unit(key: Array, theta: Array, data: UnitData, at: Array) -> tuple[Array, Sites]:
+    All of them go through one program, `PART` draws of a unit in a row of it, at a number of points of which there are few.
+    """
+    spec, n = block.spec, at.shape[-1]
+    rows, counts = [], []
+    for theta, data in drawn:
+        parts = -(-theta.shape[1] // PART)
+        index = np.minimum(np.arange(parts * PART), theta.shape[1] - 1)
+        rows.append((
+            theta[:, index].reshape(-1, PART, theta.shape[2]),
+            *(jax.tree.map(lambda a, parts=parts: a.repeat(parts, 0), tree) for tree in (data, at)),
+        ))  # fmt: skip
+        counts.append(len(rows[-1][0]))
+    theta, data, shots = jax.tree.map(lambda *a: np.concatenate(a), *rows)
+    length = points_length(n, len(theta))
+    shots = shots[..., np.minimum(np.arange(length), n - 1)]
+
+    def per_row(theta: Array, data: UnitData, at: Array) -> tuple[Array, Sites, Array]:
         n_groups = data.shots.shape[0]
         blank = jnp.zeros(at.shape, at.dtype)
         there = data._replace(shots=at, n_test=blank, stderr=blank, obs=blank, mask=blank > 0)
 
-        def one(key: Array, theta: Array) -> tuple[Array, Sites]:
+        def one(theta: Array) -> tuple[Array, Sites, Array]:
             raw, extra = split_sites(spec, unravel(spec, theta, n_groups), data)
-            return _probability_beyond(spec, raw, extra, there, key)
+            sigma = jnp.exp(extra["raw_discrepancy"]) if spec.discrepancy else jnp.zeros(n_groups)
+            return probability(spec, raw, extra, there), noise_at(spec, extra, at), sigma
 
-        return jax.vmap(one)(jax.random.split(key_of(key), len(theta)), theta)
+        return jax.vmap(one)(theta)
 
-    return over_units(
-        ("along", spec, len(take)),
-        per_unit,
-        (keys, flat, block.units.data, at),
-        chunk_size(len(block.theta), most=16),
-    )
+    found = over_units(("along", spec), per_row, (theta, data, shots), ROWS, quick=not spec.law.loops)
+    out, begin = [], 0
+    for (theta, data), count in zip(drawn, counts, strict=True):
+        mine = jax.tree.map(lambda a, b=begin, c=count: a[b : b + c], found)
+        begin += count
+        units, n_draws = theta.shape[:2]
+        p, noise, sigma = jax.tree.map(
+            lambda a, u=units, s=n_draws: a.reshape(u, -1, *a.shape[2:])[:, :s], mine
+        )
+        noise = {
+            name: value[..., :n] if value.shape[-1] == length else value for name, value in noise.items()
+        }
+        out.append((_beyond(spec, p[..., :n], sigma, data, at, rng), noise))
+    return out
 
 
-def _probability_beyond(
-    spec: Spec, raw: Sites, extra: Sites, data: UnitData, key: Array
-) -> tuple[Array, Sites]:
-    p = probability(spec, raw, extra, data)
-    if spec.discrepancy:
-        sigma = jnp.exp(extra["raw_discrepancy"])
-        p = shift(p, spec.discrepancy.outside(key, sigma, data.first, data.last, data.shots))
-    return p, noise_at(spec, extra, data.shots)
+def _beyond(
+    spec: Spec, p: np.ndarray, sigma: np.ndarray, data: UnitData, at: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """p [U, S, G, J, n] with a draw of the walk outside the fitted range added to its log odds."""
+    out = (at < data.first[..., None]) | (at > data.last[..., None])
+    columns = np.flatnonzero(out.any((0, 1, 2)))
+    if spec.discrepancy is None or not len(columns):
+        return p
+    scale = np.broadcast_to(np.moveaxis(sigma, 1, -1)[:, :, None], (*at.shape[:3], p.shape[1]))
+    delta = spec.discrepancy.outside(rng, scale, data.first, data.last, at[..., columns])
+    before = p[..., columns]
+    odds = before / (1 - before) * np.exp(np.clip(np.moveaxis(delta, 3, 1), -60.0, 60.0))
+    moved = np.clip(odds / (1 + odds), EDGE, 1 - EDGE)
+    p = p.copy()
+    p[..., columns] = np.where(out[:, None][..., columns], moved, before)
+    return p
+
+
+def points_length(n: int, n_rows: int) -> int:
+    """Points of a row to which n are padded: few numbers, since each is a program, unless the rows are many."""
+    few = 16 if n <= 16 else -(-n // 192) * 192
+    return few if n_rows * (few - n) <= FILLING else int(bucket_length(n))

@@ -20,6 +20,8 @@ from ..runtime import map_chunks, programs
 from .model.likelihoods import Likelihood
 from .model.spec import UnitData
 
+FILLING = 256  # points that padding may add to a bucket: sampling with them takes less time than reading other programs
+
 
 @dataclasses.dataclass(frozen=True)
 class Units:
@@ -58,7 +60,7 @@ def units_of(
     Raises:
       InputError: a hierarchy over groups of different numbers of curves.
     """
-    kept = _keep(curves, used)
+    kept, whole = _keep(curves, used), np.diff(curves.start)
     tasks = background_tasks(kept, background) if law.joint else np.zeros(kept.n_groups, int)
     found = []
     buckets = kept.buckets()
@@ -67,7 +69,7 @@ def units_of(
             raise InputError(
                 "hierarchy: groups must have the same number of sources; some have more than others"
             )
-        found.append(_one(kept, likelihood, _joint_rows(kept, law), int(tasks.max())))
+        found.append(_one(kept, whole, likelihood, _joint_rows(kept, law), int(tasks.max())))
     else:
         merged: dict[tuple[int, int, int], list] = {}
         for b in buckets:
@@ -78,12 +80,12 @@ def units_of(
                 rows = b.curves.reshape(n, 1, 1), np.repeat(b.groups, b.curves.shape[1])[:, None]
             number = tasks[rows[1][:, 0]]
             for n in np.unique(number):
-                key = (rows[0].shape[2], int(bucket_length(b.shots.shape[2], coarse=True)), int(n))
+                key = (rows[0].shape[2], int(bucket_length(b.shots.shape[2])), int(n))
                 merged.setdefault(key, []).append(tuple(a[number == n] for a in rows))
         for (_, _, number), parts in merged.items():
             index, groups = (np.concatenate([p[i] for p in parts]) for i in (0, 1))
             order = np.argsort(index[:, 0, 0])
-            found.append(_one(kept, likelihood, (index[order], groups[order]), number))
+            found.append(_one(kept, whole, likelihood, (index[order], groups[order]), number))
     original = np.flatnonzero(used)
     return [dataclasses.replace(units, points=original[units.points]) for units in found]
 
@@ -101,9 +103,18 @@ def _keep(curves: Curves, used: np.ndarray) -> Curves:
     return dataclasses.replace(curves, start=np.concatenate([[0], np.cumsum(counts)]), **curves.points(used))
 
 
-def _one(kept: Curves, likelihood: Likelihood, rows: tuple[np.ndarray, np.ndarray], background: int) -> Units:
+def _one(
+    kept: Curves,
+    whole: np.ndarray,
+    likelihood: Likelihood,
+    rows: tuple[np.ndarray, np.ndarray],
+    background: int,
+) -> Units:
     index, groups = rows
-    at, real = pad_index(kept.start, index, int(bucket_length(np.diff(kept.start)[index].max(), coarse=True)))
+    own, all_points = (int(bucket_length(sizes[index].max())) for sizes in (np.diff(kept.start), whole))
+    # Fits of a part of few curves, as stacking weights need them, go through the programs of the whole.
+    length = all_points if index.size * (all_points - own) <= FILLING else own
+    at, real = pad_index(kept.start, index, length)
     shots, prob = kept.shots[at], kept.prob[at]
     n_test = np.nan_to_num(kept.n_test[at], nan=1.0)
     obs = np.nan_to_num(kept.n_correct[at]) if likelihood.counts else prob
@@ -129,6 +140,7 @@ def over_units(
     chunk: int,
     on_done: Callable[[int], None] = lambda n: None,
     mapped: bool = True,
+    quick: bool = True,
 ) -> Any:
     """A function of one unit, compiled and mapped over the units, chunk by chunk.
 
@@ -139,12 +151,15 @@ def over_units(
       chunk: units side by side in a program; padded by repeating the last unit.
       on_done: called with the number of units after each chunk.
       mapped: False for a function that takes arrays of many units, with the leading axis, itself.
+      quick: see `iclbayes.runtime.compiler_options`.
 
     Returns:
       The function's pytree with leading axis [U], NumPy.
     """
     program = jax.vmap(function) if mapped else function
-    return map_chunks(lambda some: programs.run(name, program, *some), arrays, chunk, on_done=on_done)
+    return map_chunks(
+        lambda some: programs.run(name, program, *some, quick=quick), arrays, chunk, on_done=on_done
+    )
 
 
 def chunk_size(n_units: int, most: int = 64) -> int:

@@ -8,7 +8,7 @@ from scipy import stats
 from scipy.special import gammaln
 
 from iclbayes import Curves
-from iclbayes.posterior.model.distributions import log_gamma
+from iclbayes.posterior.model.distributions import FAR, log_gamma, log_mass
 from iclbayes.posterior.model.likelihoods import LIKELIHOODS, choose
 
 RNG = np.random.default_rng(0)
@@ -23,6 +23,23 @@ def double():
 def test_log_gamma_is_that_of_scipy():
     x = np.concatenate([np.geomspace(1e-8, 1e6, 200)])
     np.testing.assert_allclose(log_gamma(jnp.asarray(x)), gammaln(x), rtol=1e-13, atol=1e-10)
+
+
+def test_the_mass_between_two_places_of_a_normal_is_that_of_scipy_with_its_slopes():
+    middle = np.array([0.0, -0.3, -2.0, -7.0, -30.0])[:, None]
+    width = np.array([0.001, 0.1, 3.0, 12.0])
+    low, high = (middle + sign * width / 2 for sign in (-1, 1))
+    up, down = stats.norm.logcdf(high), stats.norm.logcdf(low)
+    expected = up + np.log(-np.expm1(down - up))
+    found = jax.jit(log_mass)(low, high)
+    np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-8)
+    by_low, by_high = jax.jit(jax.grad(lambda a, b: log_mass(a, b).sum(), (0, 1)))(low, high)
+    np.testing.assert_allclose(by_low, -np.exp(stats.norm.logpdf(low) - expected), rtol=1e-6, atol=1e-12)
+    np.testing.assert_allclose(by_high, np.exp(stats.norm.logpdf(high) - expected), rtol=1e-6, atol=1e-12)
+    ends = jax.jit(log_mass)(
+        jnp.array([-1.5, -FAR - 1.5]), jnp.array([FAR + 1.5, -1.5])
+    )  # both tails of a count
+    np.testing.assert_allclose(ends, [stats.norm.logsf(-1.5), stats.norm.logcdf(-1.5)], rtol=1e-12)
 
 
 # scipy's own distribution for every likelihood, at p = 0.3, noise 0.2, 50 tests, stderr 0.05

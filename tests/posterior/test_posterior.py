@@ -177,3 +177,20 @@ def test_never_means_not_within_the_horizon_with_and_without_a_discrepancy():
     wandering = posterior.sample(curves, "power", discrepancy=walk, **options)
     assert wandering.reach_table(0.9)["p_never"][0] == 1
     np.testing.assert_allclose(wandering.reach_table(0.9, horizon=1e5)["q50"], exact, rtol=0.01)
+
+
+def test_draws_along_a_curve_are_those_of_the_law_whatever_their_number_and_that_of_the_points():
+    """Rows of a program hold so many draws and points; what fills them up must not show, nor may draws change places."""
+    probs = np.linspace(0.3, 0.8, 6)[None].repeat(3, 0)
+    curves = iclbayes.Curves.from_arrays(np.arange(6.0), probs, n_test=np.full(probs.shape, 100))
+    one = posterior.sample(
+        curves, "logistic", method="laplace", discrepancy=None, n_chains=1, n_draws=700, seed=2
+    )
+    params = {name: value[0, :, :, 0] for name, value in one.params.items()}  # [700, 3]
+    for shots in ([4.0], np.linspace(0, 300, 17)):
+        drawn = one.draws(shots)
+        assert drawn.shape == (700, 3, 1, len(shots))
+        for k, n in enumerate(shots):
+            nll = params["L"] / (1 + ((n + 1) / params["t_0"]) ** params["kappa"]) + params["E"]
+            expected = np.exp(-nll)
+            np.testing.assert_allclose(drawn[:, :, 0, k], np.clip(expected, 1e-9, 1 - 1e-9), rtol=1e-9)

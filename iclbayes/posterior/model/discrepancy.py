@@ -26,11 +26,10 @@ because a law fitted with its discrepancy already knows that it is uncertain (wh
 
 import dataclasses
 
-import jax
 import jax.numpy as jnp
+import numpy as np
 import numpyro.distributions as dist
 from jax import Array
-from jax.typing import DTypeLike
 
 from ...errors import InputError
 from .priors import normal
@@ -140,42 +139,66 @@ class RandomWalk:
         log_volume = -jnp.sum(jnp.stack([jnp.log(low[i, i]) for i in columns]), 0)
         return jnp.stack([out[i] for i in columns], -1), log_volume
 
-    def outside(self, key: Array, sigma: Array, first: Array, last: Array, shots: Array) -> Array:
-        """A draw of what the motion adds beyond the fitted range, at shots [..., J, n] in any order; 0 inside it."""
-        u = jnp.log1p(shots)
-        after = jnp.maximum(u - jnp.log1p(last)[..., None], 0.0)
-        before = jnp.maximum(jnp.log1p(first)[..., None] - u, 0.0)
-        key_after, key_before = jax.random.split(key)
-        path = levy(key_after, after, self.stability) + levy(key_before, before, self.stability)
-        return self.beyond * sigma[..., None, None] * path
+    def outside(
+        self,
+        rng: np.random.Generator,
+        sigma: np.ndarray,
+        first: np.ndarray,
+        last: np.ndarray,
+        shots: np.ndarray,
+    ) -> np.ndarray:
+        """Draws of what the motion adds beyond the fitted range, at shots in any order; 0 inside it. In NumPy, outside programs:
+        random numbers are drawn for the shots beyond the range alone.
+
+        Args:
+          sigma: [..., S] scale of each draw.
+          first, last: [...] fewest and most fitted shots.
+          shots: [..., n].
+
+        Returns:
+          [..., S, n], in single precision.
+        """
+        u = np.log1p(shots)
+        after = np.maximum(u - np.log1p(last)[..., None], 0.0)
+        before = np.maximum(np.log1p(first)[..., None] - u, 0.0)
+        n_draws = np.shape(sigma)[-1]
+        path = levy(rng, after, n_draws, self.stability) + levy(rng, before, n_draws, self.stability)
+        return path * np.asarray(self.beyond * sigma, np.float32)[..., None]
 
 
-def levy(key: Array, t: Array, stability: float = 2.0) -> Array:
-    """A draw of a symmetric stable Lévy motion along the last axis, at times t ≥ 0 in any order; 0 where t = 0.
+def levy(rng: np.random.Generator, t: np.ndarray, n_draws: int, stability: float = 2.0) -> np.ndarray:
+    """Draws [..., n_draws, n] of symmetric stable Lévy motions, at times t [..., n] ≥ 0 in any order; 0 where t = 0.
 
-    Its increments over a time τ are τ^(1/α) X, with α = `stability` and E exp(i k X) = exp(−|k|^α / 2): standard Brownian motion
-    for α = 2, Cauchy's with scale τ/2 for α = 1.
+    Their increments over a time τ are τ^(1/α) X, with α = `stability` and E exp(i k X) = exp(−|k|^α / 2): standard Brownian
+    motion for α = 2, Cauchy's with scale τ/2 for α = 1.
     """
-    order = jnp.argsort(t, axis=-1)
-    sorted_t = jnp.take_along_axis(t, order, -1)
-    gaps = jnp.diff(sorted_t, axis=-1, prepend=jnp.zeros_like(sorted_t[..., :1]))
-    path = jnp.cumsum(gaps ** (1 / stability) * stable(key, stability, t.shape, t.dtype), -1)
-    return jnp.take_along_axis(path, jnp.argsort(order, axis=-1), -1)
+    order = np.argsort(t, axis=-1)
+    gaps = np.diff(np.take_along_axis(t, order, -1), axis=-1, prepend=0.0)
+    still = int((gaps > 0).any(tuple(range(t.ndim - 1))).argmax()) if (gaps > 0).any() else t.shape[-1]
+    moving = np.asarray(gaps[..., still:] ** (1 / stability), np.float32)[..., None, :]
+    path = np.zeros((*t.shape[:-1], n_draws, t.shape[-1]), np.float32)
+    steps = moving * stable(rng, stability, (*t.shape[:-1], n_draws, t.shape[-1] - still))
+    np.cumsum(steps, -1, out=path[..., still:])
+    if (order == np.arange(t.shape[-1])).all():
+        return path
+    return np.take_along_axis(path, np.argsort(order, axis=-1)[..., None, :], -1)
 
 
-def stable(key: Array, stability: float, shape: tuple[int, ...] = (), dtype: DTypeLike = float) -> Array:
-    """Draws of the symmetric stable distribution with characteristic function exp(−|k|^α / 2).
+def stable(rng: np.random.Generator, stability: float, shape: tuple[int, ...]) -> np.ndarray:
+    """Draws of the symmetric stable distribution with characteristic function exp(−|k|^α / 2), in single precision.
 
     Chambers, Mallows and Stuck 1976: 2^(−1/α) sin(αV) / cos(V)^(1/α) · (cos((1 − α) V) / E)^((1 − α)/α), with V uniform on
-    (−π/2, π/2) and E exponential.
+    (−π/2, π/2) and E exponential. Its size ends at e^60, which is never reached but for α far below 1.
     """
+    single = np.float32
     if stability == 2:
-        return jax.random.normal(key, shape, dtype)
-    key_v, key_e = jax.random.split(key)
-    v = jax.random.uniform(key_v, shape, dtype, -1.0, 1.0) * (0.5 * jnp.pi)
-    e = jnp.maximum(jax.random.exponential(key_e, shape, dtype), 1e-30)
+        return rng.standard_normal(shape, single)
+    v = (rng.random(shape, single) - single(0.5)) * single(np.pi)
+    e = np.maximum(rng.standard_exponential(shape, single), single(1e-30))
     power = (1 - stability) / stability
-    draw = (
-        jnp.sin(stability * v) / jnp.cos(v) ** (1 / stability) * (jnp.cos((1 - stability) * v) / e) ** power
+    size = -np.log(np.maximum(np.cos(v), single(1e-8))) * single(1 / stability)
+    if power:
+        size += single(power) * (np.log(np.cos(single(1 - stability) * v)) - np.log(e))
+    return np.sin(single(stability) * v) * np.exp(
+        np.minimum(size - single(np.log(2) / stability), single(60.0))
     )
-    return 0.5 ** (1 / stability) * draw

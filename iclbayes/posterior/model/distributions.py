@@ -6,7 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpyro.distributions as dist
 from jax import Array
-from jax.scipy.special import gammaln, log_ndtr
+from jax.scipy.special import gammaln
+
+from ...laws.heterogeneous import scaled_tail
 
 FAR = 1e3  # standard deviations: beyond every tail
 
@@ -54,8 +56,22 @@ class RoundedNormal(dist.Distribution):
         bottom, top = value <= 0, value >= self.n
         a = jnp.where(jnp.where(flip, top, bottom), a - FAR, a)
         b = jnp.where(jnp.where(flip, bottom, top), b + FAR, b)
-        log_a, log_b = log_ndtr(a), log_ndtr(b)
-        return log_b + jnp.log(-jnp.expm1(jnp.minimum(log_a - log_b, -1e-12)))
+        return log_mass(a, b)
+
+
+def log_mass(a: Array, b: Array) -> Array:
+    """ln(Φ(b) − Φ(a)) for a < b with a + b ≤ 0 or b beyond every tail, as `scaled_tail` is exact; a third of the time that two
+    logarithms of Φ take, and their slopes a fifth of the program.
+
+    With s = |b|, e = exp(−s²/2) and R(z) = exp(z²/2) Φ(−z): Φ(b) = e R(s) below 0, 1 − e R(s) above; a factor e is taken out of
+    both terms below 0, so that nothing underflows there.
+    """
+    size, far = jnp.abs(b), jnp.maximum(-a, 0.0)
+    bell, tail = jnp.exp(-0.5 * size * size), scaled_tail(size)
+    taken = jnp.where(b <= 0, -0.5 * size * size, 0.0)
+    upper = jnp.where(b <= 0, tail, 1.0 - bell * tail)
+    lower = jnp.exp(-0.5 * far * far - taken) * scaled_tail(far)
+    return taken + jnp.log(jnp.maximum(upper - lower, 1e-12 * upper))
 
 
 def log_gamma(x: Array) -> Array:

@@ -41,11 +41,6 @@ def unravel(spec: Spec, theta: Array, n_groups: int) -> Sites:
     return sites
 
 
-def ravel(spec: Spec, sites: Sites, n_groups: int) -> Array:
-    """Latent sites → vector [P]."""
-    return jnp.concatenate([jnp.ravel(sites[name]) for name, _ in latent_shapes(spec, n_groups)])
-
-
 def potential(spec: Spec, theta: Array, data: UnitData) -> Array:
     """−ln of the joint density of the latent vector [P] and the observations."""
     sites = unravel(spec, theta, data.shots.shape[0])
@@ -72,26 +67,25 @@ def split_sites(spec: Spec, sites: Sites, data: UnitData) -> tuple[Sites, Sites]
     return raw, extra
 
 
-def start_vector(spec: Spec, raw: Sites, data: UnitData) -> Array:
-    """Latent vector [P] at given raw parameters [G, …]; noise at its prior centre, no discrepancy, no deviation from the mean."""
-    sites = {}
-    n_groups = data.shots.shape[0]
+def start_vectors(spec: Spec, raw: dict[str, np.ndarray]) -> np.ndarray:
+    """Latent vectors [U, P] of units at given raw parameters [U, G, …]; noise at its prior centre, no discrepancy, no deviation
+    from the mean."""
+    n_units, n_groups = next(iter(raw.values())).shape[:2]
+    priors, parts = dict(spec.priors), []
     for name, shape in latent_shapes(spec, n_groups):
         kind, _, rest = name.partition("_")
+        value: Any = 0.0
         if name.startswith("location_"):
-            sites[name] = jnp.mean(raw[rest], 0, keepdims=True)
+            value = raw[rest].mean(1, keepdims=True)
         elif name.startswith("log_scale_"):
-            sites[name] = jnp.full(shape, jnp.log(spec.hierarchy_scale))
+            value = np.log(spec.hierarchy_scale)
         elif name.startswith("deviation_"):
-            parameter = raw[rest]
-            sites[name] = jnp.clip((parameter - jnp.mean(parameter, 0)) / spec.hierarchy_scale, -2.0, 2.0)
-        elif kind == "raw" and rest in raw:
-            sites[name] = raw[rest]
+            away = raw[rest] - raw[rest].mean(1, keepdims=True)
+            value = np.clip(away / spec.hierarchy_scale, -2.0, 2.0)
         elif kind == "raw":
-            sites[name] = jnp.broadcast_to(_centre(dict(spec.priors)[rest]), shape)
-        else:
-            sites[name] = jnp.zeros(shape)
-    return ravel(spec, sites, n_groups)
+            value = raw[rest] if rest in raw else _centre(priors[rest])
+        parts.append(np.broadcast_to(value, (n_units, *shape)).reshape(n_units, -1))
+    return np.concatenate(parts, 1)
 
 
 def prior_scales(spec: Spec, n_groups: int) -> tuple[np.ndarray, np.ndarray]:
@@ -130,9 +124,9 @@ def prior_draws(spec: Spec, n_groups: int, n: int, seed: np.random.SeedSequence)
     return np.concatenate(parts, 1)
 
 
-def _centre(prior: dist.Distribution) -> Array:
+def _centre(prior: dist.Distribution) -> np.ndarray:
     known = normal_prior(prior)
-    return jnp.asarray(known[0] if known else jnp.mean(prior.sample(jax.random.key(0), (101,)), 0))
+    return np.asarray(known[0] if known else prior.sample(jax.random.key(0), (101,)).mean(0))
 
 
 def normal_prior(prior: dist.Distribution) -> tuple[Any, Any] | None:

@@ -9,7 +9,6 @@ from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 # Limits for the worst parameter of a posterior. Vehtari et al. 2021 ask for 400 effective draws and an R-hat of at most 1.01 of a
 # quantity. 400 is taken over. 1.01 is not, for the largest of many R-hats passes it by chance: of four autocorrelated chains of
@@ -43,6 +42,10 @@ def _split(x: np.ndarray) -> np.ndarray:
 
 
 def _rank_normal(x: np.ndarray) -> np.ndarray:
+    from scipy import (
+        stats,  # here, for only chains need it and its import takes as long as six posteriors' checks
+    )
+
     flat = x.reshape(*x.shape[:-2], -1)
     ranks = stats.rankdata(flat, axis=-1)
     return stats.norm.ppf((ranks - 0.375) / (flat.shape[-1] + 0.25)).reshape(x.shape)

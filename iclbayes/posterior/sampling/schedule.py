@@ -3,12 +3,10 @@
 from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from ..model.latent import normal_prior, potential, prior_scales, start_vector
-from ..model.numpyro_model import Sites
+from ..model.latent import normal_prior, potential, prior_scales, start_vectors
 from ..model.spec import Spec, UnitData
 from ..seeds import stream
 from ..units import Units, chunk_size, over_units
@@ -72,18 +70,15 @@ def approximate(
     n_units = len(data.shots)
     chunk = chunk_size(n_units)
 
-    def starts_of(data: UnitData, raw: Sites) -> Array:
-        fitted = start_vector(spec, raw, data)
-        plain = start_vector(spec, {n: _prior_centre(spec, n, v) for n, v in raw.items()}, data)
-        return jnp.stack([fitted, 0.5 * (fitted + plain), plain])
-
     def values(theta: np.ndarray, unit: np.ndarray) -> np.ndarray:
         """[B, n] potentials of theta [B, n, P]."""
 
         def one(theta: Array, data: UnitData) -> Array:
             return jax.vmap(lambda t: potential(spec, t, data))(theta)
 
-        return over_units(("values", spec), one, (theta, rows(data, unit)), chunk)
+        many = theta.shape[1] >= importance.PART
+        inputs = (theta, rows(data, unit))
+        return over_units(("values", spec), one, inputs, chunk, quick=not (many and spec.law.loops))
 
     def slopes(theta: np.ndarray, unit: np.ndarray) -> np.ndarray:
         """[B, n, P] gradients at theta [B, n, P]."""
@@ -93,7 +88,10 @@ def approximate(
 
         return over_units(("slopes", spec), one, (theta, rows(data, unit)), chunk)
 
-    mode = laplace.best_modes(values, slopes, over_units(("starts", spec), starts_of, (data, raw), chunk))
+    fitted = start_vectors(spec, raw)
+    plain = start_vectors(spec, {name: _prior_centre(spec, name, value) for name, value in raw.items()})
+    starts = np.stack([fitted, 0.5 * (fitted + plain), plain], 1)
+    mode = laplace.best_modes(values, slopes, starts)
     total = sampling.n_chains * sampling.n_draws
     k_hat = np.full(n_units, np.nan)
     worth = np.full(n_units, np.inf)
@@ -190,6 +188,6 @@ def _put(array: np.ndarray, where: np.ndarray, values: np.ndarray) -> np.ndarray
     return array
 
 
-def _prior_centre(spec: Spec, name: str, like: Array) -> Array:
+def _prior_centre(spec: Spec, name: str, like: np.ndarray) -> np.ndarray:
     known = normal_prior(dict(spec.priors)[name])
-    return jnp.full_like(like, known[0]) if known else jnp.zeros_like(like)
+    return np.broadcast_to(known[0] if known else 0.0, like.shape)
