@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, DTypeLike
 from . import markup
 from .background import check_background
 from .curves import Curves, curve_columns
-from .errors import InputError, check_whole
+from .errors import InputError, check_fraction, check_whole
 from .fit_blocks import (
     FitBlock,
     by_condition,
@@ -413,8 +413,7 @@ def fit(
     if dtype not in (np.float32, np.float64, "float32", "float64"):
         raise InputError(f"dtype is {dtype}; give float32 or float64")
     if fraction is not None:
-        if not 0 < fraction <= 1:
-            raise InputError(f"fraction {fraction} is not in (0, 1]")
+        check_fraction("fraction", fraction)
         curves = curves.with_weight(np.where(curves.within(fraction), curves.weight, 0.0))
     if curves.n_groups == 0:
         raise InputError("there are no curves to fit")
