@@ -152,8 +152,10 @@ def _exchange(one: Path, other: Path) -> bool:
 
 def write_csv(frame: "pd.DataFrame", path: str | os.PathLike) -> None:
     """Writes a table without its index as CSV, whole or not at all."""
+    from .csv_text import write  # pandas and Arrow: not needed by who writes no tables
+
     with atomic_path(path) as temporary:
-        frame.to_csv(temporary, index=False)
+        write(frame, temporary)
 
 
 def write_table(frame: "pd.DataFrame", path: str | os.PathLike) -> None:

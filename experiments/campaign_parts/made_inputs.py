@@ -32,6 +32,12 @@ def write_task(path: Path, count: int = 8) -> None:
     )
 
 
+def write_past_curves(path: Path) -> None:
+    """Curves of four models, CSV."""
+    rows = [f"m{m},{n},{40 + 5 * i + 3 * m},100" for m in range(4) for i, n in enumerate((0, 1, 2, 4, 8, 16))]
+    path.write_text("\n".join(["model,shots,n_correct,n_test", *rows]) + "\n")
+
+
 def write_inspect_logs(folder: Path) -> None:
     """Logs of a sweep over 0, 1, 2 and 4 shots. Raises ImportError where inspect_ai is not installed."""
     from inspect_ai import log

@@ -89,7 +89,9 @@ WRITERS: dict[str, Writer] = {
         ("import-inspect", "inspect_logs", "--out", "n.csv"), ("n.csv", "n.json"), fresh=("n.csv", "n.json")
     ),
     "learn-prior": Writer(
-        ("learn-prior", *GOOD, "--law", "power", "--out", "l.json"), ("l.json",), fresh=("l.json",)
+        ("learn-prior", "past.csv", *GOOD[1:], "--law", "power", "--out", "l.json"),
+        ("l.json",),
+        fresh=("l.json",),
     ),
     "collect": Writer(
         (
@@ -124,6 +126,7 @@ MADE: dict[
         "made_model": made_inputs.write_model,
         "made_task.jsonl": made_inputs.write_task,
     },
+    "learn-prior": {"past.csv": made_inputs.write_past_curves},
     "import-inspect": {"inspect_logs": made_inputs.write_inspect_logs},
 }
 

@@ -26,6 +26,30 @@ def test_fuzzing_finds_a_reader_that_does_not_expect_other_types(monkeypatch):
     with pytest.raises(Exception) as caught:  # of any kind, whichever comes first
         readers.fuzz("naive", EXAMPLES)
     assert not isinstance(caught.value, InputError)
+    said = readers.storm("naive", EXAMPLES, 0)
+    assert said is not None and " of b'" in said
+
+
+@pytest.mark.parametrize("name", readers.READERS)
+def test_a_storm_of_damaged_files_is_read_or_refused(name):
+    assert readers.storm(name, EXAMPLES, 1) is None
+
+
+def test_a_storm_holds_every_kind_of_damage():
+    import random
+
+    reader, rng = readers.READERS["priors"], random.Random(0)
+    found = [readers.drawn(rng, reader) for _ in range(400)]
+
+    def is_json(content):
+        try:
+            return bool(json.loads(content))
+        except ValueError:
+            return False
+
+    whole = sum(map(is_json, found))
+    assert 50 < whole < 300 and len(set(found)) > 390
+    assert reader.good not in found and any(b"[" * 10_000 in content for content in found)
 
 
 @pytest.mark.parametrize("name", readers.READERS)
