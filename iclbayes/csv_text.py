@@ -8,19 +8,23 @@ import csv
 import io
 import os
 from collections.abc import Iterable
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.compute
 
+pc: Any = pyarrow.compute  # whose functions are made when it is imported, and unknown to type checkers
 ROWS = 50_000  # written at a time: texts of so many rows are in memory
 FEW = 2_000  # rows up to which pandas is as fast
 WHOLE = r"^-?[0-9]+$"  # how Arrow writes whole numbers
 SPECIAL = '[",\r\n]'  # cells with these may have to be quoted
 
 
-def write(frame: pd.DataFrame, path: str | os.PathLike, mode: str = "w", header: bool = True) -> None:
+def write(
+    frame: pd.DataFrame, path: str | os.PathLike, mode: Literal["w", "a"] = "w", header: bool = True
+) -> None:
     """`frame.to_csv(path, mode=mode, header=header, index=False)`."""
     kinds = [_kind(frame.iloc[:, i]) for i in range(frame.shape[1])]
     if len(frame) <= FEW or None in kinds or len(kinds) < 2:

@@ -7,7 +7,13 @@ from collections.abc import Sequence
 
 
 class InputError(ValueError):
-    """A mistake in what the user gave: one line saying what is wrong, where, and what to do about it."""
+    """A mistake in what the user gave: one line saying what is wrong, where, and what to do about it.
+
+    What the message quotes from files may hold line ends and escapes; they become ?, as in `printable`.
+    """
+
+    def __init__(self, message: str = ""):
+        super().__init__(printable(message))
 
 
 class CurvesWarning(UserWarning):
