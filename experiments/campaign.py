@@ -3,7 +3,7 @@
     python experiments/campaign.py --quick                     # a few minutes on two CPU cores
     python experiments/campaign.py                             # hours
     python experiments/campaign.py --parts curves servers      # some of it
-    python experiments/campaign.py --parts readers --files 1000000
+    python experiments/campaign.py --parts readers --files 20000
 
 Prints a table of what was tried and what failed, with the first failures of each part; the exit status is 1 if anything failed.
 The parts, small, are tests too (tests/reliability).
@@ -22,11 +22,18 @@ from typing import Literal, get_args
 os.environ["HF_HUB_OFFLINE"] = "1"  # read at import: names of models that are none are not asked for
 
 import numpy as np
-import synthetic
-from campaign_parts import answers, bad_inputs, full_disk, hostile_curves, hostile_server, kills, readers
+from campaign_parts import (
+    answers,
+    bad_inputs,
+    full_disk,
+    hostile_curves,
+    hostile_server,
+    kills,
+    readers,
+    writers,
+)
 
 from iclbayes import laws
-from iclbayes.cli.main import main as command_line
 from iclbayes.cli.parsing import parse_script
 from iclbayes.comparison import to_text
 from iclbayes.console import entry, progress
@@ -54,7 +61,7 @@ class Config:
     """file-size limits for each command that writes."""
     mistakes: int = 0
     """mistakes of the table at most; 0: all of them."""
-    files: int = 100_000
+    files: int = 1_000_000
     """damaged files, shared among the readers."""
     seed: int = 0
     """seed of all random numbers."""
@@ -79,28 +86,30 @@ def try_curves(config: Config, rng: np.random.Generator) -> Iterator[Outcome]:
 def try_kills(config: Config, rng: np.random.Generator) -> Iterator[Outcome]:
     """Kills of every command that writes, at random moments."""
     with written_folder() as folder:
-        names = list(full_disk.WRITERS)
-        lasts = {}
+        names = writers.available()
+        whole = {}
         for i in range(config.kills):
             name = names[i % len(names)]
-            if name not in lasts:
-                lasts[name] = kills.duration(name, folder)
-            after = rng.uniform(0, lasts[name])
-            found = kills.kill(name, folder, after)
+            if name not in whole:
+                kills.undisturbed(name, folder)  # what is compiled once for all is not timed
+                whole[name] = kills.undisturbed(name, folder)
+            after = rng.uniform(0, whole[name].seconds)
+            found = kills.kill(name, folder, after, whole[name])
             yield 1, f"{name}, killed after {after:.2f} s: {found}" if found else None
 
 
 def try_disks(config: Config, rng: np.random.Generator) -> Iterator[Outcome]:
     """Every command that writes, under limits of the size of files."""
     with written_folder() as folder:
-        for name, (arguments, files) in full_disk.WRITERS.items():
-            before = full_disk.contents(folder, files)
+        for name in writers.available():
+            writer = writers.WRITERS[name]
+            before = full_disk.contents(folder, writer.files)
             longest = max(len(content or b"") for content in before.values())
             for limit in [0, *rng.integers(1, longest, config.limits - 1).tolist()]:
-                before = full_disk.contents(folder, files)
+                before = full_disk.contents(folder, writer.files)
                 with full_disk.file_size_limit(limit):
-                    answer = answers.run_here(command_line, arguments, folder)
-                torn = full_disk.changed(before, full_disk.contents(folder, files), limit)
+                    answer = answers.run_here(writer.main, writer.arguments, folder)
+                torn = full_disk.changed(before, full_disk.contents(folder, writer.files), limit)
                 found = f"torn: {', '.join(torn)}" if torn else answers.fault_of(answer)
                 yield 1, f"{name}, at most {limit} bytes: {found}" if found else None
 
@@ -114,8 +123,7 @@ def try_mistakes(config: Config, rng: np.random.Generator) -> Iterator[Outcome]:
         bad_inputs.write_files(folder)
         before = set(folder.rglob("*"))
         for case in table:
-            command = command_line if case.program == "iclbayes" else synthetic.main
-            found = answers.fault_of(answers.run_here(command, case.arguments, folder))
+            found = answers.fault_of(answers.run_here(case.main, case.arguments, folder))
             left = sorted(str(path) for path in set(folder.rglob("*")) - before)
             found = found or (f"left behind: {', '.join(left)}" if left else None)
             yield 1, f"{case.what}: {found}" if found else None
@@ -145,11 +153,7 @@ def try_readers(config: Config, rng: np.random.Generator) -> Iterator[Outcome]:
     each = -(-config.files // len(readers.READERS))
     for name in readers.READERS:
         for size in _pieces(each, 10_000):
-            found = None
-            try:
-                readers.fuzz(name, size, int(rng.integers(2**62)))
-            except Exception as error:
-                found = f"{type(error).__name__}: {error}; {' '.join(getattr(error, '__notes__', ()))}"
+            found = readers.storm(name, size, int(rng.integers(2**62)))
             yield size, f"{name}: {found}" if found else None
 
 
@@ -186,9 +190,10 @@ class written_folder(fresh_folder):
     def __enter__(self) -> Path:
         folder = super().__enter__()
         bad_inputs.write_files(folder)
-        order = sorted(full_disk.WRITERS, key=lambda name: name != "example")
-        for name in order:
-            answer = answers.run_here(command_line, full_disk.WRITERS[name][0], folder)
+        names = writers.available()
+        writers.make_inputs(folder, names)
+        for name in writers.in_order(names):
+            answer = answers.run_here(writers.WRITERS[name].main, writers.WRITERS[name].arguments, folder)
             if answer.status != 0:
                 raise RuntimeError(f"{name} fails by itself: {answer.errors[-500:]}{answer.traceback[-500:]}")
         return folder

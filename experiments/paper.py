@@ -14,6 +14,7 @@ Hardware: one accelerator. experiments/suppression.md estimates memory and time 
 import dataclasses
 import functools
 import itertools
+import os
 import shutil
 import sys
 import time
@@ -27,12 +28,15 @@ import suppression as script
 from synthetic_parts import config as settings
 from synthetic_parts import report as synthetic_report
 from synthetic_parts import stages
+from synthetic_parts.checks import MOST
+from synthetic_parts.checks import check as check_base
 
 from iclbayes import comparison as compare
 from iclbayes import ginc, runs
 from iclbayes.cli.parsing import parse_script
 from iclbayes.console import entry
-from iclbayes.files import atomic_path, write_csv, write_text
+from iclbayes.errors import InputError, check_each_once, check_whole
+from iclbayes.files import atomic_path, check_folder, write_csv, write_text
 from iclbayes.suppression.sharing import final_steps
 from iclbayes.training import matrix_rate, utilisation
 
@@ -67,6 +71,37 @@ class Config:
             flops_matched=name == "flops_matched",
             resume=True,
         )
+
+
+IGNORED = {
+    "base": ("layers", "run_dir", "flops_matched", "resume"),
+    "tune": ("run_dir", "method", "layers", "resume"),
+}
+
+
+def check(config: Config) -> None:
+    """Raises InputError unless every stage can be done. Computes nothing."""
+    check_each_once("--stages", config.stages)
+    depths = (*config.first, *config.rest)
+    check_each_once("--first and --rest", depths)
+    for layers in depths:
+        check_whole("--first and --rest: a depth", layers, 1, MOST)
+    for part, names in IGNORED.items():
+        given, default = getattr(config, part), getattr(Config(), part)
+        for name in names:
+            if getattr(given, name) != getattr(default, name):
+                raise InputError(
+                    f"--{part}.{name.replace('_', '-')}: is decided by --first, --rest, --stages and --run-dir; leave it out"
+                )
+    for name in ("uniform", "flops_matched"):
+        check_base(config.pretraining(name), "--base.")
+    script.check(config.tune, config.pretraining("uniform"), "--tune.")
+    seeds = [seed for seed in config.tune.seeds if seed not in config.base.seeds]
+    if seeds:
+        raise InputError(f"--tune.seeds {seeds[0]}: is not among --base.seeds")
+    check_folder(config.results)
+    if os.path.realpath(config.results) == os.path.realpath(config.run_dir):
+        raise InputError(f"--results {config.results}: is the folder of the run; choose another")
 
 
 def plan(config: Config) -> Iterator[tuple[str, str, Callable[[], None]]]:
@@ -179,6 +214,7 @@ def record(config: Config, times: list[dict]) -> None:
 
 def run(config: Config) -> None:
     """All stages in order."""
+    check(config)
     with runs.alone_in(config.run_dir):
         _run(config)
 

@@ -16,6 +16,7 @@ Hardware: two CPU cores do; with posteriors (NUTS) count some seconds to a minut
 import dataclasses
 import importlib.metadata
 import json
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
+from synthetic_parts.checks import LARGEST_SEED, MOST, check_comparison
 
 import iclbayes
 from iclbayes import comparison as compare
@@ -32,9 +34,11 @@ from iclbayes import contrasts, plots
 from iclbayes.cli.parsing import parse_script
 from iclbayes.console import entry, progress, warnings_as_lines
 from iclbayes.curves import Curves
-from iclbayes.errors import CurvesWarning, InputError
-from iclbayes.files import write_csv, write_text
+from iclbayes.errors import CurvesWarning, InputError, check_above_zero, check_each_once, check_whole
+from iclbayes.files import check_folder, write_csv, write_text
+from iclbayes.outputs import is_ours
 from iclbayes.reading import curves_from_frames
+from iclbayes.runs import alone_in
 from iclbayes.tables import read_tables
 
 SIX = tuple(law.name for law in iclbayes.laws.SIX)
@@ -131,10 +135,15 @@ def check(config: Config) -> None:
         )
     if not 0 < config.level < 1:
         raise InputError(f"--level {config.level} is not a probability between 0 and 1")
-    if not config.tolerance > 0:
-        raise InputError(f"--tolerance {config.tolerance} is not above 0")
-    for law in (*config.laws, config.law):
-        iclbayes.laws.get(law)
+    check_above_zero("--tolerance", config.tolerance)
+    check_each_once("--curves", config.curves)
+    if config.group_by:
+        check_each_once("--group-by", config.group_by)
+    check_comparison(config.laws, config.fractions)
+    for name in ("chains", "warmup", "draws"):
+        check_whole(f"--{name}", getattr(config, name), 1, MOST)
+    check_whole("--chains times --draws", config.chains * config.draws, 1, MOST)
+    check_whole("--seed", config.seed, 0, LARGEST_SEED)
     missing = {"gamma", "beta", "prior"} - set(iclbayes.laws.get(config.law).param_names)
     if missing:
         raise InputError(
@@ -145,6 +154,20 @@ def check(config: Config) -> None:
     if config.base and not config.posterior and not scoring:
         raise InputError(
             f"point fits of {config.law} cannot be contrasted; leave out --no-posterior or take --law bayesian_scoring"
+        )
+
+
+def check_results(out: Path, curves: Sequence[Path]) -> None:
+    """Raises InputError unless the results can go to this folder: it is new, empty or of this script, and no curves are in it."""
+    check_folder(out)
+    inside = [path for path in curves if os.path.realpath(path.parent) == os.path.realpath(out)]
+    if inside:
+        raise InputError(f"--out-dir {out}: holds the curves {inside[0]}; choose another folder")
+    about = out / "config.json"
+    others = sorted(found.name for found in out.iterdir() if found.name[:1] != ".") if out.exists() else []
+    if others and not (about.exists() and is_ours(about)):
+        raise InputError(
+            f"{out}: holds {others[0]} but no results of this script; choose a new or an empty folder"
         )
 
 
@@ -248,15 +271,20 @@ def run(config: Config) -> Path:
     """Reads, fits, writes and draws everything; returns the folder of the results."""
     began = time.perf_counter()
     check(config)
+    out = config.out_dir or Path("runs") / f"real_llms-{datetime.now():%Y-%m-%d-%H%M%S}"
+    check_results(out, config.curves)
     curves = read_files(config)
     pairs = list(zip(config.base, config.instruct, strict=True))
     if pairs:
         contrasts.paired_groups(curves, pairs, config.pair_column)
     unsafe_rows(curves.keys.iloc[curves.group].assign(source=curves.source), config.unsafe)
-    out = config.out_dir or Path("runs") / f"real_llms-{datetime.now():%Y-%m-%d-%H%M%S}"
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out}: is a file; choose a folder")
-    out.mkdir(parents=True, exist_ok=True)
+    with alone_in(out):
+        _run(config, curves, pairs, out)
+    print(f"\ndone in {time.perf_counter() - began:.0f} s: {out}")
+    return out
+
+
+def _run(config: Config, curves: Curves, pairs: Sequence[tuple[str, str]], out: Path) -> None:
     settings = dataclasses.asdict(config)
     settings["versions"] = {name: importlib.metadata.version(name) for name in ("iclbayes", "jax", "numpyro")}
     write_text(json.dumps(settings, indent=2, default=str) + "\n", out / "config.json")
@@ -313,8 +341,6 @@ def run(config: Config) -> Path:
     write_text(as_markdown(summary), out / "summary.md")
     for name, figure in figures.items():
         plots.save(figure, out / f"{name}.png")
-    print(f"\ndone in {time.perf_counter() - began:.0f} s: {out}")
-    return out
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -22,15 +22,18 @@ from typing import Literal
 import pandas as pd
 from synthetic_parts import config as synthetic
 from synthetic_parts import story
+from synthetic_parts.checks import check as check_base
+from synthetic_parts.checks import check_comparison, check_tunings
 from synthetic_parts.stages import icl_prompts
 from synthetic_parts.suppress import analyse, fine_tune, loaded
 
 from iclbayes import ginc, runs, suppression
 from iclbayes.console import entry
 from iclbayes.digests import read_sealed
-from iclbayes.errors import InputError
+from iclbayes.errors import InputError, check_each_once, one_line
 from iclbayes.files import write_csv
 from iclbayes.training import matrix_rate, utilisation
+from iclbayes.training.checkpoints import CHECKPOINT_FOLDER
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,6 +82,11 @@ class Config:
     forecaster: Literal["psis", "laplace", "nuts", "point"] = "psis"
     """how returns are forecast: a posterior (importance-resampled, Laplace or NUTS), or around point fits."""
 
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The methods, in the order of work."""
+        return ("sft", "dpo") if self.method == "both" else (self.method,)
+
     def tuning(self, method: str, base: synthetic.Config) -> suppression.Tuning:
         """The fine-tuning by a method."""
         return suppression.Tuning(
@@ -116,18 +124,56 @@ def read_base(run_dir: Path | None) -> synthetic.Config:
         values = read_sealed(path)
         world = ginc.WorldConfig(**values.pop("world"))
         values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-        return synthetic.Config(**values, world=world, run_dir=run_dir)
+        base = synthetic.Config(**values, world=world, run_dir=run_dir)
     except InputError:
         raise
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise InputError(
-            f"{path}: is no config of a run of experiments/synthetic.py ({error}); choose its folder"
-        ) from None
+        raise _no_config(path, error) from None
+    try:
+        check_base(base)
+    except (ValueError, TypeError, AttributeError) as error:  # values that the script never wrote
+        raise _no_config(path, error) from None
+    return base
+
+
+def _no_config(path: Path, error: Exception) -> InputError:
+    return InputError(
+        f"{path}: is no config of a run of experiments/synthetic.py ({one_line(error)}); choose its folder"
+    )
+
+
+def check(config: Config, base: synthetic.Config, flag: str = "--") -> None:
+    """Raises InputError unless models of the run `base` can be fine-tuned so, and the curves analysed. Computes nothing.
+
+    Args:
+      config: what is asked for.
+      base: the pretraining.
+      flag: what stands before the names of options.
+    """
+    tunings = [config.tuning(method, base) for method in config.methods]
+    check_tunings(tunings, f"{flag}amounts", config.amounts, config.favoured, base.world.hmms, flag)
+    check_each_once(f"{flag}hypotheses", config.hypotheses)
+    suppression.check_hypotheses(config.hypotheses)
+    if config.laws:
+        check_comparison(config.laws, config.fractions, flag)
+
+
+def check_models(config: Config, base: synthetic.Config) -> None:
+    """Raises InputError unless the run has trained every model that is to be fine-tuned."""
+    for model in chosen_models(config, base):
+        folder = base.run_dir / "models" / synthetic.run_name(*model)
+        if not (folder / CHECKPOINT_FOLDER).is_dir():
+            raise InputError(
+                f"{folder}: holds no checkpoint; finish that run (experiments/synthetic.py --resume), or choose other "
+                "--layers and --seeds"
+            )
 
 
 def chosen_models(config: Config, base: synthetic.Config) -> list[tuple[int, int]]:
     """(layers, seed) of the models to fine-tune. Raises InputError for one that the run has not."""
     for name in ("layers", "seeds"):
+        if getattr(config, name):
+            check_each_once(f"--{name}", getattr(config, name))
         absent = [v for v in getattr(config, name) if v not in getattr(base, name)]
         if absent:
             raise InputError(f"--{name} {absent[0]}: the run has {', '.join(map(str, getattr(base, name)))}")
@@ -138,11 +184,10 @@ def tune_models(config: Config, base: synthetic.Config, folder: Path) -> tuple[p
     """(curves, utilisation) of all models, SFT of every model first, then DPO; added to what an earlier command wrote."""
     world = ginc.make_world(base.world)
     keys = synthetic.keys(base)
-    methods = ("sft", "dpo") if config.method == "both" else (config.method,)
     names = {model: synthetic.run_name(*model) for model in chosen_models(config, base)}
     curves, log = fine_tune(
         {model: loaded(config.run_dir, name) for model, name in names.items()},
-        {method: config.tuning(method, base) for method in methods},
+        {method: config.tuning(method, base) for method in config.methods},
         config.amounts,
         world,
         keys["tuning"],
@@ -202,7 +247,8 @@ def report(config: Config, frame: pd.DataFrame, folder: Path) -> dict[str, pd.Da
 def run(config: Config) -> None:
     """The whole experiment."""
     base = read_base(config.run_dir)
-    chosen_models(config, base)  # names a mistake before anything is written
+    check(config, base)
+    check_models(config, base)
     with runs.alone_in(config.run_dir / "suppression"):
         _run(config, base)
 

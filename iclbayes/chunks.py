@@ -1,5 +1,6 @@
 """Reading a file of curves in chunks that end where a group ends."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -86,7 +87,7 @@ def types_of_labels(path: Path, labels: list[str], size: int, shots: str = "shot
     that labels are numbers throughout, the file has to be read to its end.
     """
     types: dict[str, str | None] = dict.fromkeys(labels)
-    if path.suffix != ".csv":
+    if not is_csv(path):
         return types
     try:
         options = csv_options(path, shots)
@@ -113,7 +114,7 @@ def _joined(kinds: set[str]) -> str:
 
 
 def _read(path: Path, size: int, types: dict[str, str | None], shots: str) -> Iterator[pd.DataFrame]:
-    if path.suffix == ".csv":
+    if is_csv(path):
         known = {name: kind for name, kind in types.items() if kind}
         with pd.read_csv(path, **csv_options(path, shots), chunksize=size, dtype=known) as reader:
             yield from reader
@@ -125,6 +126,33 @@ def _read(path: Path, size: int, types: dict[str, str | None], shots: str) -> It
     ) as file:  # buffered, what was read stays until the file is closed
         for batch in file.iter_batches(batch_size=min(size, 131_072)):
             yield with_index(batch.to_pandas())
+
+
+def is_csv(path: Path) -> bool:
+    """Whether the file is CSV, perhaps in gzip."""
+    return path.suffix == ".csv" or path.suffixes[-2:] == [".csv", ".gz"]
+
+
+def uncompressed_bytes(path: Path) -> int:
+    """Bytes of a file once it is unpacked: of gzip by the length at its end (modulo 4 GiB), of Parquet by its footer.
+
+    Of other files, and where neither can be read, those on the disk.
+    """
+    size = path.stat().st_size
+    try:
+        if path.suffix == ".gz" and size > 18:  # the least that gzip writes
+            with path.open("rb") as file:
+                file.seek(-4, os.SEEK_END)
+                unpacked = int.from_bytes(file.read(), "little")
+            return max(size, unpacked)
+        if path.suffix == ".parquet":
+            import pyarrow.parquet as pq
+
+            about = pq.read_metadata(path)
+            return max(size, sum(about.row_group(i).total_byte_size for i in range(about.num_row_groups)))
+    except Exception:
+        return size  # the reader says what is wrong
+    return size
 
 
 def count_rows(path: Path) -> int | None:

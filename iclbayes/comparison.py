@@ -10,7 +10,7 @@ import pandas as pd
 from scipy import stats
 
 from .curves import Curves
-from .errors import InputError
+from .errors import InputError, check_fraction
 from .fits import Fits, fit
 from .grouping import check_points
 from .laws import SIX, Law, get
@@ -69,8 +69,7 @@ def compare(
         if len(set(values)) < len(values):
             raise InputError(f"a {what} is given twice: {', '.join(map(str, values))}")
     for f in fractions:
-        if not 0 < f <= 1:
-            raise InputError(f"fraction {f} is not in (0, 1]")
+        check_fraction("fraction", f)
     taken = {"law", "fraction", *METRICS, "n_fit", "n_eval"} & set(curves.keys.columns)
     if taken:
         raise InputError(

@@ -46,7 +46,8 @@ class Curves:
       start: [C + 1] offsets into the point arrays.
       shots: [N] examples before the query; from a file, ascending within a curve and without repeats.
       prob: [N] mean probability of the right answer, in [0, 1].
-      weight: [N] weight of each point in a fit, ≥ 0.
+      weight: [N] weight of each point in a fit, ≥ 0. Only ratios count; one that the precision of the fit cannot tell from 0
+        beside the largest of its fit (2e-308 of it, 1e-38 in single precision) is 0.
       stderr: [N] standard error of `prob`, NaN where unknown.
       n_correct, n_test: [N] counts, NaN where unknown.
       window: [C] shots that fit the model's context, inf where unknown (the default): no forecast goes beyond.

@@ -1,11 +1,19 @@
 """What the package raises when the user can mend something, and what it warns of."""
 
+import math
 import numbers
 import os
+from collections.abc import Sequence
 
 
 class InputError(ValueError):
-    """A mistake in what the user gave: one line saying what is wrong, where, and what to do about it."""
+    """A mistake in what the user gave: one line saying what is wrong, where, and what to do about it.
+
+    What the message quotes from files may hold line ends and escapes; they become ?, as in `printable`.
+    """
+
+    def __init__(self, message: str = ""):
+        super().__init__(printable(message))
 
 
 class CurvesWarning(UserWarning):
@@ -42,3 +50,25 @@ def check_whole(name: str, value: object, least: int, most: int) -> int:
     if not isinstance(value, numbers.Integral) or not least <= int(value) <= most:
         raise InputError(f"{name} is {shown(str(value), 40)}; give a whole number from {least} to {most:,}")
     return int(value)
+
+
+def check_fraction(name: str, value: float) -> float:
+    """The value. Raises InputError unless it is a share of the shots, above 0 and up to 1."""
+    if not 0 < value <= 1:
+        raise InputError(f"{name} {value} is not in (0, 1]; give a share of the shots, above 0 and up to 1")
+    return value
+
+
+def check_above_zero(name: str, value: float) -> float:
+    """The value. Raises InputError unless it is a finite number above 0."""
+    if not 0 < value < math.inf:
+        raise InputError(f"{name} is {value}; give a finite number above 0")
+    return value
+
+
+def check_each_once(name: str, values: Sequence) -> None:
+    """Raises InputError unless there are values, and none of them twice."""
+    if not values:
+        raise InputError(f"{name}: nothing is given; give at least one")
+    if len(set(values)) < len(values):
+        raise InputError(f"{name} {shown(' '.join(map(str, values)), 200)}: give each once")

@@ -17,8 +17,29 @@ if TYPE_CHECKING:
 
 def check_place(path: str | os.PathLike) -> None:
     """Raises InputError if `path` is a folder or a device, has a name that no file can have, or is in no folder to write in."""
-    try:
+    with _told_of(path):
         _check_place(Path(path))
+
+
+def check_folder(path: str | os.PathLike) -> None:
+    """Raises InputError unless `path` is a folder to write in, or one that can be made with those above it."""
+    with _told_of(path):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            os.stat(path)  # as in `_check_place`
+        found = Path(os.path.realpath(path))
+        while not found.exists():
+            found = found.parent
+        if not found.is_dir():
+            raise InputError(f"{path}: {found} is a file; choose another folder")
+        with tempfile.TemporaryFile(dir=found):
+            pass
+
+
+@contextlib.contextmanager
+def _told_of(path: str | os.PathLike) -> Iterator[None]:
+    """What the system says of a place that cannot be written, as an InputError."""
+    try:
+        yield
     except InputError:
         raise
     except (OSError, ValueError, RuntimeError) as error:  # too long a name, a null byte, a loop of links
@@ -131,8 +152,10 @@ def _exchange(one: Path, other: Path) -> bool:
 
 def write_csv(frame: "pd.DataFrame", path: str | os.PathLike) -> None:
     """Writes a table without its index as CSV, whole or not at all."""
+    from .csv_text import write  # pandas and Arrow: not needed by who writes no tables
+
     with atomic_path(path) as temporary:
-        frame.to_csv(temporary, index=False)
+        write(frame, temporary)
 
 
 def write_table(frame: "pd.DataFrame", path: str | os.PathLike) -> None:

@@ -139,12 +139,7 @@ def undetermined(block: FitBlock) -> np.ndarray:
     sizes = [int(np.prod(np.shape(result.raw[name])[1:])) for name in names]
     columns = np.split(spread, np.cumsum(sizes)[:-1], axis=1)
     unknown = np.stack([~(column <= UNDETERMINED).all(1) for column in columns], 1)
-    texts = [" ".join(name for name, flag in zip(names, row, strict=True) if flag) for row in unknown]
-    condition = np.asarray(result.condition)
-    return np.array(
-        [
-            text or ("" if c <= DEGENERATE else "combination")
-            for text, c in zip(texts, condition, strict=True)
-        ],
-        dtype=object,
-    )
+    kinds, at = np.unique(unknown, axis=0, return_inverse=True)  # few, of however many fits
+    texts = [" ".join(name for name, flag in zip(names, row, strict=True) if flag) for row in kinds]
+    text = np.array(texts, object)[at.reshape(-1)]
+    return np.where((text == "") & ~(np.asarray(result.condition) <= DEGENERATE), "combination", text)

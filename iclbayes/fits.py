@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, DTypeLike
 from . import markup
 from .background import check_background
 from .curves import Curves, curve_columns
-from .errors import InputError, check_whole
+from .errors import InputError, check_fraction, check_whole
 from .fit_blocks import (
     FitBlock,
     by_condition,
@@ -120,7 +120,7 @@ class Fits:
                 frame["source"] = self.curves.source[block.curves[:, 0]]
             for name in _DIAGNOSTICS:
                 frame[name] = np.asarray(getattr(block.result, name))
-            frame["status"] = [Status(s).name.lower() for s in frame["status"]]
+            frame["status"] = _names_of(frame["status"])
             rows.append(frame.assign(_order=block.curves[:, 0]))
         return pd.concat(rows).sort_values("_order").drop(columns="_order").reset_index(drop=True)
 
@@ -275,6 +275,11 @@ class Fits:
         """
         return self._per_group(lambda block: by_condition(block, undetermined(block)), fill="")
 
+    def by_curve(self, value: np.ndarray) -> np.ndarray:
+        """What stands by group [G] (laws fitted curve by curve [G, J]), in the order of the curves [C]."""
+        group = self.curves.group
+        return value[group] if self.law.joint else value[group, self.curves.rank()]
+
     def to_frame(self, stderr: bool = False) -> pd.DataFrame:
         """One row per curve: group columns, source, law, its parameters, and the fit's diagnostics.
 
@@ -283,8 +288,6 @@ class Fits:
         columns `NAME_se` (standard error), `NAME_lo90` and `NAME_hi90` (`interval`). `identified` says whether the data determine
         all parameters, `not_identified` which ones they do not; see the method of that name.
         """
-        curve_group = self.curves.group
-        rank = self.curves.rank()
         frame = curve_columns(self.curves)
         taken = set(self.curves.keys) & {
             "law",
@@ -312,12 +315,17 @@ class Fits:
                     frame[title + suffix] = column
         for name in _DIAGNOSTICS:
             value = self._per_group(lambda b, n=name: by_condition(b, getattr(b.result, n)), fill=0)
-            frame[name] = value[curve_group] if self.law.joint else value[curve_group, rank]
-        frame["status"] = [Status(s).name.lower() for s in frame["status"]]
-        unknown = self.not_identified()
-        frame["not_identified"] = unknown[curve_group] if self.law.joint else unknown[curve_group, rank]
+            frame[name] = self.by_curve(value)
+        frame["status"] = _names_of(frame["status"])
+        frame["not_identified"] = self.by_curve(self.not_identified())
         frame["identified"] = frame["not_identified"] == ""
         return frame
+
+
+def _names_of(status: ArrayLike) -> np.ndarray:
+    """Lower-case names of `Status`, by their numbers."""
+    found, at = np.unique(np.asarray(status), return_inverse=True)
+    return np.array([Status(s).name.lower() for s in found], object)[at]
 
 
 def _count_positive(curves: Curves) -> np.ndarray:
@@ -413,8 +421,7 @@ def fit(
     if dtype not in (np.float32, np.float64, "float32", "float64"):
         raise InputError(f"dtype is {dtype}; give float32 or float64")
     if fraction is not None:
-        if not 0 < fraction <= 1:
-            raise InputError(f"fraction {fraction} is not in (0, 1]")
+        check_fraction("fraction", fraction)
         curves = curves.with_weight(np.where(curves.within(fraction), curves.weight, 0.0))
     if curves.n_groups == 0:
         raise InputError("there are no curves to fit")

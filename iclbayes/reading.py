@@ -205,15 +205,65 @@ def curves_from_frame(
     if "weight" in frame:
         weight = _number(frame, "weight", name)
         _check(frame, "weight", weight >= 0, "is negative; a weight is ≥ 0", name)
-    _warn_of_labels(frame, shots, labels, name)
-
     group, keys = _codes(frame, group_by)
-    label, labels = (_codes(frame, [source])) if source else (np.zeros(len(frame), int), None)
-    order = np.lexsort((x, label, group))
+    label, sources = (_codes(frame, [source])) if source else (np.zeros(len(frame), int), None)
+    order = _order(group, label, x)
     g, s, x = group[order], label[order], x[order]
-    new_curve = np.r_[True, (np.diff(g) != 0) | (np.diff(s) != 0)]
-    new_point = new_curve | np.r_[True, np.diff(x) != 0]
+    new_curve = np.r_[True, (g[1:] != g[:-1]) | (s[1:] != s[:-1])]
+    new_point = new_curve | np.r_[True, x[1:] != x[:-1]]
     first = np.flatnonzero(new_point)
+    starts = np.flatnonzero(new_curve)
+    repeated = len(first) < len(frame)
+    _warn_of_labels(frame, shots, labels, name, repeated)
+    merged = _averaged if repeated else _as_they_are
+    mean, mass, stderr, n_correct, n_test = merged(prob, weight, stderr, n_correct, n_test, order, new_point)
+    return Curves(
+        keys=keys,
+        group=g[starts],
+        source=np.zeros(len(starts), int) if sources is None else sources[source].to_numpy()[s[starts]],
+        start=np.r_[np.searchsorted(first, starts), len(first)],
+        shots=x[first] if repeated else x,
+        prob=np.clip(mean, 0.0, 1.0),
+        weight=mass,
+        stderr=stderr,
+        n_correct=n_correct,
+        n_test=n_test,
+        window=np.minimum.reduceat(limit[order], starts),
+    )
+
+
+def _order(group: np.ndarray, label: np.ndarray, x: np.ndarray) -> np.ndarray | slice:
+    """What sorts rows by group, source and shots; a slice of all where they stand so, as they do in most files."""
+    same = group[1:] == group[:-1]
+    stand = (group[1:] > group[:-1]) | (same & (label[1:] > label[:-1]))
+    stand |= same & (label[1:] == label[:-1]) & (x[1:] >= x[:-1])
+    return slice(None) if stand.all() else np.lexsort((x, label, group))
+
+
+Merged = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+
+
+def _as_they_are(prob, weight, stderr, n_correct, n_test, order, new_point) -> Merged:
+    """`_averaged` of rows of which none repeats another."""
+    mass = np.ones(len(new_point)) if weight is None else weight[order]
+    return (
+        prob[order],
+        mass,
+        np.where(np.isfinite(stderr), stderr, np.nan)[order],
+        n_correct[order],
+        n_test[order],
+    )
+
+
+def _averaged(prob, weight, stderr, n_correct, n_test, order, new_point) -> Merged:
+    """(prob, weight, stderr, n_correct, n_test) of the points, from those of the rows, [rows] each; weight None: 1 a point.
+
+    Args:
+      order: what sorts the rows.
+      new_point: [rows, sorted] where another point begins.
+    """
+    first = np.flatnonzero(new_point)
+    order = np.arange(len(new_point))[order]
 
     def total(a):
         return np.add.reduceat(a[order], first)
@@ -226,8 +276,8 @@ def curves_from_frame(
     elif np.isfinite(stderr).all() and (stderr > 0).all():
         share = stderr**-2.0
     else:
-        share = np.ones(len(frame))
-    repeats = total(np.ones(len(frame)))
+        share = np.ones(len(prob))
+    repeats = total(np.ones(len(prob)))
     mass = total(share)
     safe = np.where(mass > 0, mass, 1.0)
     mean = np.where(mass > 0, total(share * prob) / safe, total(prob) / repeats)
@@ -241,24 +291,11 @@ def curves_from_frame(
     values = prob[order]  # a single row, or rows that agree, tell nothing of the error
     between[np.maximum.reduceat(values, first) == np.minimum.reduceat(values, first)] = np.nan
     stderr = np.where(known, combined, between)
-    starts = np.flatnonzero(new_curve)
-    point_start = np.searchsorted(first, starts)
-    return Curves(
-        keys=keys,
-        group=g[starts],
-        source=np.zeros(len(starts), int) if labels is None else labels[source].to_numpy()[s[starts]],
-        start=np.r_[point_start, len(first)],
-        shots=x[first],
-        prob=np.clip(mean, 0.0, 1.0),
-        weight=np.ones(len(first)) if weight is None else mass,
-        stderr=stderr,
-        n_correct=total(n_correct),
-        n_test=total(n_test),
-        window=np.minimum.reduceat(limit[order], starts),
-    )
+    mass = np.ones(len(first)) if weight is None else mass
+    return mean, mass, stderr, total(n_correct), total(n_test)
 
 
-def _warn_of_labels(frame: pd.DataFrame, shots: str, labels: list[str], name: str) -> None:
+def _warn_of_labels(frame: pd.DataFrame, shots: str, labels: list[str], name: str, repeated: bool) -> None:
     """Warns of columns of text that nobody named, over which rows are averaged, and of numbers that became one label.
 
     Rows are averaged over such a column if it varies where labels and shots are equal, and over `source` also where sources
@@ -269,7 +306,6 @@ def _warn_of_labels(frame: pd.DataFrame, shots: str, labels: list[str], name: st
             text = f"{name}: column {column!r}: {texts} are one number, and so one label"
             warnings.warn(text, CurvesWarning, stacklevel=4)
     averaged = []
-    repeated = frame.duplicated([*labels, shots]).any()
     for column in frame.columns.difference([shots, *labels], sort=False) if repeated else ["source"]:
         if column not in frame or column in labels or not _is_text(frame[column]):
             continue

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from .chunks import chunks, count_rows, types_of_labels
+from . import csv_text
+from .chunks import chunks, count_rows, is_csv, types_of_labels
 from .digests import file_digest, read_sealed, write_sealed
 from .errors import CurvesWarning, InputError, check_whole
 from .files import atomic_path
@@ -62,7 +63,7 @@ def fit_stream(
     """Fits every group of a file of curves without reading it whole.
 
     Args:
-      path: `.csv` or `.parquet`, see `iclbayes.read_curves`; rows of a group stand together.
+      path: `.csv`, `.csv.gz` or `.parquet`, see `iclbayes.read_curves`; rows of a group stand together.
       out: `.csv` or `.parquet`; gets the rows of `Fits.to_frame`, law by law within each chunk.
       laws: names of laws.
       group_by, source, value, shots, window: as in `read_curves`.
@@ -85,9 +86,10 @@ def fit_stream(
     group_by = (group_by,) if isinstance(group_by, str) else tuple(group_by)
     if not group_by:
         raise InputError(f"{path}: a file read in chunks needs columns to group by; name them")
-    for name in (path, out):
-        if name.suffix not in (".csv", ".parquet"):
-            raise InputError(f"{name}: only .csv and .parquet files can be read or written in chunks")
+    if not (is_csv(path) or path.suffix == ".parquet"):
+        raise InputError(f"{path}: only .csv, .csv.gz and .parquet files can be read in chunks")
+    if out.suffix not in (".csv", ".parquet"):
+        raise InputError(f"{out}: only .csv and .parquet files can be written in chunks")
     if not os.path.exists(path):
         raise InputError(f"{path}: no such file; give the path of a CSV or Parquet file of curves")
     together = bound_together(group_by, options.get("across", ()))
@@ -293,7 +295,7 @@ def _join(parts: list[Path], out: Path) -> None:
             columns = list(dict.fromkeys(name for part in parts for name in pq.read_schema(part).names))
             for i, part in enumerate(parts):
                 frame = pd.read_parquet(part).reindex(columns=columns)  # chunks may differ in their columns
-                frame.to_csv(temporary, mode="w" if i == 0 else "a", header=i == 0, index=False)
+                csv_text.write(frame, temporary, mode="w" if i == 0 else "a", header=i == 0)
             return
         schema = common_schema(parts)
         with pq.ParquetWriter(temporary, schema) as writer:

@@ -128,3 +128,32 @@ def test_rows_that_agree_say_nothing_of_their_error():
     frame = pd.DataFrame({"shots": [0, 0, 0, 5, 5, 5, 9], "accuracy": [0.1, 0.1, 0.1, 0.4, 0.6, 0.5, 0.7]})
     # The mean of three times 0.1 is not 0.1 in floating point.
     np.testing.assert_allclose(iclbayes.curves_from_frame(frame).stderr, [np.nan, 0.1 / np.sqrt(3), np.nan])
+
+
+def test_rows_in_any_order_give_the_same_curves():
+    rng = np.random.default_rng(0)
+    rows = [(g, s, n) for g in "ba" for s in "yx" for n in (0, 1, 4, 9)]
+    frame = pd.DataFrame(rows, columns=["model", "source", "shots"])
+    frame["prob"], frame["weight"] = rng.random(len(frame)), rng.random(len(frame))
+    frame["stderr"] = rng.random(len(frame))
+    stands = iclbayes.curves_from_frame(frame, group_by="model", source="source")
+    np.testing.assert_array_equal(stands.prob, frame["prob"])
+    np.testing.assert_array_equal(stands.stderr, frame["stderr"])
+    np.testing.assert_array_equal(stands.weight, frame["weight"])
+    for _ in range(5):
+        shuffled = iclbayes.curves_from_frame(
+            frame.sample(frac=1, random_state=rng), group_by="model", source="source"
+        )
+        labels = list(zip(shuffled.keys["model"].to_numpy()[shuffled.group], shuffled.source, strict=True))
+        found = {
+            (*labels[c], n): (p, w, e)
+            for c, n, p, w, e in zip(
+                *(shuffled.point_curve(), shuffled.shots, shuffled.prob, shuffled.weight, shuffled.stderr),
+                strict=True,
+            )
+        }
+        for row in frame.itertuples():
+            assert found[row.model, row.source, row.shots] == (row.prob, row.weight, row.stderr)
+    twice = iclbayes.curves_from_frame(pd.concat([frame, frame]), group_by="model", source="source")
+    np.testing.assert_allclose(twice.prob, stands.prob)
+    np.testing.assert_allclose(twice.weight, 2 * stands.weight)

@@ -8,7 +8,9 @@ from curve_tables import table
 
 import iclbayes
 from iclbayes import stream
-from iclbayes.chunks import chunks
+from iclbayes.chunks import chunks, uncompressed_bytes
+from iclbayes.cli import fit as fit_command
+from iclbayes.cli.main import main
 from iclbayes.errors import InputError
 
 
@@ -51,6 +53,47 @@ def test_stream_gives_what_the_whole_file_gives_and_survives_a_kill(tmp_path, su
     ).to_frame()
     assert list(streamed["model"]) == list(whole["model"])
     np.testing.assert_allclose(streamed["loss"], whole["loss"], rtol=1e-6)
+
+
+@pytest.mark.parametrize("suffix", ["csv.gz", "parquet"])
+def test_compressed_files_are_measured_unpacked_and_fitted_in_chunks(tmp_path, suffix, monkeypatch):
+    frame = pd.concat([table(n_models=2).assign(run=run) for run in range(40)], ignore_index=True)
+    frame["run"] = "a long name of the run that packs well " + frame["run"].astype(str)
+    path, plain, out = tmp_path / f"packed.{suffix}", tmp_path / "plain.csv", tmp_path / "fits.csv"
+    frame.to_csv(plain, index=False)
+    frame.to_csv(path, index=False) if suffix == "csv.gz" else frame.to_parquet(path, compression="zstd")
+    on_disk, unpacked = path.stat().st_size, uncompressed_bytes(path)
+    assert unpacked > on_disk
+    if suffix == "csv.gz":
+        assert unpacked == plain.stat().st_size
+
+    asked = []
+    real = stream.fit_stream
+    monkeypatch.setattr(stream, "fit_stream", lambda *a, **named: asked.append(1) or real(*a, **named))
+    monkeypatch.setattr(fit_command, "STREAM_BYTES", (on_disk + unpacked) // 2)
+    options = [
+        "--group-by",
+        "model",
+        "--group-by",
+        "run",
+        "--source",
+        "source",
+        "--law",
+        "power",
+        "--starts",
+        "2",
+    ]
+    assert main(["fit", str(path), *options, "--out", str(out)]) == 0 and asked
+    assert (
+        main(["fit", str(plain), *options, "--chunk-rows", "900", "--out", str(tmp_path / "other.csv")]) == 0
+    )
+    pd.testing.assert_frame_equal(pd.read_csv(out), pd.read_csv(tmp_path / "other.csv"), rtol=1e-6)
+
+
+def test_what_cannot_be_measured_counts_as_it_lies_on_the_disk(tmp_path):
+    for name in ("noise.csv.gz", "noise.parquet", "short.csv.gz", "noise.csv"):
+        (tmp_path / name).write_bytes(b"\0" * (9 if name.startswith("short") else 99))
+        assert uncompressed_bytes(tmp_path / name) == (tmp_path / name).stat().st_size
 
 
 @pytest.mark.parametrize("n_models", [8, 9, 10])

@@ -6,11 +6,16 @@ Each has a name, the program, and the arguments behind it. Files that the argume
 import dataclasses
 import gzip
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Literal
 
 import pandas as pd
+from synthetic_parts.config import Config
+
+from iclbayes.digests import write_sealed
+from iclbayes.runs import as_json
+
+from .programs import Program, main_of
 
 GROUPED = ("--group-by", "model")
 DIGITS = "9" * 400
@@ -24,7 +29,12 @@ class BadInput:
 
     what: str
     arguments: tuple[str, ...]
-    program: Literal["iclbayes", "synthetic"] = "iclbayes"
+    program: Program = "iclbayes"
+
+    @property
+    def main(self) -> Callable[[Sequence[str]], int]:
+        """The program's entry point."""
+        return main_of(self.program)
 
 
 def write_files(folder: Path) -> None:
@@ -56,9 +66,17 @@ def write_files(folder: Path) -> None:
         ("noise.csv.gz", b"\x1f\x8bnoise"),
     ):
         (folder / name).write_bytes(content)
+    write_sealed(as_json(Config(suppress=(), seeds=(0, 1))), _made(folder / "pretrained") / "config.json")
+    for name in ("layers1_seed0", "layers2_seed0", "layers1_seed1"):  # the fourth model is not there
+        (folder / "pretrained" / "models" / name / "checkpoints").mkdir(parents=True)
     (folder / "folder.csv").mkdir()
     (folder / "loop.csv").symlink_to("loop.csv")
     (folder / "dangling.csv").symlink_to("nowhere.csv")
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def deep(n: int = 100_000) -> str:
@@ -283,6 +301,7 @@ def cases() -> Iterator[BadInput]:
     yield from _of_places()
     yield from _of_other_files()
     yield from _of_runs()
+    yield from of_scripts()
 
 
 def _of_words() -> Iterator[BadInput]:
@@ -452,3 +471,88 @@ def _of_runs() -> Iterator[BadInput]:
     for name in CONFIGS:
         run = ("--run-dir", f"run_{name}")
         yield BadInput(f"synthetic.py: config.json, {name}", (*run, "--resume"), "synthetic")
+
+
+NO_SHARES = ("0", "-0.1", "1.5", "nan", "inf", "x")
+SCRIPTS: dict[str, tuple[str, ...]] = {
+    "suppression": ("--run-dir", "pretrained", "--layers", "1"),
+    "paper": ("--run-dir", "new_run", "--results", "new_results"),
+    "real_llms": ("--curves", "good.csv", "--group-by", "model", "--out-dir", "new_out"),
+}
+SCRIPT_VALUES: dict[str, dict[str, tuple[str, ...]]] = {  # options of scripts, and what they cannot be
+    "suppression": {
+        "--amounts": ("", "0", "-1", "8 8", "x", HUGE),
+        "--layers": ("3", "1 1", "x", HUGE),
+        "--seeds": ("7", "0 0", "x", HUGE, "1 0"),
+        "--favoured": ("-1", "3", "x", HUGE),
+        "--sft-learning-rate": ("-1", "nan", "inf"),
+        "--dpo-learning-rate": ("-1", "nan", "inf"),
+        "--batch-size": ("0", "-1", HUGE),
+        "--beta": ("0", "-1", "nan", "inf"),
+        "--epochs": ("0", "-1", HUGE),
+        "--evals": ("-1", HUGE),
+        "--hypotheses": ("", "nix", "all_free all_free"),
+        "--laws": ("nix", "power power"),
+        "--fractions": ("", *NO_SHARES, "0.5 0.5"),
+        "--method": ("nix",),
+        "--forecaster": ("nix",),
+        "--run-dir": ("nowhere", "good.csv", "results", "run_deep", "run_types", "run_sealed", LONG, "a\0b"),
+        "--nix": ("",),
+    },
+    "paper": {
+        "--stages": ("", "nix", "sft sft"),
+        "--first": ("0", "3 3", "1", "x", HUGE),
+        "--rest": ("0", "3", HUGE),
+        "--results": ("good.csv", "new_run", "loop.csv", LONG, "/proc/x", "a\0b"),
+        "--base.laws": ("", "nix"),
+        "--base.fractions": NO_SHARES,
+        "--base.ks": ("", "0", "5000"),
+        "--base.prompts": ("0", HUGE),
+        "--base.eval-rows": ("0",),
+        "--base.seeds": ("-1", HUGE),
+        "--base.world.seed": ("-1", HUGE),
+        "--base.layers": ("1",),
+        "--base.run-dir": ("elsewhere",),
+        "--tune.amounts": ("", "0", HUGE),
+        "--tune.favoured": ("5", "-1"),
+        "--tune.laws": ("nix",),
+        "--tune.fractions": NO_SHARES,
+        "--tune.hypotheses": ("nix",),
+        "--tune.beta": ("nan",),
+        "--tune.seeds": ("7",),
+        "--tune.method": ("sft",),
+        "--tune.run-dir": ("elsewhere",),
+    },
+    "real_llms": {
+        "--laws": ("", "nix", "power power"),
+        "--fractions": ("", *NO_SHARES, "0.5 0.5"),
+        "--law": ("nix", "power"),
+        "--level": ("0", "1", "nan", "x"),
+        "--tolerance": ("0", "-1", "nan", "inf"),
+        "--chains": ("0", "-1", "1000000000000", HUGE),
+        "--warmup": ("0", "-1", HUGE),
+        "--draws": ("0", "-1", "1000000000000", HUGE),
+        "--seed": ("-1", "x", HUGE),
+        "--curves": ("", "nowhere.csv", "noise.csv", "good.csv good.csv"),
+        "--group-by": ("nix", "model model"),
+        "--base": ("a",),
+        "--unsafe": ("nix",),
+        "--value": ("nix",),
+        "--method": ("nix",),
+        "--out-dir": ("good.csv", "good.csv/x", "results", ".", "loop.csv", LONG, "/proc/x", "a\0b"),
+    },
+}
+
+
+def of_scripts() -> Iterator[BadInput]:
+    """Mistakes in what the longer experiments are asked for, refused before their first second of work."""
+    for program, options in SCRIPT_VALUES.items():
+        for option, values in options.items():
+            for value in values:
+                shown = value if len(value) < 30 else f"{len(value)} characters"
+                more = (
+                    ("--seeds", "1", "--layers", "2")
+                    if (option, value) == ("--seeds", "1 0")
+                    else (option, *value.split())
+                )
+                yield BadInput(f"{program}.py: {option} {shown!r}", (*SCRIPTS[program], *more), program)

@@ -1,4 +1,4 @@
-"""Disks that are full: a limit on the size of the files that a process may write, and every command that writes under it.
+"""Disks that are full: a limit on the size of the files that a process may write.
 
 Beyond the limit the system refuses further bytes (EFBIG), just as a full disk does (ENOSPC). Python ignores the signal that comes
 with it (SIGXFSZ).
@@ -8,42 +8,6 @@ import contextlib
 import resource
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-
-GOOD = ("good.csv", "--group-by", "model")
-QUICK = ("--law", "power", "--method", "laplace", "--draws", "50")
-WRITERS: dict[
-    str, tuple[tuple[str, ...], tuple[str, ...]]
-] = {  # the arguments, and the files that they write
-    "fit to CSV": (("fit", *GOOD, "--law", "power", "--out", "f.csv"), ("f.csv",)),
-    "fit to Parquet": (("fit", *GOOD, "--law", "power", "--out", "f.parquet"), ("f.parquet",)),
-    "fit in chunks to CSV": (
-        ("fit", *GOOD, "--law", "power", "--chunk-rows", "6", "--out", "k.csv"),
-        ("k.csv",),
-    ),
-    "fit in chunks to Parquet": (
-        ("fit", *GOOD, "--law", "power", "--chunk-rows", "6", "--out", "k.parquet"),
-        ("k.parquet",),
-    ),
-    "fit to PNG": (("fit", *GOOD, "--law", "power", "--out", "g.csv", "--plot", "g.png"), ("g.csv", "g.png")),
-    "fit to PDF": (("fit", *GOOD, "--law", "power", "--out", "h.csv", "--plot", "h.pdf"), ("h.csv", "h.pdf")),
-    "fit to SVG": (("fit", *GOOD, "--law", "power", "--out", "i.csv", "--plot", "i.svg"), ("i.csv", "i.svg")),
-    "compare": (
-        ("compare", *GOOD, "--law", "power", "--out", "t.csv", "--plot", "t.png"),
-        ("t.csv", "t.png"),
-    ),
-    "posterior to netCDF": (("posterior", *GOOD, *QUICK, "--out", "d.nc"), ("d.nc",)),
-    "posterior": (
-        ("posterior", *GOOD, *QUICK, "--level", "0.5", "--forecast", "p.csv", "--plot", "p.pdf"),
-        ("shots_to_reach.csv", "p.csv", "p.pdf"),
-    ),
-    "contrast": (
-        ("contrast", "good.csv", "--pair", "variant", "base", "chat", *QUICK[2:], "--out", "m.csv"),
-        ("m.csv", "m_shots.csv"),
-    ),
-    "report": (("report", *GOOD, *QUICK, "--out", "r.html"), ("r.html",)),
-    "example": (("example", "ex"), ("ex/synthetic.csv", "ex/unsafe_answers.csv")),
-    "import-lm-eval": (("import-lm-eval", "ex/lm_eval", "--out", "e.csv"), ("e.csv", "e.json")),
-}
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
     from ..fits import Fits
 
-STREAM_BYTES = 128 * 2**20  # files above this are fitted in chunks
+STREAM_BYTES = 128 * 2**20  # files above this, unpacked, are fitted in chunks
 STEPS = 0.01  # error of a law's quadrature, in probability, that a picture shows
 
 
@@ -44,8 +45,8 @@ STEPS = 0.01  # error of a law's quadrature, in probability, that a picture show
 class Fit:
     """Fit laws to every group of curves in one or more files.
 
-    A file above 128 MB, or with --chunk-rows, is read and fitted in chunks with flat memory; the same command goes on after
-    an interruption.
+    A file above 128 MB (unpacked, where it is compressed), or with --chunk-rows, is read and fitted in chunks with flat
+    memory; the same command goes on after an interruption.
     """
 
     data: Data
@@ -93,8 +94,7 @@ class Fit:
             return
         check_writing(self.data.curves, [(self.out, FITS)], self.plot, force=self.force)
         self.look.check(self.plot)
-        size = sum(path.stat().st_size for path in self.data.curves if os.path.exists(path))
-        if self.chunk_rows is not None or size > STREAM_BYTES:
+        if self.chunk_rows is not None or _size(self.data.curves) > STREAM_BYTES:
             self._stream(laws, options)
         else:
             self._whole(laws, options)
@@ -183,6 +183,13 @@ class Fit:
         print(f"parameters: {self.out}")
 
 
+def _size(paths: Sequence[Path]) -> int:
+    """Bytes of files together, unpacked; of those that are there."""
+    from ..chunks import uncompressed_bytes
+
+    return sum(uncompressed_bytes(path) for path in paths if os.path.exists(path))
+
+
 def _summary(fits: "Fits") -> str:
     import numpy as np
 
@@ -195,14 +202,15 @@ def _ends(counts: dict[str, int]) -> str:
 
 def _say_what_is_not_identified(fits: "Fits") -> None:
     """One line on the fits whose data leave parameters open, and on which parameters."""
-    unknown = fits.to_frame()["not_identified"]
-    open_ones = unknown[unknown != ""]
-    if open_ones.empty:
+    texts = Counter(text for text in fits.by_curve(fits.not_identified()) if text)
+    if not texts:
         return
-    counts = open_ones.str.split().explode().value_counts()
-    named = ", ".join(f"{name} of {n}" for name, n in counts.items() if name != "combination")
+    counts: Counter[str] = Counter()
+    for text, n in texts.items():
+        counts.update(dict.fromkeys(text.split(), n))
+    named = ", ".join(f"{name} of {n}" for name, n in counts.most_common() if name != "combination")
     print(
-        f"{fits.law.name}: the data do not determine every parameter of {len(open_ones)} of {len(unknown)} curves"
+        f"{fits.law.name}: the data do not determine every parameter of {texts.total()} of {fits.curves.n_curves} curves"
         + (f" ({named})" if named else "")
         + "; columns identified and not_identified of the table say which, and what they hold there is no measurement"
     )

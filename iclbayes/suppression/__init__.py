@@ -21,6 +21,7 @@ from .report import summaries as summaries
 from .sharing import HYPOTHESES as HYPOTHESES
 from .sharing import amount_curves as amount_curves
 from .sharing import attribution as attribution
+from .sharing import check_hypotheses as check_hypotheses
 from .sharing import compare_sharing as compare_sharing
 from .sharing import final_steps as final_steps
 from .sharing import shifts as shifts

@@ -61,6 +61,13 @@ def amount_curves(frame: pd.DataFrame) -> Curves:
     return curves_from_frame(final, group_by=[*FAMILY, "amount"], source="source", name="curves.csv")
 
 
+def check_hypotheses(names: Sequence[str]) -> None:
+    """Raises InputError for a name that is not in `HYPOTHESES`."""
+    for name in names:
+        if name not in HYPOTHESES:
+            raise InputError(f"unknown hypothesis {name!r}; choose from {', '.join(HYPOTHESES)}")
+
+
 def compare_sharing(
     curves: Curves,
     hypotheses: Sequence[str] = tuple(HYPOTHESES),
@@ -85,9 +92,7 @@ def compare_sharing(
         f, p_value: of the F-test against all_free, F = (ΔSSE / ΔP) / (SSE_free / (N − P_free)). Shots of one prompt are
           correlated, so read p_value as a size beside others, not as a chance.
     """
-    unknown = [name for name in hypotheses if name not in HYPOTHESES]
-    if unknown:
-        raise InputError(f"unknown hypothesis {unknown[0]!r}; choose from {', '.join(HYPOTHESES)}")
+    check_hypotheses(hypotheses)
     names = ["all_free", *(name for name in hypotheses if name != "all_free")]
     _, family, _ = curves.regroup(FAMILY)
     point_family = family[curves.group[curves.point_curve()]]

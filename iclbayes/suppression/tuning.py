@@ -24,7 +24,7 @@ import pandas as pd
 from jax.typing import ArrayLike
 
 from .. import training
-from ..errors import InputError
+from ..errors import InputError, check_above_zero, check_whole
 from ..files import write_csv
 from ..ginc import Prompts, Rows, World, sample_document_rows, sample_rows
 from ..icl import icl_curves, score_model
@@ -34,6 +34,7 @@ from ..training.preferences import Preferences
 
 CHUNK = 64  # documents made at once, so that the walks behind 5,000 long documents need not fit in memory together
 CURVES_FILE = "curves.csv"
+MOST = 2**31 - 1  # what arrays on the device are counted with
 DOCUMENTS = Rows("documents", 10)  # the published ones, cut into 10 rows each
 
 
@@ -60,15 +61,11 @@ class Tuning:
     def __post_init__(self):
         if self.method not in ("sft", "dpo"):
             raise InputError(f"Tuning.method is {self.method!r}; choose sft or dpo")
-        for name in ("batch_size", "epochs"):
-            if getattr(self, name) < 1:
-                raise InputError(f"Tuning.{name} is {getattr(self, name)}; give at least 1")
+        for name, least in (("batch_size", 1), ("epochs", 1), ("evals", 0)):
+            check_whole(f"Tuning.{name}", getattr(self, name), least, MOST)
         if not 0 <= self.warmup < 1:
             raise InputError(f"Tuning.warmup is {self.warmup}; give a share in [0, 1)")
-        if self.beta <= 0:
-            raise InputError(f"Tuning.beta is {self.beta}; give a number above 0")
-        if self.evals < 0:
-            raise InputError(f"Tuning.evals is {self.evals}; give at least 0")
+        check_above_zero("Tuning.beta", self.beta)
 
     def rows_in(self, amount: int) -> int:
         """Rows (dpo: pairs) in so many documents."""

@@ -5,11 +5,9 @@ import pickle
 import sys
 
 import pytest
-import synthetic
 from campaign_parts import answers, bad_inputs
 
 from iclbayes import InputError, runs
-from iclbayes.cli.main import main
 from iclbayes.console import guarded, warn
 from iclbayes.errors import check_whole
 from iclbayes.llm.data import load_task
@@ -76,9 +74,8 @@ def test_every_mistake_gets_one_line(tmp_path, monkeypatch):
     bad_inputs.write_files(tmp_path)
     before = sorted(tmp_path.rglob("*"))
     failed = {}
-    for case in SAMPLE:
-        command = main if case.program == "iclbayes" else synthetic.main
-        fault = answers.fault_of(answers.run_here(command, case.arguments, tmp_path))
+    for case in [*SAMPLE, *bad_inputs.of_scripts()]:
+        fault = answers.fault_of(answers.run_here(case.main, case.arguments, tmp_path))
         left = sorted(set(tmp_path.rglob("*")) - set(before))
         if fault or left:
             failed[case.what] = fault or f"left behind: {left}"

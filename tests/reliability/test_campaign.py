@@ -25,8 +25,8 @@ def test_hostile_curves_are_of_every_kind():
 def test_killed_commands_leave_whole_files_and_succeed_again(name):
     with campaign.fresh_folder() as folder:
         bad_inputs.write_files(folder)
-        lasts = kills.duration(name, folder)
-        assert kills.kill(name, folder, 0.9 * lasts) is None
+        whole = kills.undisturbed(name, folder)
+        assert kills.kill(name, folder, 0.9 * whole.seconds, whole) is None
 
 
 def test_torn_files_are_noticed(tmp_path):

@@ -1,5 +1,6 @@
 """Whatever a server sends, it is one line, within bounds of bytes and time."""
 
+import asyncio
 import gzip
 import json
 import threading
@@ -10,7 +11,7 @@ import pytest
 from campaign_parts import hostile_server
 
 from iclbayes import InputError
-from iclbayes.llm.backends import check_engine
+from iclbayes.llm.backends import check_engine, client
 from iclbayes.llm.backends.bounded import LEAST, PER_TOKEN, Torn, decoded, most_bytes
 
 STOP = threading.Event()
@@ -112,3 +113,35 @@ def test_the_compression_that_is_asked_for_is_read():
         reply = hostile_server.http(packed, "200 OK", f"Content-Encoding: {name}")
         with hostile_server.serving(reply) as url:
             assert hostile_server.told(url, 30.0)[0] == ""
+
+
+@pytest.mark.parametrize(
+    ("after", "said", "waits"),
+    [
+        (
+            "50",
+            r"gave up after 7 tries and 300 s of waiting|gave up after 7 tries and 5 min of waiting",
+            [50.0] * 6,
+        ),
+        ("3600", r"asks to wait 60 min \(status 429: slow\).*run the same command then", []),
+        ("inf", r"asks to wait .*run the same command then", []),
+    ],
+)
+def test_waiting_is_bounded_and_said(monkeypatch, capsys, after, said, waits):
+    slept = []
+
+    async def sleep(seconds):
+        slept.append(seconds)
+
+    async def ask(url):
+        async with client.Client(url, None, "KEY", 30.0, 100, 0.001) as server:
+            await server.get("/models")
+
+    monkeypatch.setattr(client.asyncio, "sleep", sleep)
+    reply = hostile_server.http(b'{"error": "slow"}', "429 Too Many Requests", f"Retry-After: {after}")
+    with hostile_server.serving(reply) as url, pytest.raises(client.Refused, match=said):
+        asyncio.run(ask(url))
+    assert slept == waits
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == bool(waits)
+    assert all("asking again in 50 s, for up to 5 min a request" in line for line in told)

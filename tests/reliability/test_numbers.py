@@ -17,9 +17,13 @@ def one(**options):
 
 
 @pytest.mark.parametrize(
-    "dtype, weight", [(np.float64, 1e308), (np.float64, 3.0), (np.float32, 2e38), (np.float32, 1e300)]
+    "dtype, weight",
+    [
+        *((np.float64, 1e308), (np.float64, 3.0), (np.float64, 1e-320)),
+        *((np.float32, 2e38), (np.float32, 1e300), (np.float32, 1e-320)),
+    ],
 )
-def test_however_large_equal_weights_are_the_fit_is_that_of_weight_one(dtype, weight):
+def test_however_large_or_small_equal_weights_are_the_fit_is_that_of_weight_one(dtype, weight):
     plain = iclbayes.fit(one(), "logistic", dtype=dtype)
     found = iclbayes.fit(one(weight=np.full((1, 8), weight)), "logistic", dtype=dtype)
     assert found.diagnostics()["status"][0] == plain.diagnostics()["status"][0] == "converged"

@@ -302,7 +302,7 @@ def test_mistakes_of_the_library_are_named(small, tmp_path):
     world, model, prompts = small
     cases = [
         ("choose sft or dpo", lambda: suppression.Tuning(method="rl")),
-        ("give at least 1", lambda: suppression.Tuning(batch_size=0)),
+        ("from 1 to", lambda: suppression.Tuning(batch_size=0)),
         ("favoured task 3 of 3", lambda: suppression.tuning_data(
             world, jax.random.key(0), suppression.Tuning(favoured=3), 2, 24)),
         ("needs the pretrained model", lambda: suppression.tuning_data(

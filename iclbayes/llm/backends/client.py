@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from ...console import duration, warn
 from ...errors import InputError
 from . import missing
 from .bounded import TooLong, Torn, decoded, most_bytes, read_bounded
@@ -21,7 +22,9 @@ except ImportError as error:
     raise missing(error) from None
 
 AGAIN = {408, 409, 425, 429, 500, 502, 503, 504, 529}
-LONGEST_WAIT = 60.0  # seconds
+LONGEST_WAIT = 60.0  # seconds between two tries
+MOST_WAITING = 300.0  # seconds between the tries of one request, together
+TOLD = 10.0  # seconds of a wait that is worth a line
 BESIDE = ("/generate",)  # paths that stand beside /v1, not below it
 
 
@@ -58,7 +61,7 @@ class Client:
         self.name, self._retries, self._backoff = self.shown(base_url), retries, backoff
         if not 0 < timeout < math.inf:
             raise InputError(f"--timeout {timeout} is no number of seconds; give a finite number above 0")
-        self._answered, self._timeout = False, timeout
+        self._answered, self._told, self._timeout = False, False, timeout
         parts = urlsplit(self.url)
         self._hider = Hider(key, parts.password, parts.query)
         self._http = httpx.AsyncClient(
@@ -125,7 +128,7 @@ class Client:
         tries: int | None = None,
     ) -> Any:
         last = self._retries if tries is None else min(self._retries, tries - 1)
-        status, errors, problem = None, 0, ""
+        status, errors, problem, waited = None, 0, "", 0.0
         for attempt in range(last + 1):
             wait = min(self._backoff * 2**attempt, LONGEST_WAIT) * random.uniform(0.5, 1.0)
             try:
@@ -158,7 +161,14 @@ class Client:
                     raise Refused(self._refusal(reply, path), status)
                 if status in AGAIN:
                     problem = f"status {status}: {self._clean(_message(reply))}"
-                    wait = max(wait, min(_retry_after(reply), LONGEST_WAIT))
+                    asked = _retry_after(reply)
+                    if asked > MOST_WAITING:
+                        raise Refused(
+                            f"{self.name} asks to wait {duration(asked)} ({problem}); finished prompts are kept, run the same"
+                            " command then",
+                            status,
+                        )
+                    wait = max(wait, min(asked, LONGEST_WAIT))
                 elif status != 200:
                     raise Refused(self._refusal(reply, path), status)
                 else:
@@ -171,13 +181,25 @@ class Client:
                         problem = str(error)
                     except (AttributeError, LookupError, TypeError, ValueError, OverflowError):
                         problem = "a reply whose parts are of other types than they should be"
-            if attempt < last:
-                await asyncio.sleep(wait)
+            if attempt == last or waited + wait > MOST_WAITING:
+                break
+            self._tell(wait, problem)
+            await asyncio.sleep(wait)
+            waited += wait
+        after = f" and {duration(waited)} of waiting" if waited >= TOLD else ""
         raise Refused(
-            f"{self.name}: gave up after {last + 1} tries, the last: {problem};"
+            f"{self.name}: gave up after {attempt + 1} tries{after}, the last: {problem};"
             " finished prompts are kept, run the same command to go on",
             status,
         )
+
+    def _tell(self, wait: float, problem: str) -> None:
+        """Says once of a server that it makes us wait, and how long at most."""
+        if wait >= TOLD and not self._told:
+            self._told = True
+            warn(
+                f"{self.name}: {problem}; asking again in {duration(wait)}, for up to {duration(MOST_WAITING)} a request"
+            )
 
     async def _reply(self, method: str, path: str, body: dict | None) -> Reply:
         """One whole reply, bounded in bytes, and in time from the request to its last byte."""
