@@ -148,7 +148,7 @@ class Contrast:
 class Answers(NamedTuple):
     """What differs between the conditions of some pairs."""
 
-    moved: "pd.DataFrame"  # of `posterior.moved_table`
+    moved: "pd.DataFrame"  # of `contrasts.contrast`
     times: "pd.DataFrame"  # of `posterior.times_table`
     ahead: "pd.DataFrame"  # forecasts of all curves, to four times the longest
     reached: "pd.DataFrame"  # of `Posterior.reach_table`, a row per curve
@@ -160,10 +160,10 @@ def answers_of(
     one: "Posterior", pairs: list[tuple[str, str]], column: str, level: float, tolerance: float = TOLERANCE
 ) -> Answers:
     """What a posterior says of pairs of conditions."""
-    from .. import posterior
+    from .. import contrasts, posterior
 
     curves = one.curves
-    table = posterior.moved_table(one, pairs, column=column, tolerance=tolerance)
+    table = contrasts.contrast(one, pairs, column=column, tolerance=tolerance)
     times = posterior.times_table(one, pairs, level, column=column)
     ahead = one.forecast(posterior.even_shots(HORIZON * curves.shots.max()))
     shots = one.reach_table(level)

@@ -111,7 +111,7 @@ def plot_intervals(
     stands where its interval goes on.
 
     Args:
-      table: of `iclbayes.posterior.parameter_table` (or of `iclbayes.contrasts`): group columns, source ("" for what a group has
+      table: of `iclbayes.contrasts.parameter_table`: group columns, source ("" for what a group has
         once), parameter, median, lo90, hi90, and `undetermined` where it is known.
       parameters: one, such as "efficiency", or some of one kind, such as ("gamma", "beta").
       by: the group columns, by which rows are named.

@@ -19,15 +19,9 @@ from ..posterior.answers import (
     shots_text,
 )
 from ..shapes import not_described
-from .charts import band_chart
+from .charts import band_chart, bands_hint
 from .comparisons import means_of
 from .parts import Chart, Report, Section, Table, some
-
-HINT = (
-    "Dots are measurements with one standard error (orange: held out). The line is the expected probability,"
-    " dashed beyond the shots that were fitted; the bands hold it with 50 and 90 %. Point at a place for its numbers;"
-    " drag and scroll to move and zoom, double-click to go back."
-)
 
 
 def report_of(
@@ -81,7 +75,7 @@ def report_of(
         verdict=reach_sentences(curves, used, reached, ahead),
         caveats=_caveats(stacked, curves, rows),
         sections=[
-            Section("Curves and forecasts", hint=HINT, charts=charts),
+            Section("Curves and forecasts", hint=bands_hint("held out"), charts=charts),
             *([Section("What differs", contrast)] if contrast else []),
             *(
                 []
