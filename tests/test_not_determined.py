@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 import iclbayes
-from iclbayes import contrasts, plots, posterior, suppression
+from iclbayes import comparison, contrasts, plots, posterior, suppression
 from iclbayes.fit_blocks import left_open
 from iclbayes.suppression.figures import interval
 
@@ -204,3 +204,65 @@ def test_shares_of_a_change_have_no_number_for_what_is_open(tuned):
     assert means.loc[8, ["determined", "of"]].tolist() == [1, 1] and np.isfinite(means.loc[8, "prior"])
     assert means.loc[64, ["determined", "of"]].tolist() == [0, 1] and means.loc[64, parts].isna().all()
     assert means.loc[64, "change"] == pytest.approx(table.loc[64, "change"])
+
+
+def test_a_fit_without_spare_points_is_a_pale_line_that_says_why(fits):
+    names = list(fits.curves.keys["variant"])
+    axes = {shape: plots.plot_fit([fits], names.index(shape)) for shape in (*SHAPES, "two points")}
+    drawn = {
+        shape: {line.get_label(): line for line in axis.get_lines() if not line.get_label().startswith("_")}
+        for shape, axis in axes.items()
+    }
+    pale = drawn["two points"]["not determined by these data"]
+    assert pale.get_alpha() < 0.5 and np.isfinite(pale.get_ydata()).all()
+    assert np.isnan(drawn["two points"]["Bayesian (scoring)"].get_ydata()).all()
+    assert "not determined by these data" not in drawn["rising"]
+    assert np.isfinite(drawn["rising"]["Bayesian (scoring)"].get_ydata()).all()
+
+
+def test_the_figure_of_shots_to_a_level_says_so_and_shades_what_each_curve_was_measured_at(around):
+    table = contrasts.reach_table(around, 0.5)
+    axis = plots.plot_reach(table, ["variant"], 0.5, around.curves.max_shots())
+    said = {
+        round(text.get_position()[1]): text.get_text() for text in axis.texts if text.get_position()[0] == 0.5
+    }
+    opened = [i for i, shape in enumerate(table["variant"]) if shape in ("flat", "two points")]
+    assert said == dict.fromkeys(opened, "not determined by these data")
+    widths = [patch.get_x() + patch.get_width() for patch in axis.patches]
+    assert widths == [16.0 if shape == "two points" else 64.0 for shape in table["variant"]]
+
+
+def test_a_curve_above_the_level_from_the_start_has_no_crossing(sampled):
+    reached = sampled.reach_table(0.5)
+    names = list(sampled.curves.keys["variant"])
+    ahead = sampled.forecast([0.0, 10.0, 64.0])
+    axis = plots.plot_band(sampled, ahead, names.index("saturated"), level=0.5, reached=reached)
+    assert not [line for line in axis.get_lines() if line.get_marker() == "D"]
+    axis = plots.plot_band(sampled, ahead, names.index("rising"), level=0.5, reached=reached)
+    assert [line for line in axis.get_lines() if line.get_marker() == "D"]
+
+
+def test_a_comparison_says_what_may_be_chance_and_which_curves_tell_nothing():
+    curves = iclbayes.curves_from_frame(counts(), group_by=["model", "variant"])
+    table = iclbayes.compare(curves, ["logistic", "bayesian_scoring"])
+    first, few = comparison.verdict(table)
+    assert "which may be chance (paired t-test, p = " in first and "by 0.000" not in first
+    assert (
+        few
+        == "1 curve has fewer than 3 fitted points: a law can pass through so few, and tells nothing by it."
+    )
+    rows = [{"law": law, "fraction": 1.0, "model": m, "source": 0, "n_fit": 9, "n_eval": 9, "nrmse": e + 0.001 * m}
+            for law, e in (("a", 0.1), ("b", 0.2)) for m in range(5)]  # fmt: skip
+    rows[0]["nrmse"] = 0.09
+    (line,) = comparison.verdict(pd.DataFrame(rows).assign(rmse=0.1, nrmse_nll=0.1))
+    assert "chance" not in line and "by 0.10" in line
+
+
+def test_a_curve_without_shots_is_said_to_be_one():
+    one = iclbayes.curves_from_frame(
+        counts().assign(shots=lambda t: 0 * t["shots"]).head(1), group_by=["model"]
+    )
+    ahead = pd.DataFrame({"shots": [4.0], "prior_dominated": [True]})
+    ahead = ahead.assign(latent_median=0.5, latent_lo90=0.1, latent_hi90=0.9)
+    (line,) = posterior.forecast_sentences(one, np.ones(1, bool), ahead, [4.0])
+    assert line.endswith("; measured without examples only; the prior says more here than the data")

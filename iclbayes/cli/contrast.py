@@ -1,18 +1,18 @@
 """`iclbayes contrast`: two conditions side by side, in sentences."""
 
-import contextlib
 import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 from tyro.conf import arg
 
-from ..console import progress, warn, warnings_as_lines
+from ..console import warn
 from ..errors import InputError
 from ..files import write_table
 from ..outputs import MOVED, TIMES
 from .figures import panels_on_a_page, write_figure, write_reach
 from .options import Data, FigureLook, File, Force, LawName, LikelihoodName, Look, Share, check_writing
+from .sampling import watched
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -120,11 +120,9 @@ class Contrast:
         return table
 
     def _sample(self, curves: "Curves") -> "Posterior":
-        from ..posterior import PosteriorWarning, sample
+        from ..posterior import sample
 
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(warnings_as_lines(PosteriorWarning))
-            advance = stack.enter_context(progress("sampling", "posterior", curves.n_groups))
+        with watched(self.law, curves) as advance:
             return sample(
                 curves,
                 self.law,

@@ -1,6 +1,7 @@
 """What the commands that sample posteriors share: progress and warnings as lines, priors from a file, shots of a forecast."""
 
 import contextlib
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,9 +17,12 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def watched(step: str, curves: "Curves | None" = None) -> Iterator[Callable[[int], None]]:
-    """How far a step of sampling is, and what it warns of, after its name; where it is a law's, of how many posteriors."""
+    """How far a step of sampling is, and what it warns of, after its name; where it is a law's, of how many posteriors.
+
+    Diagnostics are not among the warnings: commands say of themselves what comes of them (`diagnostics_sentence`).
+    """
     from ..laws import LAWS
-    from ..posterior import PosteriorWarning
+    from ..posterior import DiagnosticsWarning, PosteriorWarning
 
     total = None
     if curves is not None and step in LAWS:
@@ -27,6 +31,7 @@ def watched(step: str, curves: "Curves | None" = None) -> Iterator[Callable[[int
         warnings_as_lines(PosteriorWarning, step),
         progress(step, "posterior", total, first="compiling") as advance,
     ):
+        warnings.simplefilter("ignore", DiagnosticsWarning)
         yield advance
 
 

@@ -32,6 +32,12 @@ TITLE, LABEL, SMALL = 9, 9, 8  # sizes of letters, in points
 LEGEND = 0.7  # height that a legend below the panels takes, in inches
 Size = tuple[float, float]  # width and height of a figure, in inches
 Canvas = Figure | SubFigure  # what panels are drawn in
+VAGUE = "not determined by these data"
+NOTE = {
+    "fontsize": SMALL,
+    "color": "#555555",
+    "backgroundcolor": "white",
+}  # words in the place of what is not drawn
 PROBABILITY = "probability of\nthe right answer"
 
 
@@ -284,7 +290,9 @@ def crossing(axis: Axes, level: float, quantiles: Sequence[float], color: str, l
     """
     low, middle, high = (float(q) for q in quantiles)
     end = axis.get_xlim()[1]
-    if not low < end:  # nor where it is not known
+    if (
+        not low < end or high == 0
+    ):  # nor where it is not known, or the curve is above the level from the start
         return
     look: dict[str, Any] = {"color": color, "clip_on": False, "zorder": 4}
     axis.plot([low, min(high, end)], [level, level], linewidth=3, solid_capstyle="butt", alpha=0.7, **look)

@@ -23,6 +23,7 @@ from .moved import curve_pairs as curve_pairs
 from .moved import times_table as times_table
 from .predictive import even_shots as even_shots
 from .result import Posterior as Posterior
+from .sampler import DiagnosticsWarning as DiagnosticsWarning
 from .sampler import PosteriorWarning as PosteriorWarning
 from .sampler import posterior as posterior
 from .sampler import sample as sample

@@ -75,6 +75,11 @@ def seen(curves: Curves, used: np.ndarray) -> tuple[np.ndarray, str]:
     return top, "measured" if used.all() else "fitted"
 
 
+def upto_text(word: str, top: float) -> str:
+    """Up to where a curve was measured or fitted (`word`)."""
+    return f"{word} up to {shots_text(top)}" if top > 0 else f"{word} without examples only"
+
+
 def reach_sentences(
     curves: Curves, used: np.ndarray, reached: pd.DataFrame, ahead: pd.DataFrame | None = None
 ) -> list[str]:
@@ -112,7 +117,7 @@ def reach_sentences(
             count, ends = shots_apart((middle, low, high))
             said = f"{level} after {count} shots (90 %: {ends})"
         line = f"{label}: {said}{never}"
-        notes = [f"{word} up to {shots_text(top[number])}"] if high > top[number] else []
+        notes = [upto_text(word, top[number])] if high > top[number] else []
         if parts is not None and _dominated(parts[number], middle):
             notes.append("the prior says more here than the data")
         lines.append(line + "".join(f"; {note}" for note in notes))
@@ -138,7 +143,7 @@ def forecast_sentences(
 def forecast_text(row: pd.Series, top: float, word: str) -> str:
     """What a row of a forecast expects, of a curve that was measured or fitted (`word`) up to `top` shots."""
     middle, ends = share_apart([float(row[f"latent_{name}"]) for name in ("median", "lo90", "hi90")])
-    notes = [f"{word} up to {shots_text(top)}"] if row["shots"] > top else []
+    notes = [upto_text(word, top)] if row["shots"] > top else []
     if row["prior_dominated"]:
         notes.append("the prior says more here than the data")
     said = f"at {shots_text(row['shots'])} shots {middle} (90 %: {ends})"

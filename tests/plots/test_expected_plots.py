@@ -12,7 +12,7 @@ from scipy import stats
 
 import iclbayes
 from iclbayes import InputError, contrasts, plots, posterior
-from iclbayes.plots.parameters import VAGUE
+from iclbayes.plots.style import VAGUE
 
 matplotlib.use("agg")
 

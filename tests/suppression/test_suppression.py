@@ -365,6 +365,9 @@ def test_sharing_tells_a_moved_prior_from_moved_knowledge():
     np.testing.assert_allclose(table.loc["knowledge_shared", "chi2"], 1, atol=0.25)
     assert table.loc["prior_shared", "p_value"] < 1e-6 and table.loc["prior_shared", "aic"] > 50
     shares = suppression.attribution(fits["all_free"])
+    opened = shares["undetermined"] != ""  # a curve that is at its plateau from the start tells no prior
+    assert opened.sum() <= 1 and shares.loc[opened, "prior"].isna().all()
+    shares = shares[~opened]
     np.testing.assert_allclose(shares[["prior", "efficiency", "knowledge"]].sum(axis=1), 1, atol=1e-9)
     assert (shares["prior"] > 0.8).all()
     moved = suppression.shifts(fits["all_free"])
@@ -377,7 +380,10 @@ def test_sharing_tells_a_moved_prior_from_moved_knowledge():
     table, fits = suppression.compare_sharing(curves, ("knowledge_shared", "prior_shared"))
     table = table.set_index("hypothesis")
     assert table.loc["knowledge_shared", "p_value"] < 1e-6 < 1e-3 < table.loc["prior_shared", "p_value"]
-    disfavoured = suppression.attribution(fits["all_free"]).query("role == 'disfavoured'")
+    disfavoured = suppression.attribution(fits["all_free"]).query(
+        "role == 'disfavoured' and undetermined == ''"
+    )
+    assert len(disfavoured) >= 3
     assert (disfavoured["knowledge"] > 0.8).all()
 
 
@@ -445,7 +451,9 @@ def _check_bands(measured, table, bands):
         ).all()
         if row["predicted"] < row["max_shots"]:
             at = np.interp(np.log1p(row["predicted"]), np.log1p(band["shots"]), band["latent_median"])
-            assert at == pytest.approx(row["level"], abs=0.03)
+            assert at == pytest.approx(
+                row["level"], abs=0.05
+            )  # numbers of shots of a band stand a tenth apart
     after = measured[measured["method"] != "none"]
     both = bands.merge(after, on=["layers", "seed", "k", "amount", "source", "shots"])
     late = both[both["shots"] > both["seen"]]
