@@ -1,10 +1,12 @@
 """The story's lines against tables that are made so that the theory holds, and so that one prediction after another fails."""
 
+import json
+
 import check_story
 import numpy as np
 import pandas as pd
 import pytest
-from synthetic_parts import story
+from synthetic_parts import figures, story
 
 TASKS, KS, SHOTS = range(3), (2, 3, 5), np.arange(20)
 
@@ -233,3 +235,30 @@ def test_intervals_that_end_nowhere_are_counted():
     assert "; 1 of the intervals have no upper end" in story.forecasts(table)[1].text
     table.loc[ahead, "hi90"] = np.inf
     assert "; all of the intervals have no upper end" in story.forecasts(table)[1].text
+
+
+def test_figures_of_a_run_are_drawn_again_from_its_tables(tmp_path, capsys):
+    assert check_story.main(["--redraw", str(tmp_path)]) == 2
+    assert "config.json" in capsys.readouterr().err
+    (tmp_path / "config.json").write_text(json.dumps({"seeds": [0], "favoured": 0}))
+    assert check_story.main(["--redraw", str(tmp_path)]) == 2
+    assert "curves.csv: is missing" in capsys.readouterr().err
+    errors = {f"{name}_se": 0.01 for name in ("prior", "efficiency", "gamma", "beta")}
+    curves(0.01).to_csv(tmp_path / "curves.csv", index=False)
+    fits().assign(**errors).to_csv(tmp_path / "fits.csv", index=False)
+    for name in ("curves", "summary", "nrmse"):
+        (tmp_path / f"{name}.png").write_bytes(b"old")
+    assert check_story.main(["--redraw", str(tmp_path)]) == 0
+    sizes = {path.name: path.stat().st_size for path in tmp_path.glob("*.png")}
+    assert sizes.pop("nrmse.png") == 3  # no table of errors is there
+    assert (
+        set(sizes) == {"curves.png", "summary.png"} and min(sizes.values()) > 10_000
+    )  # and no figure more than stood there
+
+
+def test_legends_of_the_sheet_of_a_run_stand_below_its_panels():
+    errors = {f"{name}_se": 0.01 for name in ("prior", "efficiency", "gamma", "beta")}
+    figure = figures.summary(curves(0.01), fits().assign(**errors), 0)
+    figure.draw_without_rendering()
+    for axis in figure.axes:
+        assert axis.get_legend().get_window_extent().y1 < axis.get_window_extent().y0
