@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 from tyro.conf import arg
 
-from ..console import warn
 from ..errors import InputError
 from ..files import write_table
 from ..outputs import MOVED, TIMES
 from .figures import panels_on_a_page, write_figure, write_reach
 from .options import Data, FigureLook, File, Force, LawName, LikelihoodName, Look, Share, check_writing
-from .sampling import watched
+from .sampling import say_diagnostics, watched
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -94,10 +93,7 @@ class Contrast:
         curves = data.read()
         one = self._sample(only(curves, pairs, column))  # a wrong name is told before anything is sampled
         curves = one.curves
-        checks = one.diagnostics()
-        print(posterior.diagnostics_sentence(self.law, checks))
-        if self.method == "laplace" and not checks["ok"].all():
-            warn("the normal approximation does not hold here: take --method auto for numbers to rely on")
+        say_diagnostics(self.law, one.diagnostics(), self.method)
         found = answers_of(one, pairs, column, self.level, self.tolerance)
         table, times = found.moved, found.times
         print(*found.sentences, sep="\n")

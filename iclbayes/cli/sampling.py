@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..console import progress, warnings_as_lines
+from ..console import progress, warn, warnings_as_lines
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas as pd
 
     from ..curves import Curves
     from ..posterior import LearnedPriors
@@ -33,6 +34,15 @@ def watched(step: str, curves: "Curves | None" = None) -> Iterator[Callable[[int
     ):
         warnings.simplefilter("ignore", DiagnosticsWarning)
         yield advance
+
+
+def say_diagnostics(law: str, checks: "pd.DataFrame", method: str) -> None:
+    """Prints in a line whether a law's posteriors can be trusted; warns where the quick method is what is wrong."""
+    from ..posterior import diagnostics_sentence
+
+    print(diagnostics_sentence(law, checks))
+    if method == "laplace" and not checks["ok"].all():
+        warn("the normal approximation does not hold here: take --method auto for numbers to rely on")
 
 
 def learned_for(path: Path | None, laws: Sequence[str]) -> "LearnedPriors | None":

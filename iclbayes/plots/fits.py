@@ -57,7 +57,7 @@ def plot_fits(
     )
     most = style.fitting_panels(max_panels, style.room(figure, size))
     cells = layout.page_of(every, most, page)
-    canvas, axes = style.panels_in(figure, len(cells), sharey=True, size=size)
+    canvas, axes = style.panels_in(figure, len(cells), sharey=True, size=size, **style.panel_size(len(cells)))
     grid = fine_shots(all_fits[0])
     predictions = [predicted(fits, grid) for fits in all_fits]
     for (panel, laws), axis in zip(cells, axes, strict=True):
@@ -88,7 +88,7 @@ def plot_fit(all_fits: Sequence[Fits], curve: int = 0, *, ax: Axes | None = None
     curves = all_fits[0].curves
     if not 0 <= curve < curves.n_curves:
         raise InputError(f"there is no curve {curve}; give a number from 0 to {curves.n_curves - 1}")
-    figure, axis = style.one_panel(ax, width=5.0, height=3.2)
+    figure, axis = style.one_panel(ax, **style.panel_size(1))
     grid = fine_shots(all_fits[0])
     panel = layout.panels_of(curves)[curve]
     _curve(axis, panel, [(i, fits, predicted(fits, grid)) for i, fits in enumerate(all_fits)], grid)

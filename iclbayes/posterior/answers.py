@@ -157,14 +157,21 @@ def diagnostics_sentence(law: str, checks: pd.DataFrame) -> str:
     by = ", ".join(f"{counts[name]} by {words}" for name, words in how.items() if name in counts)
     bad = checks[~checks["ok"]]
     if bad.empty:
-        return f"{law}: all {len(checks)} posteriors pass their diagnostics ({by})"
+        every = "the posterior passes its" if len(checks) == 1 else f"all {len(checks)} posteriors pass their"
+        return f"{law}: {every} diagnostics ({by})"
     known = list(checks.columns[: list(checks.columns).index("method")])
+    known = [name for name in known if name != "source" or checks[name].nunique() > 1]
     named = [
         " ".join(str(row[name]) for name in known) + f" ({row['problem']})" if known else row["problem"]
         for _, row in bad.head(6).iterrows()
     ]
     more = f" and {len(bad) - 6} more" if len(bad) > 6 else ""
-    return f"{law}: {len(bad)} of {len(checks)} posteriors fail their diagnostics ({by}): {'; '.join(named)}{more}"
+    every = (
+        "the posterior fails its"
+        if len(checks) == 1
+        else f"{len(bad)} of {len(checks)} posteriors fail their"
+    )
+    return f"{law}: {every} diagnostics ({by}): {'; '.join(named)}{more}"
 
 
 def by_curve(curves: Curves, ahead: pd.DataFrame) -> list[pd.DataFrame]:

@@ -94,7 +94,9 @@ def _caveats(stacked: Stack, curves: Curves, rows: Sequence[pd.DataFrame]) -> li
         checks = one.diagnostics()
         if not checks["ok"].all():
             found.append(
-                diagnostics_sentence(one.law.name, checks) + ". Their numbers are less sure than they look."
+                diagnostics_sentence(one.law.name, checks)
+                + ". Such numbers are less sure than they look. (k-hat says how badly"
+                " draws had to be reweighted: up to 0.7 is well.)"
             )
     odd = not_described(curves)
     if len(odd):
