@@ -155,12 +155,15 @@ class NormalDraws:
 
     def undetermined(self) -> dict[str, np.ndarray]:
         """By parameter, whether the data leave it open in the fits, see `fit_blocks.left_open`: [G], or [G, J]."""
+        check_law(self.law)
         table = self.fits.to_frame(stderr=True)
-        group, rank = self.curves.group, self.curves.rank()
+        place = (self.curves.group, self.curves.rank())
+        sizes = (self.curves.n_groups, int(place[1].max()) + 1)
         found = {}
-        for name, value in source_params(self).items():
-            found[name] = np.zeros(value.shape[1:], bool)
-            np.logical_or.at(found[name], (group, rank)[: value.ndim - 1], left_open(table, name))
+        for name in (name for name in PARAMETERS if name in self.law.param_names):
+            axes = 1 if self.params[name].ndim == 3 else 2  # what a group has once, or each of its sources
+            found[name] = np.zeros(sizes[:axes], bool)
+            np.logical_or.at(found[name], place[:axes], left_open(table, name))
         return found
 
     def task_weights(self, shots: ArrayLike) -> np.ndarray:

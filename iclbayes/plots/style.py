@@ -166,7 +166,7 @@ def fitting_panels(most: int, size: Size | None) -> int:
     return min(most, max(1, int(size[0] / 2.0)) * max(1, int((size[1] - LEGEND) / 1.6)))
 
 
-def panel_size(n: int) -> dict[str, float]:
+def panel_size(n: int) -> dict[str, Any]:
     """Width and height of a panel of n, in inches: one alone is larger, so that a long legend below leaves room for it."""
     return {"width": 6.5, "height": 3.2} if n == 1 else {}
 
