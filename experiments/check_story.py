@@ -1,9 +1,11 @@
 """Does a run show what the theory says? The numbers of its folder beside their targets.
 
     python experiments/check_story.py RUN_DIR [RUN_DIR …]
+    python experiments/check_story.py --redraw RUN_DIR [RUN_DIR …]
 
 Reads entropy.csv, curves.csv, fits.csv, table.csv, forecast.csv and suppression_attribution.csv of runs of
-experiments/synthetic.py. Exit status 0 if every target is met, 1 if one is not.
+experiments/synthetic.py. Exit status 0 if every target is met, 1 if one is not. With --redraw it draws instead, from such tables
+as there are, the figures that stand in the folder and need nothing else.
 """
 
 import json
@@ -13,6 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 from synthetic_parts import story
+from synthetic_parts.report import redraw
 
 from iclbayes import comparison
 from iclbayes.errors import InputError
@@ -52,13 +55,18 @@ def findings(run_dir: Path) -> list[story.Finding]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point. Returns the exit status."""
-    folders = sys.argv[1:] if arguments is None else arguments
+    folders = list(sys.argv[1:] if arguments is None else arguments)
+    drawing = "--redraw" in folders[:1]
+    folders = folders[drawing:]
     if not folders:
         print("check_story: error: name the folder of a run", file=sys.stderr)
         return 2
     all_met = True
     for folder in folders:
         try:
+            if drawing:
+                print(*(f"figure: {path}" for path in redraw(Path(folder))), sep="\n")
+                continue
             found = findings(Path(folder))
         except InputError as error:
             print(f"check_story: error: {error}", file=sys.stderr)

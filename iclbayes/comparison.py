@@ -16,8 +16,10 @@ from .grouping import check_points
 from .laws import SIX, Law, get
 from .metrics import score
 from .runtime import cores
+from .shapes import FEW
 
 METRICS = ("nrmse", "rmse", "nrmse_nll")
+SURE = 0.05  # p-values above this do not tell two laws apart
 FORMATS = {"markdown": "github", "latex": "latex_booktabs", "plain": "simple"}
 
 
@@ -161,8 +163,10 @@ def to_text(frame: pd.DataFrame, style: str = "plain", digits: int = 4, index: b
 
 
 def verdict(table: pd.DataFrame) -> list[str]:
-    """What won, a sentence for each fraction: the law of the lowest mean NRMSE, by how much, and over how many curves."""
+    """What won, a sentence for each fraction: the law of the lowest mean NRMSE, by how much, over how many curves, whether that
+    may be chance; and how many of the curves have so few points that every law passes through them."""
     lines = []
+    tests = paired_tests(table)
     for fraction, wide in common_curves(table).items():
         what = "Fitted on all shots" if fraction == 1 else f"Fitted on the first {fraction:.0%} of the shots"
         if wide.empty:
@@ -175,12 +179,28 @@ def verdict(table: pd.DataFrame) -> list[str]:
         if len(means) > 1:
             gap = means.iloc[1] - means.iloc[0]
             nearest = int((wide[means.index[0]] < wide[means.index[1]]).sum())
-            line += f", by {gap:.3f} before {means.index[1]}"
+            by = f"by {gap:.3f}" if gap >= 0.0005 else "by less than 0.001"
+            line += f", {by} before {means.index[1]}"
             line += f"; it is the nearer of the two on {nearest} of {n}" if n > 1 else ""
+            two = tests[(tests["fraction"] == fraction) & (tests["versus"] == means.index[1])]
+            if (two["p"] > SURE).any():
+                line += f", which may be chance (paired t-test, p = {two['p'].iloc[0]:.2f})"
             if n == 1:
                 line += "; one curve cannot tell which law is better in general"
         lines.append(line + ".")
+        few = _few(table, fraction)
+        if few:
+            said = "1 curve has" if few == 1 else f"{few} curves have"
+            lines.append(
+                f"{said} fewer than {FEW} fitted points: a law can pass through so few, and tells nothing by it."
+            )
     return lines
+
+
+def _few(table: pd.DataFrame, fraction: float) -> int:
+    """How many curves were fitted on fewer points than determine any law."""
+    part = table[(table["fraction"] == fraction) & (table["law"] == table["law"].iloc[0])]
+    return int((part["n_fit"] < FEW).sum())
 
 
 def p_text(p: float) -> str:

@@ -81,8 +81,12 @@ class Curves:
         return self.n_groups
 
     def __repr__(self) -> str:
-        by = ", ".join(map(str, self.keys.columns)) or "nothing"
-        return f"Curves({self.n_groups} groups by {by}; {self.n_curves} curves, {len(self.shots)} points)"
+        def count(n: int, what: str) -> str:
+            return f"{n} {what}" if n == 1 else f"{n} {what}s"
+
+        by = ", ".join(map(str, self.keys.columns))
+        groups = f"{count(self.n_groups, 'group')} by {by}; " if by else ""
+        return f"Curves({groups}{count(self.n_curves, 'curve')}, {count(len(self.shots), 'point')})"
 
     def _repr_html_(self) -> str:
         """For notebooks: the first curves, how many points each has, over which shots, and from what to what it goes."""

@@ -1,6 +1,7 @@
 """Results of fits, which lie in blocks of equal shape, in arrays by group or curve."""
 
 import dataclasses
+import re
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -115,20 +116,28 @@ def _backgrounds(value: np.ndarray, sizes: np.ndarray) -> Iterator[tuple[str, np
 
 def left_open(fits: pd.DataFrame, parameter: str) -> np.ndarray:
     """[rows] whether the data do not determine a parameter, alone or in a combination, by the column `not_identified` of a table
-    of fits; False everywhere in a table without that column.
+    of fits; False everywhere in a table without that column. The parameter is any column that has one: `efficiency`, `prior`,
+    `prior_background`, `probs_0`.
 
-    That column is of a whole group. Of what each source has for itself (probabilities), where the table has standard errors, a
-    source whose own is small enough is not left open by another source of its group.
+    `not_identified` is of a whole group. Of what each source has for itself (probabilities), where the table has standard errors,
+    a source whose own is small enough is not left open by another source of its group.
     """
     if "not_identified" not in fits:
         return np.zeros(len(fits), bool)
     named = fits["not_identified"].fillna("").astype(str).str.split()
-    alone = np.array([parameter in names for names in named], bool)
+    alone = np.array([any(is_of(parameter, name) for name in names) for names in named], bool)
     together = np.array(["combination" in names for names in named], bool)
-    if parameter in scales.PROBABILITIES and f"{parameter}_se" in fits:
+    if any(is_of(parameter, name) for name in scales.PROBABILITIES) and f"{parameter}_se" in fits:
         own = scales.spread(fits[parameter], fits[f"{parameter}_se"], "logit")
         alone &= ~(own <= UNDETERMINED)
     return alone | together
+
+
+def is_of(column: str, parameter: str) -> bool:
+    """Whether a column of `parameter_columns` is this parameter's."""
+    return column == parameter or bool(
+        re.fullmatch(rf"{re.escape(parameter)}_(background(_\d+)?|\d+)", column)
+    )
 
 
 def undetermined(block: FitBlock) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,11 @@ from .background import check_background
 from .curves import Curves, curve_columns
 from .errors import InputError, check_fraction, check_whole
 from .fit_blocks import (
+    UNDETERMINED,
     FitBlock,
     by_condition,
     condition_axis,
+    left_open,
     parameter_columns,
     per_group,
     undetermined,
@@ -60,19 +63,16 @@ class Fits:
         table = self.to_frame(stderr=True).iloc[:few]
         keys = [str(name) for name in curve_columns(self.curves)]
         names = [str(n).removesuffix("_se") for n in table if str(n).endswith("_se") and n not in keys]
+        opened = pd.DataFrame({name: left_open(table, name) for name in names}, table.index)
         rows = []
-        for _, row in table.iterrows():
-            vague = str(row["not_identified"]).split()
+        for (_, row), (_, vague) in zip(table.iterrows(), opened.iterrows(), strict=True):
             parts = [
                 "not determined"
-                if any(name == v or name.startswith(f"{v}_") for v in vague)
+                if vague[name]
                 else f"{markup.number(row[name])} ± {markup.number(row[f'{name}_se'])}"
                 for name in names
             ]
-            ended = row["status"].replace("_", " ") + (
-                ", not determined in combination" if "combination" in vague else ""
-            )
-            rows.append([*(row[key] for key in keys), *parts, ended])
+            rows.append([*(row[key] for key in keys), *parts, row["status"].replace("_", " ")])
         done = int((self.status == Status.CONVERGED).sum())
         title = f"{self.law.name}: {done:,} of {len(self.status):,} fits converged, median loss {np.nanmedian(self.loss):.3g}"
         return markup.shown(
@@ -174,11 +174,15 @@ class Fits:
             raise InputError(f"shots has shape {shots.shape}: give one axis, or a Curves")
         if not (shots >= 0).all():
             raise InputError("a number of shots is negative or no number; infinitely many are told by inf")
+        return self._on_grid(np.broadcast_to(shots, (self.curves.n_curves, len(shots))), function)
+
+    def _on_grid(self, shots: np.ndarray, function: Callable[..., Any]) -> np.ndarray:
+        """function(problem, result, shots) at shots [C, n] of each curve: [G, J, n]."""
         rank = self.curves.rank()
-        out = np.full((self.curves.n_groups, rank.max() + 1, len(shots)), np.nan)
+        out = np.full((self.curves.n_groups, rank.max() + 1, shots.shape[1]), np.nan)
         for block in self.blocks:
-            grid = np.broadcast_to(shots, (*block.curves.shape, len(shots)))
-            out[self.curves.group[block.curves], rank[block.curves]] = self._call(function, block, grid)
+            value = self._call(function, block, shots[block.curves])
+            out[self.curves.group[block.curves], rank[block.curves]] = value
         empty = _count_positive(self.curves) == 0
         out[self.curves.group[empty], rank[empty]] = np.nan
         return out
@@ -216,6 +220,8 @@ class Fits:
     def shots_to_reach(self, level: float) -> np.ndarray:
         """Smallest number of shots at which each curve is at `level`: [G, J]; 0 from the start, inf if never.
 
+        By the fitted formula, whether the data determine it or not; `reach_table` says which.
+
         Raises:
           InputError: level outside (0, 1).
         """
@@ -227,6 +233,44 @@ class Fits:
             levels = np.full(len(block.curves), level)
             out[self.curves.group[block.curves], rank[block.curves]] = self._call(reach, block, levels)
         return out
+
+    def reach_table(self, level: float) -> pd.DataFrame:
+        """`shots_to_reach` where the data determine it, a row per curve.
+
+        The standard error of z = ln(1 + n) is that of p at n shots over the slope dp/dz. The number is not determined where it is
+        above `fit_blocks.UNDETERMINED`; nor is "from the start", unless p without shots is above the level by more than its 90 %
+        interval; nor "never", unless the limit of p lies below likewise and no parameter is left open.
+
+        Returns:
+          Group columns, source, law, level; shots, lo90, hi90 (of the normal interval of z; 0 from the start, inf for never), NaN
+          where the data do not determine them; undetermined, whether that is so.
+
+        Raises:
+          InputError: level outside (0, 1).
+        """
+        at = (self.curves.group, self.curves.rank())
+        n = self.shots_to_reach(level)[at]
+        met = np.isfinite(n) & (n > 0)
+        z = np.log1p(np.where(met, n, 0.0))
+        step = np.minimum(1e-3, z / 2)
+        grid = np.expm1(z[:, None] + step[:, None] * np.array([0.0, -1.0, 1.0]))
+        grid[np.isinf(n), 0] = np.inf
+        p = self._on_grid(grid, mean)[at]
+        error = self._on_grid(grid[:, :1], mean_stderr)[at][:, 0]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            z_error = error * 2 * step / np.abs(p[:, 2] - p[:, 1])
+        low, high = scales.interval(p[:, 0], error, "logit", 0.9)
+        table = self.to_frame(stderr=True)
+        closed = ~np.any([left_open(table, name) for name in self.law.param_names], axis=0)
+        known = np.where(
+            met, z_error <= UNDETERMINED, np.where(n == 0, low >= level, (high <= level) & closed)
+        )
+        spread = NormalDist().inv_cdf(0.95) * np.where(met & known, z_error, 0.0)
+        found = {"shots": n, "lo90": np.expm1(np.maximum(z - spread, 0.0)), "hi90": np.expm1(z + spread)}
+        found |= {name: np.where(np.isinf(n), np.inf, found[name]) for name in ("lo90", "hi90")}
+        found = {name: np.where(known, value, np.nan) for name, value in found.items()}
+        frame = curve_columns(self.curves).assign(law=self.law.name, level=level)
+        return frame.assign(**found, undetermined=~known)
 
     def numerical_error(self) -> np.ndarray:
         """How far the law's own numerics put each curve off: largest |p − p of `law.finer`| from 0 to ten times the most shots.

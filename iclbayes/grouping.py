@@ -37,7 +37,8 @@ def check_points(curves: Curves, fraction: float | None = None) -> None:
     if len(empty):
         key = ", ".join(f"{c}={v}" for c, v in curves.keys.iloc[empty[0]].items()) or "the only group"
         asked = f" at fraction {fraction:g}" if fraction is not None else ""
-        more = f" (and {len(empty) - 1} more groups)" if len(empty) > 1 else ""
+        rest = len(empty) - 1
+        more = f" (nor of {rest} more group{'s' * (rest > 1)})" if rest else ""
         raise InputError(
             f"group {key}: no point to fit{asked}{more}; give it more shots or a larger fraction"
         )

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator
 
 from iclbayes import plots
+from iclbayes.fit_blocks import left_open
 from iclbayes.suppression.figures import RAMP, draw_interval, draw_returns, interval
 from iclbayes.suppression.sharing import final_steps
 
@@ -136,7 +137,7 @@ def summary(
 ) -> Figure:
     """The whole run on one sheet: curves, priors, efficiency; suppression by SFT and its parameters; the forecasts."""
     tuned = forecast is not None and len(forecast) > 0
-    figure, axes = plots.panels(6 if tuned else 3, columns=3, width=3.4, height=2.7)
+    figure, axes = plots.panels(6 if tuned else 3, columns=3, width=3.4, height=3.1)
     _mean_curves(axes[0], frame, seed)
     _priors_beside(axes[1], fits, seed)
     _efficiency(axes[2], _scoring(fits, seed))
@@ -152,7 +153,15 @@ def summary(
         axis.xaxis.label.set_size(8)
         axis.yaxis.label.set_size(8)
         named = dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True))  # each label once
-        axis.legend(named.values(), named.keys(), fontsize=6, frameon=False)
+        axis.legend(
+            named.values(),
+            named.keys(),
+            fontsize=6,
+            frameon=False,
+            ncols=2,
+            loc="upper center",
+            bbox_to_anchor=(0.5, -0.2),
+        )  # below the panel: nowhere in it is free of lines in every run
     return figure
 
 
@@ -173,10 +182,10 @@ def _mean_curves(axis: Axes, frame: pd.DataFrame, seed: int) -> None:
 
 def _priors_beside(axis: Axes, fits: pd.DataFrame, seed: int) -> None:
     (_, _, exact), *models = _scoring(fits, seed)
-    mean = exact.groupby("source")["prior"].mean()
+    mean = exact[~left_open(exact, "prior")].groupby("source")["prior"].mean()
     lowest = 1.0
     for i, (label, color, rows) in enumerate(models):
-        mine = rows.groupby("source")["prior"].mean().loc[mean.index]
+        mine = rows[~left_open(rows, "prior")].groupby("source")["prior"].mean().reindex(mean.index)
         axis.plot(mean, mine, "os^vP"[i % 5], color=color, markersize=5, label=label)
         lowest = min(lowest, mine.min(), mean.min())
     top = 1.15 * max(axis.dataLim.x1, axis.dataLim.y1)

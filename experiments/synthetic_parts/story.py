@@ -12,10 +12,12 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from iclbayes.suppression import plateau
+from iclbayes.fit_blocks import left_open
+from iclbayes.suppression import mean_attribution, plateau
 from iclbayes.suppression.sharing import final_steps
 
 LAW, REFERENCE = "bayesian_scoring", "logistic"
+UNKNOWN = "not determined by any"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,13 +168,16 @@ def curves_on_the_exact_learner(curves: pd.DataFrame) -> list[Finding]:
 
 
 def prior_distances(fits: pd.DataFrame) -> pd.DataFrame:
-    """Priors of the deepest GPT-2 beside those that the law gives the exact learner's curves, means over k: layers, seed, source,
-    prior, exact, distance."""
+    """Priors of the deepest GPT-2 beside those that the law gives the exact learner's curves, means over the k whose curves
+    determine them: layers, seed, source, prior, exact, distance."""
     scoring = fits[fits["law"] == LAW]
-    exact = scoring[scoring["learner"] == "exact_prompt"].groupby("source")["prior"].mean()
-    mine = of_deepest(scoring).groupby(["layers", "seed", "source"])["prior"].mean().reset_index()
-    mine["exact"] = exact.loc[mine["source"]].to_numpy()
-    return mine.assign(distance=(mine["prior"] - mine["exact"]).abs())
+    exact = (
+        _determined(scoring[scoring["learner"] == "exact_prompt"], "prior").groupby("source")["prior"].mean()
+    )
+    mine = _determined(of_deepest(scoring), "prior")
+    mine = mine.groupby(["layers", "seed", "source"])["prior"].mean().reset_index()
+    mine["exact"] = exact.reindex(mine["source"]).to_numpy()
+    return mine.assign(distance=(mine["prior"] - mine["exact"]).abs()).dropna(subset="exact")
 
 
 def laws(fits: pd.DataFrame, table: pd.DataFrame) -> list[Finding]:
@@ -198,31 +203,31 @@ def laws(fits: pd.DataFrame, table: pd.DataFrame) -> list[Finding]:
                 )
             )  # fmt: skip
     priors = prior_distances(fits)
-    tasks = priors["source"].nunique()
+    tasks = scoring["source"].nunique()
     away = (priors.groupby("source")["exact"].first() - 1 / tasks).abs().max()
-    values = _join([f"{p:.2f}" for p in priors.groupby("source")["prior"].mean()])
-    exact = _join([f"{p:.2f}" for p in priors.groupby("source")["exact"].first()])
+    values = _join([f"{p:.2f}" for p in priors.groupby("source")["prior"].mean()] or [UNKNOWN])
+    exact = _join([f"{p:.2f}" for p in priors.groupby("source")["exact"].first()] or [UNKNOWN])
+    off_uniform = f" (off uniform by up to {away:.2f})" if len(priors) else ""
+    both = pd.concat([scoring[scoring["learner"] == "exact_prompt"], of_deepest(scoring)])
     found.append(
         Finding(
             3, "largest |prior − prior of the exact learner's curves|", priors["distance"].max(), -np.inf, 0.12,
-            f"Priors are {values}; the law gives the exact learner's curves {exact} (off uniform by up to {away:.2f}).",
+            f"Priors are {values}; the law gives the exact learner's curves {exact}{off_uniform}{_left_out(both, 'prior', 'ρ')}.",
         )
     )  # fmt: skip
     every = scoring[scoring["learner"] == "gpt2"].drop_duplicates(["layers", "seed", "k"])
-    efficiency = every[~_unknown(every, "efficiency")]
+    efficiency = _determined(every, "efficiency")
     deepest = efficiency[efficiency["layers"] == every["layers"].max()]
-    left_out = len(every) - len(efficiency)
-    note = f" ({left_out} of {len(every)} fits do not determine K and do not count)" if left_out else ""
     order = deepest.groupby("seed")[["k", "efficiency"]].apply(
         lambda part: stats.spearmanr(part["k"], part["efficiency"]).statistic if len(part) > 1 else np.nan
     )
     order = order if len(order) else pd.Series([np.nan])
     each = [f"{v:.2f} at k = {k}" for k, v in deepest.groupby("k")["efficiency"].mean().items()]
-    told = _join(each or ["not determined by any"])
+    told = _join(each or [UNKNOWN])
     found.append(
         Finding(
             3, "rank correlation of K and example length", order.min(), 0.6, np.inf,
-            f"Longer examples say more: K is {told}{note}.",
+            f"Longer examples say more: K is {told}{_left_out(every, 'efficiency', 'K', 'fits')}.",
         )
     )  # fmt: skip
     depths = every["layers"].nunique()
@@ -237,25 +242,39 @@ def laws(fits: pd.DataFrame, table: pd.DataFrame) -> list[Finding]:
                 f"Deeper models learn more from an example: mean K is {told}.",
             )
         )  # fmt: skip
-    by = ["k", "source"]
-    ideal = scoring[scoring["learner"] == "exact_prompt"].set_index(by)
-    mine = of_deepest(scoring)
-    at = pd.MultiIndex.from_frame(mine[by])
-    off = {n: np.abs(mine[n].to_numpy() - ideal[n].loc[at].to_numpy()).mean() for n in ("gamma", "beta")}
+    off = {name: _off_the_exact(scoring, name) for name in ("gamma", "beta")}
+    told = {name: UNKNOWN if np.isnan(value) else f"{value:.3f} on average" for name, value in off.items()}
     found.append(
         Finding(
             3, "mean |γ − γ of the exact learner's curves|", off["gamma"], -np.inf, 0.1,
-            f"γ is off the exact learner's by {off['gamma']:.3f} on average, β by {off['beta']:.3f}.",
+            f"γ is off the exact learner's by {told['gamma']}{_left_out(both, 'gamma', 'γ')}, "
+            f"β by {told['beta']}{_left_out(both, 'beta', 'β')}.",
         )
     )  # fmt: skip
     return found
 
 
-def _unknown(frame: pd.DataFrame, name: str) -> pd.Series:
-    """Whether the data leave a parameter open in each fit, by the column not_identified (older tables have none)."""
-    if "not_identified" not in frame:
-        return pd.Series(False, frame.index)
-    return frame["not_identified"].fillna("").str.split().map(lambda names: name in names)
+def _off_the_exact(scoring: pd.DataFrame, name: str) -> float:
+    """Mean distance of a parameter of the deepest GPT-2 from that of the exact learner's curve, over the curves that determine
+    both; NaN of none."""
+    by = ["k", "source"]
+    exact = _determined(scoring[scoring["learner"] == "exact_prompt"], name).set_index(by)[name]
+    mine = _determined(of_deepest(scoring), name)
+    beside = exact.reindex(pd.MultiIndex.from_frame(mine[by])).to_numpy()
+    return float(np.abs(mine[name].to_numpy() - beside[: len(mine)]).mean()) if len(mine) else np.nan
+
+
+def _determined(frame: pd.DataFrame, name: str) -> pd.DataFrame:
+    """The fits whose curves determine a parameter."""
+    return frame[~left_open(frame, name)]
+
+
+def _left_out(frame: pd.DataFrame, name: str, symbol: str, what: str = "curves") -> str:
+    """How many fits do not determine a parameter, if any."""
+    missing = int(left_open(frame, name).sum())
+    return (
+        f" ({missing} of {len(frame)} {what} do not determine {symbol} and do not count)" if missing else ""
+    )
 
 
 def zero_and_plateau(frame: pd.DataFrame, favoured: int) -> pd.DataFrame:
@@ -273,14 +292,9 @@ def zero_and_plateau(frame: pd.DataFrame, favoured: int) -> pd.DataFrame:
 
 
 def shares(attribution: pd.DataFrame) -> pd.DataFrame:
-    """What explains the others' change (Shapley shares, curves in proportion to their squared change): method, amount, prior,
-    efficiency, knowledge."""
-    parts = ["prior", "efficiency", "knowledge"]
-    known = attribution[attribution["role"] == "disfavoured"].dropna(subset=parts)
-    weight = known["change"] ** 2
-    total = known[["method", "amount"]].join(known[parts].mul(weight, axis=0)).assign(weight=weight)
-    total = total.groupby(["method", "amount"], sort=False).sum()
-    return total[parts].div(total["weight"], axis=0).reset_index()
+    """What explains the others' change, of the curves that determine it: the rows of `mean_attribution` that have shares."""
+    others = mean_attribution(attribution[attribution["role"] == "disfavoured"])
+    return others[others["determined"] > 0]
 
 
 def suppression(frame: pd.DataFrame, attribution: pd.DataFrame, favoured: int = 0) -> list[Finding]:
@@ -288,7 +302,8 @@ def suppression(frame: pd.DataFrame, attribution: pd.DataFrame, favoured: int = 
     levels = zero_and_plateau(frame, favoured).set_index(["method", "role", "amount"]).sort_index()
     explained = shares(attribution)
     found = []
-    for method in dict.fromkeys(explained["method"]):
+    disfavoured = attribution[attribution["role"] == "disfavoured"]
+    for method in dict.fromkeys(attribution["method"]):
         own, others = levels.loc[method, "favoured"], levels.loc[method, "others"]
         fall = 1 - others["zero_shot"] / others["zero_shot"].loc[0]
         kept = others["plateau"] / others["plateau"].loc[0]
@@ -311,17 +326,23 @@ def suppression(frame: pd.DataFrame, attribution: pd.DataFrame, favoured: int = 
         )  # fmt: skip
         part = explained[explained["method"] == method].sort_values("amount")
         moved = (part["prior"] + part["efficiency"]).to_numpy()
-        told = _join([f"{m:.0%} at {a}" for m, a in zip(moved, part["amount"], strict=True)])
+        told = _join([f"{m:.0%} at {a}" for m, a in zip(moved, part["amount"], strict=True)] or [UNKNOWN])
+        mine = disfavoured[disfavoured["method"] == method]
+        missing = int(mine["prior"].isna().sum())
+        note = f" ({missing} of {len(mine)} curves do not determine it and do not count)" if missing else ""
         turns = part["amount"].to_numpy()[moved < part["knowledge"].to_numpy()]
         where = (
             f"knowledge takes over at {turns[0]} documents"
             if len(turns)
             else "knowledge never takes over in this range"
         )
+        first = moved[0] if len(moved) else np.nan
         found.append(
             Finding(
-                4, f"{name}: share of prior and K in the change, smallest amount", moved[0], 0.5, np.inf,
-                f"Of the others' change the prior (with K) explains {told} documents, γ and β the rest: {where}.",
+                4, f"{name}: share of prior and K in the change, smallest amount", first, 0.5, np.inf,
+                f"Of the others' change the prior (with K) explains {told} documents{note}, γ and β the rest: {where}."
+                if len(moved)
+                else f"How much of the others' change the prior (with K) explains is {UNKNOWN} of the {len(mine)} curves.",
             )
         )  # fmt: skip
         if len(part) > 1:

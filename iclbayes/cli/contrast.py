@@ -1,18 +1,17 @@
 """`iclbayes contrast`: two conditions side by side, in sentences."""
 
-import contextlib
 import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 from tyro.conf import arg
 
-from ..console import progress, warn, warnings_as_lines
 from ..errors import InputError
 from ..files import write_table
 from ..outputs import MOVED, TIMES
 from .figures import panels_on_a_page, write_figure, write_reach
 from .options import Data, FigureLook, File, Force, LawName, LikelihoodName, Look, Share, check_writing
+from .sampling import say_diagnostics, watched
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -94,10 +93,7 @@ class Contrast:
         curves = data.read()
         one = self._sample(only(curves, pairs, column))  # a wrong name is told before anything is sampled
         curves = one.curves
-        checks = one.diagnostics()
-        print(posterior.diagnostics_sentence(self.law, checks))
-        if self.method == "laplace" and not checks["ok"].all():
-            warn("the normal approximation does not hold here: take --method auto for numbers to rely on")
+        say_diagnostics(self.law, one.diagnostics(), self.method)
         found = answers_of(one, pairs, column, self.level, self.tolerance)
         table, times = found.moved, found.times
         print(*found.sentences, sep="\n")
@@ -120,11 +116,9 @@ class Contrast:
         return table
 
     def _sample(self, curves: "Curves") -> "Posterior":
-        from ..posterior import PosteriorWarning, sample
+        from ..posterior import sample
 
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(warnings_as_lines(PosteriorWarning))
-            advance = stack.enter_context(progress("sampling", "posterior", curves.n_groups))
+        with watched(self.law, curves) as advance:
             return sample(
                 curves,
                 self.law,
@@ -148,7 +142,7 @@ class Contrast:
 class Answers(NamedTuple):
     """What differs between the conditions of some pairs."""
 
-    moved: "pd.DataFrame"  # of `posterior.moved_table`
+    moved: "pd.DataFrame"  # of `contrasts.contrast`
     times: "pd.DataFrame"  # of `posterior.times_table`
     ahead: "pd.DataFrame"  # forecasts of all curves, to four times the longest
     reached: "pd.DataFrame"  # of `Posterior.reach_table`, a row per curve
@@ -160,10 +154,10 @@ def answers_of(
     one: "Posterior", pairs: list[tuple[str, str]], column: str, level: float, tolerance: float = TOLERANCE
 ) -> Answers:
     """What a posterior says of pairs of conditions."""
-    from .. import posterior
+    from .. import contrasts, posterior
 
     curves = one.curves
-    table = posterior.moved_table(one, pairs, column=column, tolerance=tolerance)
+    table = contrasts.contrast(one, pairs, column=column, tolerance=tolerance)
     times = posterior.times_table(one, pairs, level, column=column)
     ahead = one.forecast(posterior.even_shots(HORIZON * curves.shots.max()))
     shots = one.reach_table(level)

@@ -91,7 +91,7 @@ def write_reach(path: Path, curves: "Curves", reached: "pd.DataFrame", look: Fig
     from ..plots.reach import MOST, fitting_rows
 
     by = [str(name) for name in curves.keys]
-    level, largest = float(reached["level"].iloc[0]), float(curves.shots.max(initial=1.0))
+    level, largest = float(reached["level"].iloc[0]), curves.max_shots()
 
     def draw(page: int | None) -> "Figure":
         return figure_of(plot_reach(reached, by, level, largest, page=page, size=look.inches))

@@ -25,7 +25,7 @@ from .options import (
     engine_arguments,
     engine_options,
 )
-from .sampling import forecast_shots, learned_for, watched
+from .sampling import forecast_shots, learned_for, say_diagnostics, watched
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -189,7 +189,7 @@ class PosteriorCommand:
         table = pd.concat(tables, ignore_index=True)
         for one in posteriors:
             checks = one.diagnostics()
-            print(posterior.diagnostics_sentence(one.law.name, checks))
+            say_diagnostics(one.law.name, checks, self.method)
             if self.diagnostics:
                 print(_plain(checks))
             warn_of_zero_shots(f"the posterior of {one.law.name}", one.zero_shot_misses(), curves.n_curves)

@@ -1,14 +1,16 @@
 """What the commands that sample posteriors share: progress and warnings as lines, priors from a file, shots of a forecast."""
 
 import contextlib
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..console import progress, warnings_as_lines
+from ..console import progress, warn, warnings_as_lines
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas as pd
 
     from ..curves import Curves
     from ..posterior import LearnedPriors
@@ -16,9 +18,12 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def watched(step: str, curves: "Curves | None" = None) -> Iterator[Callable[[int], None]]:
-    """How far a step of sampling is, and what it warns of, after its name; where it is a law's, of how many posteriors."""
+    """How far a step of sampling is, and what it warns of, after its name; where it is a law's, of how many posteriors.
+
+    Diagnostics are not among the warnings: commands say of themselves what comes of them (`diagnostics_sentence`).
+    """
     from ..laws import LAWS
-    from ..posterior import PosteriorWarning
+    from ..posterior import DiagnosticsWarning, PosteriorWarning
 
     total = None
     if curves is not None and step in LAWS:
@@ -27,7 +32,17 @@ def watched(step: str, curves: "Curves | None" = None) -> Iterator[Callable[[int
         warnings_as_lines(PosteriorWarning, step),
         progress(step, "posterior", total, first="compiling") as advance,
     ):
+        warnings.simplefilter("ignore", DiagnosticsWarning)
         yield advance
+
+
+def say_diagnostics(law: str, checks: "pd.DataFrame", method: str) -> None:
+    """Prints in a line whether a law's posteriors can be trusted; warns where the quick method is what is wrong."""
+    from ..posterior import diagnostics_sentence
+
+    print(diagnostics_sentence(law, checks))
+    if method == "laplace" and not checks["ok"].all():
+        warn("the normal approximation does not hold here: take --method auto for numbers to rely on")
 
 
 def learned_for(path: Path | None, laws: Sequence[str]) -> "LearnedPriors | None":

@@ -22,6 +22,7 @@ from .sharing import sharing_tests as sharing_tests
 from .shifts import contrast as contrast
 from .shifts import holm as holm
 from .shifts import unconstrained as unconstrained
+from .shifts import where_open as where_open
 from .tables import parameter_table as parameter_table
 from .tables import posterior_table as posterior_table
 from .tables import reach_quantiles as reach_quantiles

@@ -1,7 +1,7 @@
 """Draws of a Bayesian law's parameters: what they have to provide, and those around point fits."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -25,8 +25,8 @@ BEYOND = 100.0
 _LIMIT = 50.0  # raw parameters beyond this are 0, 1 or infinity to double precision anyway
 
 
-class ParameterDraws(Protocol):
-    """What the functions below need; `NormalDraws` and `iclbayes.posterior.Posterior` have it. C chains of D draws, S = C D."""
+class LawDraws(Protocol):
+    """Draws of a law's parameters: C chains of D draws, S = C D."""
 
     @property
     def law(self) -> Law:
@@ -41,6 +41,14 @@ class ParameterDraws(Protocol):
     @property
     def params(self) -> dict[str, np.ndarray]:
         """[C, D, G, …] draws of the constrained parameters."""
+        ...
+
+
+class ParameterDraws(LawDraws, Protocol):
+    """What contrasts and tables need besides; `NormalDraws` and `iclbayes.posterior.Posterior` have it."""
+
+    def undetermined(self) -> dict[str, np.ndarray]:
+        """By parameter of `source_params`, whether the data leave it open: [G], or [G, J] of what each source has."""
         ...
 
     def task_weights(self, shots: ArrayLike) -> np.ndarray:
@@ -145,15 +153,31 @@ class NormalDraws:
         """[1, S, G, …] draws of the constrained parameters."""
         return {name: value[None] for name, value in self._map(_params).items()}
 
+    def undetermined(self) -> dict[str, np.ndarray]:
+        """By parameter, whether the data leave it open in the fits, see `fit_blocks.left_open`: [G], or [G, J]."""
+        check_law(self.law)
+        table = self.fits.to_frame(stderr=True)
+        place = (self.curves.group, self.curves.rank())
+        sizes = (self.curves.n_groups, int(place[1].max()) + 1)
+        found = {}
+        for name in (name for name in PARAMETERS if name in self.law.param_names):
+            axes = 1 if self.params[name].ndim == 3 else 2  # what a group has once, or each of its sources
+            found[name] = np.zeros(sizes[:axes], bool)
+            np.logical_or.at(found[name], place[:axes], left_open(table, name))
+        return found
+
     def task_weights(self, shots: ArrayLike) -> np.ndarray:
         """[S, G, J, M, n] draws of w_jm(n)."""
         return self._map(task_weights, np.asarray(shots, float))
 
     def shots_to_reach(self, level: float, *, horizon: float | None = None) -> np.ndarray:
-        """[S, G, J] draws of the shots at which a curve is at `level`: 0 from the start, inf if not within `horizon_of`."""
+        """[S, G, J] draws of the shots at which a curve is at `level`: 0 from the start, inf if not within `horizon_of`; NaN if
+        the fit does not determine them, see `Fits.reach_table`."""
         reach = self._map(_reach, np.asarray(level))
         reach = within_horizons(reach, self.curves, horizon)
-        return np.where(np.isnan(self.params["efficiency"][0])[..., None], np.nan, reach)
+        opened = self.fits.reach_table(level)["undetermined"]
+        reach[:, self.curves.group[opened], self.curves.rank()[opened]] = np.nan
+        return reach
 
 
 def _params(law: Law, params: dict[str, Array]) -> dict[str, Array]:
@@ -175,7 +199,7 @@ def check_law(law: Law) -> None:
         )
 
 
-def source_params(one: ParameterDraws) -> dict[str, np.ndarray]:
+def source_params(one: LawDraws) -> dict[str, np.ndarray]:
     """Draws [S, G] of what a group has once, [S, G, J] of what each source has, by name.
 
     Raises:
@@ -189,21 +213,4 @@ def source_params(one: ParameterDraws) -> dict[str, np.ndarray]:
             value = one.params[name]
             value = value.reshape(-1, *value.shape[2:])
             found[name] = value[..., :n_sources] if value.ndim > 2 else value
-    return found
-
-
-def open_in_fits(fits: Fits, params: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """By parameter, whether the data leave it open in point fits: [G], or [G, J] of what each source has.
-
-    Args:
-      fits: of a Bayesian law.
-      params: of `source_params`, draws [S, G] or [S, G, J] around them.
-    """
-    table = fits.to_frame(stderr=True)
-    found = {}
-    for name, value in params.items():
-        of_curves = left_open(table, name)
-        at = (fits.curves.group,) if value.ndim == 2 else (fits.curves.group, fits.curves.rank())
-        found[name] = np.zeros(value.shape[1:], bool)
-        np.logical_or.at(found[name], at, of_curves)
     return found

@@ -1,15 +1,16 @@
 """Which parameters moved, by how much, and how sure that is."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
-from .draws import NormalDraws, ParameterDraws, open_in_fits, source_params
+from .draws import ParameterDraws, source_params
 from .pairs import common_sources, paired_groups
 
-# In which of two groups a parameter is not determined, by (before, after).
-UNDETERMINED = {(False, False): "", (True, False): "before", (False, True): "after", (True, True): "both"}
+# Which of two is so, by (first, second).
+WHICH = {(False, False): "", (True, False): "before", (False, True): "after", (True, True): "both"}
 
 
 def contrast(
@@ -20,7 +21,6 @@ def contrast(
     tests: pd.DataFrame | None = None,
     tolerance: float = 0.3,
     alpha: float = 0.05,
-    unknown: Mapping[str, np.ndarray] | None = None,
 ) -> pd.DataFrame:
     """Which parameters moved from the first to the second of each pair.
 
@@ -31,16 +31,13 @@ def contrast(
       tolerance: shifts (of ln or logit) up to this count as none.
       alpha: chance of calling anything moved in a pair where nothing did (Holm's correction over its parameters).
 
-      unknown: by parameter, [G] or [G, J], which the data do not determine (of `Posterior`s: `posterior.undetermined`; of draws
-        around point fits it is known without). Such a parameter gets no numbers, is "unclear", and does not count in Holm's
-        correction.
-
     Returns:
       A row per pair, condition, parameter and source ("" for the group's own), with these columns behind their names.
       value_before, value_after: medians on the natural scale;
       shift, shift_sd, lo90, hi90: median, standard deviation and 90 % interval on the unconstrained scale;
       p_value: two-sided, corrected; with `tests` that of all sources together;
-      undetermined: with `unknown`, in which of the two it is so: "", "before", "after" or "both";
+      undetermined: in which of the two the data leave the parameter open (`one.undetermined()`): "", "before", "after" or
+        "both"; it has no value there, its shift no numbers and no say in the correction, and it is "unclear";
       moved: "same" where the interval lies within ± tolerance; "up" or "down" where it does not, nor does it hold 0, and
         p_value < alpha; "unclear" where none of these.
 
@@ -49,8 +46,7 @@ def contrast(
     """
     curves = one.curves
     params = source_params(one)
-    if unknown is None and isinstance(one, NormalDraws):
-        unknown = open_in_fits(one.fits, params)
+    opened = one.undetermined()
     labels = [list(curves.source[curves.group == g]) for g in range(curves.n_groups)]
     rest = [name for name in map(str, curves.keys) if name != column]
     tables = []
@@ -62,12 +58,9 @@ def contrast(
             for source, i, j in [("", None, None)] if once else common:
                 x, y = (value[:, a], value[:, b]) if once else (value[:, a, i], value[:, b, j])
                 shift = unconstrained(name, y) - unconstrained(name, x)
-                vague = (False, False)
-                if unknown is not None:
-                    place = unknown[name]
-                    x_open, y_open = (place[a], place[b]) if once else (place[a, i], place[b, j])
-                    vague = (bool(x_open), bool(y_open))
-                    shift = np.full_like(shift, np.nan) if any(vague) else shift
+                place = opened[name]
+                vague = (bool(place[a]), bool(place[b])) if once else (bool(place[a, i]), bool(place[b, j]))
+                shift = np.full_like(shift, np.nan) if any(vague) else shift
                 low, middle, high = np.quantile(shift, [0.05, 0.5, 0.95])
                 tail = min((shift > 0).sum(), (shift < 0).sum())
                 p = np.nan if np.isnan(shift).any() else min(1.0, 2 * (tail + 1) / (len(shift) + 1))
@@ -77,8 +70,8 @@ def contrast(
                         "before": before, "after": after, "parameter": name, "source": source,
                         "value_before": np.nan if vague[0] else np.median(x), "value_after": np.nan if vague[1] else np.median(y),
                         "shift": middle, "shift_sd": shift.std(), "lo90": low, "hi90": high, "p_value": p,
+                        "undetermined": WHICH[vague],
                     }
-                    | ({} if unknown is None else {"undetermined": UNDETERMINED[vague]})
                 )  # fmt: skip
         table = pd.DataFrame(rows)
         if tests is None:
@@ -98,6 +91,12 @@ def _verdicts(table: pd.DataFrame, tolerance: float, alpha: float) -> np.ndarray
     near = (table["lo90"] > -tolerance) & (table["hi90"] < tolerance)
     sign = np.where(table["shift"] > 0, "up", "down")
     return np.where(near, "same", np.where(significant & apart, sign, "unclear"))
+
+
+def where_open(before: ArrayLike, after: ArrayLike) -> np.ndarray:
+    """[n] "", "before", "after" or "both": in which of two something is not determined, from whether it is so [n] in each."""
+    pairs = zip(np.asarray(before, bool).tolist(), np.asarray(after, bool).tolist(), strict=True)
+    return np.array([WHICH[pair] for pair in pairs], dtype=object)
 
 
 def holm(p: np.ndarray) -> np.ndarray:

@@ -5,30 +5,32 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from ..curves import Curves, curve_columns
-from .draws import NormalDraws, ParameterDraws, horizons, open_in_fits, source_params
+from .draws import ParameterDraws, horizons, source_params
 
 REACH = {"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}
 INTERVALS = {"lo50": 0.25, "hi50": 0.75, "lo90": 0.05, "hi90": 0.95}
 
 
 def parameter_table(one: ParameterDraws) -> pd.DataFrame:
-    """A row per curve and parameter (efficiency and spread once per group, source ""): median, lo90, hi90.
+    """What draws say of every parameter.
 
-    Of draws around point fits also `undetermined`: whether the data leave it open in the fit, so that its numbers mean nothing.
+    Returns:
+      A row per curve and parameter (efficiency and spread once per group, source ""): group columns, source, parameter, median,
+      lo90, hi90, and `undetermined`, whether the data leave it open (`one.undetermined()`), so that its numbers mean nothing.
+
+    Raises:
+      InputError: a law without prior, efficiency, gamma and beta.
     """
-    keys, rank = curve_columns(one.curves), one.curves.rank()
-    tables = []
+    keys, at = curve_columns(one.curves), (one.curves.group, one.curves.rank())
+    opened, tables = one.undetermined(), []
     for name, value in source_params(one).items():
         if value.ndim == 2:
-            frame, draws = one.curves.keys.assign(source=""), value
+            frame, draws, vague = one.curves.keys.assign(source=""), value, opened[name]
         else:
-            frame, draws = keys, value[:, one.curves.group, rank]
+            frame, draws, vague = keys, value[:, *at], opened[name][at]
         low, middle, high = np.quantile(draws, [0.05, 0.5, 0.95], axis=0)
-        table = frame.assign(parameter=name, median=middle, lo90=low, hi90=high)
-        if isinstance(one, NormalDraws):
-            vague = open_in_fits(one.fits, {name: value})[name]
-            table["undetermined"] = vague if vague.ndim == 1 else vague[one.curves.group, rank]
-        tables.append(table)
+        columns = {"median": middle, "lo90": low, "hi90": high, "undetermined": vague}
+        tables.append(frame.assign(parameter=name, **columns))
     return pd.concat(tables, ignore_index=True)
 
 
@@ -60,7 +62,7 @@ def reach_table(one: ParameterDraws, level: float, *, horizon: float | None = No
 
     Returns:
       Group columns, source, level, q05, q25, q50, q75, q95 (shots; inf for never), p_never (share of the draws that are not at
-      the level within `horizon` shots), horizon, law; a row per curve. NaN where there are no draws (a fit without covariance).
+      the level within `horizon` shots), horizon, law; a row per curve. NaN where a point fit does not determine them.
     """
     shots = one.shots_to_reach(level, horizon=horizon)
     return reach_quantiles(one.curves, shots, level, horizons(one.curves, horizon)).assign(law=one.law.name)

@@ -72,7 +72,7 @@ def plot_bands(
         )
     most = style.fitting_panels(most, style.room(figure, size))
     shown = layout.page_of(panels, most, page)
-    canvas, axes = style.panels_in(figure, len(shown), sharey=True, size=size)
+    canvas, axes = style.panels_in(figure, len(shown), sharey=True, size=size, **style.panel_size(len(shown)))
     for panel, axis in zip(shown, axes, strict=True):
         plot_band(one, forecast, panel.curves[0], level=level, reached=reached, ax=axis)
         layout.title_panel(axis, panel.values)
@@ -96,7 +96,7 @@ def plot_band(
 
     The shots that were fitted are shaded; beyond them the median is dashed.
     """
-    figure, axis = style.one_panel(ax, width=5.0, height=3.2)
+    figure, axis = style.one_panel(ax, **style.panel_size(1))
     curves = one.curves
     mine = slice(curves.start[curve], curves.start[curve + 1])
     fitted = curves.shots[mine][one.used[mine]]
@@ -201,7 +201,7 @@ def overlay_figure(
     """Several curves in each panel, a colour each; `title` heads the legend. See `plot_overlay`."""
     most = style.fitting_panels(most, style.room(figure, size))
     shown = layout.page_of(panels, most, page)
-    canvas, axes = style.panels_in(figure, len(shown), sharey=True, size=size)
+    canvas, axes = style.panels_in(figure, len(shown), sharey=True, size=size, **style.panel_size(len(shown)))
     for axis, panel in zip(axes, shown, strict=True):
         layout.overlaid_points(axis, one.curves, one.used, panel)
         end = 1.0
@@ -218,7 +218,9 @@ def overlay_figure(
     for axis in style.first_column(axes):
         style.probability_axis(axis, style.PROBABILITY)
     style.shared_legend(
-        canvas, axes, title=", ".join([*([title] if title else []), *by_law(forecast)]) or None
+        canvas,
+        axes,
+        title=", ".join([*([title] if title else []), *(f"law {law}" for law in by_law(forecast))]) or None,
     )
     layout.say_which(canvas, len(panels), most, page, what)
     return style.figure_of(canvas)

@@ -13,8 +13,6 @@ from .reach import sources
 
 SYMBOLS = {"prior": "logit of the prior ρ", "efficiency": "ln K", "spread": "ln of the spread s"}
 SYMBOLS |= {"gamma": "logit γ", "beta": "logit β"}
-VAGUE = "not determined by these data"
-NOTE = {"fontsize": style.SMALL, "color": "#555555", "backgroundcolor": "white"}
 VERDICTS = {
     "up": ("moved", style.PALETTE[1], "o"),
     "down": ("moved", style.PALETTE[1], "o"),
@@ -64,7 +62,15 @@ def plot_shift(table: pd.DataFrame, parameter: str, tolerance: float, *, ax: Axe
         axis.set_xlim(-limit, limit)
     for y, (_, row) in enumerate(rows.iterrows()):
         if np.isnan(row["shift"]):
-            axis.text(0.5, y, VAGUE, transform=axis.get_yaxis_transform(), ha="center", va="center", **NOTE)
+            axis.text(
+                0.5,
+                y,
+                style.VAGUE,
+                transform=axis.get_yaxis_transform(),
+                ha="center",
+                va="center",
+                **style.NOTE,
+            )
             continue
         word, color, marker = VERDICTS[row["moved"]]
         axis.plot([row["lo90"], row["hi90"]], [y, y], color=color, linewidth=2)

@@ -1,13 +1,17 @@
 """Fitted laws over the points."""
 
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ..curves import Curves
 from ..errors import InputError
+from ..fit_blocks import UNDETERMINED
 from ..fits import Fits
+from ..laws import scales
 from . import layout, style
 from .layout import Panel
 
@@ -25,7 +29,8 @@ def plot_fits(
 ) -> Figure:
     """Fitted laws over the points: a panel per curve (the first `max_panels`), a line per law.
 
-    Points held out of the fits are hollow; the shots that were fitted are then shaded, and the laws dashed beyond them.
+    Points held out of the fits are hollow; the shots that were fitted are then shaded, and the laws dashed beyond them. Where the
+    data do not determine a law's curve (its standard error in log odds is above `fit_blocks.UNDETERMINED`), it is pale.
 
     Args:
       all_fits: of the same curves.
@@ -52,9 +57,9 @@ def plot_fits(
     )
     most = style.fitting_panels(max_panels, style.room(figure, size))
     cells = layout.page_of(every, most, page)
-    canvas, axes = style.panels_in(figure, len(cells), sharey=True, size=size)
+    canvas, axes = style.panels_in(figure, len(cells), sharey=True, size=size, **style.panel_size(len(cells)))
     grid = fine_shots(all_fits[0])
-    predictions = [fits.predict(grid) for fits in all_fits]
+    predictions = [predicted(fits, grid) for fits in all_fits]
     for (panel, laws), axis in zip(cells, axes, strict=True):
         chosen = [(i, all_fits[i], predictions[i]) for i in laws]
         if overlay is None:
@@ -83,10 +88,10 @@ def plot_fit(all_fits: Sequence[Fits], curve: int = 0, *, ax: Axes | None = None
     curves = all_fits[0].curves
     if not 0 <= curve < curves.n_curves:
         raise InputError(f"there is no curve {curve}; give a number from 0 to {curves.n_curves - 1}")
-    figure, axis = style.one_panel(ax, width=5.0, height=3.2)
+    figure, axis = style.one_panel(ax, **style.panel_size(1))
     grid = fine_shots(all_fits[0])
     panel = layout.panels_of(curves)[curve]
-    _curve(axis, panel, [(i, fits, fits.predict(grid)) for i, fits in enumerate(all_fits)], grid)
+    _curve(axis, panel, [(i, fits, predicted(fits, grid)) for i, fits in enumerate(all_fits)], grid)
     axis.set_title(style.curve_title(curves, curve), fontsize=style.TITLE)
     if ax is None:
         style.probability_axis(axis, style.PROBABILITY)
@@ -101,10 +106,33 @@ def fine_shots(fits: Fits) -> np.ndarray:
     return np.unique(np.concatenate([begin, np.geomspace(1.0, top, 160), fits.curves.max_shots()]))
 
 
-def _curve(
-    axis: Axes, panel: Panel, chosen: Sequence[tuple[int, Fits, np.ndarray]], grid: np.ndarray
-) -> None:
-    """One curve, a line for each law (its number, its fits, their predictions [G, J, n])."""
+class Predicted(NamedTuple):
+    """A law's curves at some shots [G, J, n], and where the data determine them."""
+
+    prob: np.ndarray
+    known: np.ndarray
+
+    def draw(
+        self, axis: Axes, curves: Curves, curve: int, grid: np.ndarray, end: float, **options: Any
+    ) -> None:
+        """Draws one curve up to the last shots of the grid that are at most `end`; `options` are of `style.split_line`."""
+        inside, at = grid <= end, (curves.group[curve], curves.rank()[curve])
+        prob, known = self.prob[at][inside], self.known[at][inside]
+        x, last = grid[inside], options.pop("last")
+        style.split_line(axis, x, np.where(known, prob, np.nan), last, **options)
+        if not known.all():
+            pale = options | {"alpha": 0.35, "label": style.VAGUE}
+            style.split_line(axis, x, np.where(known, np.nan, prob), last, **pale)
+
+
+def predicted(fits: Fits, grid: np.ndarray) -> Predicted:
+    """The fitted curves at the shots of a grid [n]."""
+    prob = fits.predict(grid)
+    return Predicted(prob, scales.spread(prob, fits.predict_stderr(grid), "logit") <= UNDETERMINED)
+
+
+def _curve(axis: Axes, panel: Panel, chosen: Sequence[tuple[int, Fits, Predicted]], grid: np.ndarray) -> None:
+    """One curve, a line for each law (its number, its fits, their curves)."""
     (c,) = panel.curves
     curves = chosen[0][1].curves
     mine, used = slice(curves.start[c], curves.start[c + 1]), curves.weight > 0
@@ -113,15 +141,16 @@ def _curve(
     if not used[mine].all():
         style.fitted_range(axis, fitted)
     style.measured(axis, curves, c, used)
-    inside = grid <= largest
-    for i, fits, predicted in chosen:
+    for i, fits, lines in chosen:
         # Later lines are thinner, so that lines that agree can all be seen.
         width = max(2.4 - 0.3 * i, 1.0) if len(chosen) > 1 else 1.6
-        style.split_line(
+        lines.draw(
             axis,
-            grid[inside],
-            predicted[curves.group[c], curves.rank()[c]][inside],
-            float(fitted.max(initial=0.0)),
+            curves,
+            c,
+            grid,
+            largest,
+            last=float(fitted.max(initial=0.0)),
             label=style.law_label(fits.law.name),
             linewidth=width,
             color=style.color(i),
@@ -130,16 +159,15 @@ def _curve(
     style.probability_axis(axis)
 
 
-def _overlaid(axis: Axes, panel: Panel, fits: Fits, predicted: np.ndarray, grid: np.ndarray) -> None:
+def _overlaid(axis: Axes, panel: Panel, fits: Fits, lines: Predicted, grid: np.ndarray) -> None:
     """Curves that share a panel, a colour each, by one law."""
     curves, used = fits.curves, fits.curves.weight > 0
     layout.overlaid_points(axis, curves, used, panel, shade=not used.all())
     tops = curves.max_shots()
     for i, (c, label) in enumerate(zip(panel.curves, panel.labels, strict=True)):
         mine = slice(curves.start[c], curves.start[c + 1])
-        inside = grid <= max(float(tops[c]), 1.0)
         last = float(curves.shots[mine][used[mine]].max(initial=0.0))
-        line = predicted[curves.group[c], curves.rank()[c]][inside]
-        style.split_line(axis, grid[inside], line, last, color=style.color(i), label=label, linewidth=1.6)
+        look = {"color": style.color(i), "label": label, "linewidth": 1.6}
+        lines.draw(axis, curves, c, grid, max(float(tops[c]), 1.0), last=last, **look)
     style.shots_axis(axis, float(tops[list(panel.curves)].max(initial=1.0)))
     style.probability_axis(axis)

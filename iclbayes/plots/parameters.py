@@ -15,7 +15,6 @@ from . import style
 from .reach import sources
 
 NAMES = {"prior": "prior ρ", "efficiency": "efficiency K", "spread": "spread s", "gamma": "γ", "beta": "β"}
-VAGUE = "not determined by these data"
 
 
 def plot_parameter(
@@ -84,7 +83,7 @@ def plot_parameter(
                     markerfacecolor="white",
                     markersize=5,
                     linestyle="none",
-                    label=VAGUE,
+                    label=style.VAGUE,
                     zorder=4,
                 )
         axis.set_xticks(range(len(ticks)), [style.short(v) for v in ticks])
@@ -111,7 +110,7 @@ def plot_intervals(
     stands where its interval goes on.
 
     Args:
-      table: of `iclbayes.posterior.parameter_table` (or of `iclbayes.contrasts`): group columns, source ("" for what a group has
+      table: of `iclbayes.contrasts.parameter_table`: group columns, source ("" for what a group has
         once), parameter, median, lo90, hi90, and `undetermined` where it is known.
       parameters: one, such as "efficiency", or some of one kind, such as ("gamma", "beta").
       by: the group columns, by which rows are named.
@@ -149,7 +148,7 @@ def plot_intervals(
             color=color,
             markerfacecolor="white" if row["vague"] else color,
             markersize=5,
-            label=VAGUE if row["vague"] else NAMES.get(row["parameter"], row["parameter"]),
+            label=style.VAGUE if row["vague"] else NAMES.get(row["parameter"], row["parameter"]),
             linestyle="none",
         )
     if scales.scale_of(names[0]) != "logit" or low > 0:

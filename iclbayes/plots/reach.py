@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from numpy.typing import ArrayLike
 
 from . import layout, style
 
@@ -15,7 +16,7 @@ def plot_reach(
     table: pd.DataFrame,
     by: Sequence[str],
     level: float,
-    largest: float,
+    largest: ArrayLike,
     *,
     ax: Axes | None = None,
     most: int = MOST,
@@ -26,14 +27,14 @@ def plot_reach(
 
     Returns the axes: `ax` if it is given, those of a figure of their own else.
 
-    Shots up to `largest`, the longest curve's, are shaded: the curves were measured there. A triangle stands at the edge where a
-    median lies beyond it.
+    Shots up to `largest` are shaded: the curves were measured there. A triangle stands at the edge where a median lies beyond it.
+    A row without numbers says that the data do not determine them.
 
     Args:
       table: from `iclbayes.contrasts.reach_table`: group columns, source, q05, q25, q50, q75, q95, p_never.
       by: the group columns.
       level: the probability asked for.
-      largest: shots of the longest curve.
+      largest: shots of the longest curve, or those of every row's own.
       ax: where to draw, instead of in a figure of its own.
       most: rows at most, and no more than a figure of this size has room for.
       page: which of the pages of so many rows, from 0; the first is drawn where none is named.
@@ -41,11 +42,13 @@ def plot_reach(
     """
     everything = len(table)
     most = fitting_rows(most, size)
-    end = _end(table, largest)
-    table = table.iloc[most * (page or 0) :].head(most)
+    tops = np.broadcast_to(np.asarray(largest, float), everything)
+    end = _end(table, float(tops.max(initial=1.0)))
+    first = most * (page or 0)
+    table, tops = table.iloc[first:].head(most), tops[first:]
     figure, axis = style.one_panel(ax, width=7.5, height=0.9 + 0.3 * len(table), size=size)
-    axis.axvspan(0.0, largest, **style.SHADE)
     for y, (_, row) in enumerate(table.iterrows()):
+        axis.axvspan(0.0, tops[y], 1 - (y + 1) / len(table), 1 - y / len(table), **style.SHADE)
         _row(axis, y, row, end)
     axis.text(1.02, 1.0, "never", transform=axis.transAxes, va="bottom", fontsize=style.SMALL)
     what = f"shots to probability {level:g}: median, 50 % and 90 % interval\n(shaded: shots measured)"
@@ -101,5 +104,9 @@ def _row(axis: Axes, y: int, row: pd.Series, end: float) -> None:
         zorder=3,
         clip_on=False,
     )
-    told = "unknown" if np.isnan(row["p_never"]) else f"{100 * row['p_never']:.0f} %"
+    if np.isnan(row["p_never"]):
+        at = axis.get_yaxis_transform()
+        axis.text(0.5, y, style.VAGUE, transform=at, ha="center", va="center", **style.NOTE)
+        return
+    told = f"{100 * row['p_never']:.0f} %"
     axis.text(1.02, y, told, transform=axis.get_yaxis_transform(), va="center", fontsize=style.SMALL)

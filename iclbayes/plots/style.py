@@ -32,6 +32,12 @@ TITLE, LABEL, SMALL = 9, 9, 8  # sizes of letters, in points
 LEGEND = 0.7  # height that a legend below the panels takes, in inches
 Size = tuple[float, float]  # width and height of a figure, in inches
 Canvas = Figure | SubFigure  # what panels are drawn in
+VAGUE = "not determined by these data"
+NOTE = {
+    "fontsize": SMALL,
+    "color": "#555555",
+    "backgroundcolor": "white",
+}  # words in the place of what is not drawn
 PROBABILITY = "probability of\nthe right answer"
 
 
@@ -160,6 +166,11 @@ def fitting_panels(most: int, size: Size | None) -> int:
     return min(most, max(1, int(size[0] / 2.0)) * max(1, int((size[1] - LEGEND) / 1.6)))
 
 
+def panel_size(n: int) -> dict[str, Any]:
+    """Width and height of a panel of n, in inches: one alone is larger, so that a long legend below leaves room for it."""
+    return {"width": 6.5, "height": 3.2} if n == 1 else {}
+
+
 def dress(axis: Axes) -> None:
     """Grid, spines and sizes of letters of one panel."""
     axis.grid(alpha=0.25, linewidth=0.6)
@@ -284,7 +295,9 @@ def crossing(axis: Axes, level: float, quantiles: Sequence[float], color: str, l
     """
     low, middle, high = (float(q) for q in quantiles)
     end = axis.get_xlim()[1]
-    if not low < end:  # nor where it is not known
+    if (
+        not low < end or high == 0
+    ):  # nor where it is not known, or the curve is above the level from the start
         return
     look: dict[str, Any] = {"color": color, "clip_on": False, "zorder": 4}
     axis.plot([low, min(high, end)], [level, level], linewidth=3, solid_capstyle="butt", alpha=0.7, **look)

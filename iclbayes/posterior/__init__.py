@@ -20,12 +20,10 @@ from .model.spec import Spec as Spec
 from .model.spec import UnitData as UnitData
 from .model.spec import make_spec as make_spec
 from .moved import curve_pairs as curve_pairs
-from .moved import moved_table as moved_table
-from .moved import parameter_table as parameter_table
 from .moved import times_table as times_table
-from .moved import undetermined as undetermined
 from .predictive import even_shots as even_shots
 from .result import Posterior as Posterior
+from .sampler import DiagnosticsWarning as DiagnosticsWarning
 from .sampler import PosteriorWarning as PosteriorWarning
 from .sampler import posterior as posterior
 from .sampler import sample as sample

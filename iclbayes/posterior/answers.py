@@ -75,6 +75,11 @@ def seen(curves: Curves, used: np.ndarray) -> tuple[np.ndarray, str]:
     return top, "measured" if used.all() else "fitted"
 
 
+def upto_text(word: str, top: float) -> str:
+    """Up to where a curve was measured or fitted (`word`)."""
+    return f"{word} up to {shots_text(top)}" if top > 0 else f"{word} without examples only"
+
+
 def reach_sentences(
     curves: Curves, used: np.ndarray, reached: pd.DataFrame, ahead: pd.DataFrame | None = None
 ) -> list[str]:
@@ -112,7 +117,7 @@ def reach_sentences(
             count, ends = shots_apart((middle, low, high))
             said = f"{level} after {count} shots (90 %: {ends})"
         line = f"{label}: {said}{never}"
-        notes = [f"{word} up to {shots_text(top[number])}"] if high > top[number] else []
+        notes = [upto_text(word, top[number])] if high > top[number] else []
         if parts is not None and _dominated(parts[number], middle):
             notes.append("the prior says more here than the data")
         lines.append(line + "".join(f"; {note}" for note in notes))
@@ -138,7 +143,7 @@ def forecast_sentences(
 def forecast_text(row: pd.Series, top: float, word: str) -> str:
     """What a row of a forecast expects, of a curve that was measured or fitted (`word`) up to `top` shots."""
     middle, ends = share_apart([float(row[f"latent_{name}"]) for name in ("median", "lo90", "hi90")])
-    notes = [f"{word} up to {shots_text(top)}"] if row["shots"] > top else []
+    notes = [upto_text(word, top)] if row["shots"] > top else []
     if row["prior_dominated"]:
         notes.append("the prior says more here than the data")
     said = f"at {shots_text(row['shots'])} shots {middle} (90 %: {ends})"
@@ -152,14 +157,21 @@ def diagnostics_sentence(law: str, checks: pd.DataFrame) -> str:
     by = ", ".join(f"{counts[name]} by {words}" for name, words in how.items() if name in counts)
     bad = checks[~checks["ok"]]
     if bad.empty:
-        return f"{law}: all {len(checks)} posteriors pass their diagnostics ({by})"
+        every = "the posterior passes its" if len(checks) == 1 else f"all {len(checks)} posteriors pass their"
+        return f"{law}: {every} diagnostics ({by})"
     known = list(checks.columns[: list(checks.columns).index("method")])
+    known = [name for name in known if name != "source" or checks[name].nunique() > 1]
     named = [
         " ".join(str(row[name]) for name in known) + f" ({row['problem']})" if known else row["problem"]
         for _, row in bad.head(6).iterrows()
     ]
     more = f" and {len(bad) - 6} more" if len(bad) > 6 else ""
-    return f"{law}: {len(bad)} of {len(checks)} posteriors fail their diagnostics ({by}): {'; '.join(named)}{more}"
+    every = (
+        "the posterior fails its"
+        if len(checks) == 1
+        else f"{len(bad)} of {len(checks)} posteriors fail their"
+    )
+    return f"{law}: {every} diagnostics ({by}): {'; '.join(named)}{more}"
 
 
 def by_curve(curves: Curves, ahead: pd.DataFrame) -> list[pd.DataFrame]:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from .answers import apart, share_text
-from .moved import WIDEST
+from .identification import WIDEST
 
 MEANING = {
     "prior": "how likely the task is before any example",
@@ -56,7 +56,7 @@ def contrast_sentences(
     """Some lines for each pair of curves: which parameters moved, which did not, which cannot be told, how many times the shots.
 
     Args:
-      table: of `moved_table`; `times`: of `times_table`, the same pairs.
+      table: of `contrasts.contrast`; `times`: of `times_table`, the same pairs.
       reached: for each row of `times`, the two lines of `answers.reach_sentences`.
       tolerance: with which the table was made.
     """

@@ -1,80 +1,15 @@
-"""What moved between two conditions, by posteriors: parameters where the data determine them, and shots to a level."""
+"""How many times as many shots it takes to a level in one condition as in another, by posteriors."""
 
-import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
-from ..contrasts import common_sources, contrast, horizons, paired_groups, source_params, unconstrained
-from ..contrasts import parameter_table as parameters_of_draws
+from ..contrasts import common_sources, horizons, paired_groups
 from ..curves import Curves
-from .model.latent import prior_draws
 from .result import Posterior
-from .seeds import stream
-
-# A parameter is determined where its 90 % interval spans less than a factor of 100 (of K, or of odds), and the data took away
-# three quarters of the variance that the prior gives it, half of its standard deviation, as for forecasts.
-WIDEST = np.log(100.0)
-PRIOR_DOMINATED = 0.5
 
 Pairs = Sequence[tuple[str, str]]
-
-
-def under_prior(one: Posterior) -> Posterior:
-    """The same with as many draws of the prior instead, before any data."""
-    blocks = []
-    for block in one.blocks:
-        chains, draws = block.theta.shape[1:3]
-        theta = prior_draws(
-            block.spec, block.units.data.shots.shape[1], chains * draws, stream(one.seed, "prior")
-        )
-        theta = np.broadcast_to(theta.reshape(1, chains, draws, -1), block.theta.shape)
-        blocks.append(dataclasses.replace(block, theta=theta))
-    return dataclasses.replace(one, blocks=tuple(blocks))
-
-
-def undetermined(one: Posterior) -> dict[str, np.ndarray]:
-    """By parameter, whether the data leave it open: [G], or [G, J] of what each source has.
-
-    A parameter is open if, on the scale ln K or logit, its 90 % interval is wider than ln 100 or its standard deviation above
-    half of the prior's, for then the prior says more than the data.
-
-    Raises:
-      InputError: a law without prior, efficiency, gamma and beta.
-    """
-    prior = source_params(under_prior(one))
-    found = {}
-    for name, value in source_params(one).items():
-        after, before = unconstrained(name, value), unconstrained(name, prior[name])
-        low, high = np.quantile(after, [0.05, 0.95], axis=0)
-        found[name] = (high - low > WIDEST) | (after.std(0) > PRIOR_DOMINATED * before.std(0))
-    return found
-
-
-def parameter_table(one: Posterior) -> pd.DataFrame:
-    """`contrasts.parameter_table` of a posterior: a row per curve and parameter, with what the data do not determine.
-
-    Returns:
-      Group columns, source ("" for what a group has once), parameter, median, lo90, hi90, undetermined (True where the data leave
-      it open, see `undetermined`).
-
-    Raises:
-      InputError: a law without prior, efficiency, gamma and beta.
-    """
-    curves = one.curves
-    vague = [
-        value if value.ndim == 1 else value[curves.group, curves.rank()]
-        for value in undetermined(one).values()
-    ]
-    return parameters_of_draws(one).assign(undetermined=np.concatenate(vague))
-
-
-def moved_table(
-    one: Posterior, pairs: Pairs, *, column: str = "model", tolerance: float = 0.3
-) -> pd.DataFrame:
-    """`contrasts.contrast` of a posterior, without numbers for what the data do not determine (column `undetermined`)."""
-    return contrast(one, pairs, column=column, tolerance=tolerance, unknown=undetermined(one))
 
 
 def curve_pairs(

@@ -11,7 +11,7 @@ from .. import markup
 from ..contrasts.tables import reach_table
 from ..curves import Curves
 from ..deprecation import deprecated
-from . import arviz, predictive, quantities, summaries
+from . import arviz, identification, predictive, quantities, summaries
 from .answers import diagnostics_sentence
 from .draws import PosteriorDraws
 
@@ -170,6 +170,17 @@ class Posterior(PosteriorDraws):
           Group columns, source, observed, fitted (the median).
         """
         return quantities.zero_shot_misses(self, far)
+
+    def undetermined(self) -> dict[str, np.ndarray]:
+        """By parameter, whether the data leave it open: [G], or [G, J] of what each source has; of a Bayesian law.
+
+        A parameter is open if, on the scale ln K or logit, its 90 % interval is wider than ln 100 or its standard deviation above
+        half of the prior's, for then the prior says more than the data.
+
+        Raises:
+          InputError: a law without prior, efficiency, gamma and beta.
+        """
+        return identification.undetermined(self)
 
     def task_weights(self, shots: ArrayLike) -> np.ndarray:
         """Draws of the posterior over tasks after n shots from source j, w_jm(n) ∝ ρ_m P[j, m]^(K n), of a Bayesian law.

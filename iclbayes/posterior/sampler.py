@@ -42,6 +42,10 @@ class PosteriorWarning(UserWarning):
     """Something about a posterior that its reader must know."""
 
 
+class DiagnosticsWarning(PosteriorWarning):
+    """Posteriors that `Posterior.diagnostics` finds wanting."""
+
+
 def sample(
     curves: Curves,
     law: str | Law = "bayesian_heterogeneous_exact",
@@ -197,7 +201,7 @@ def _warn(result: Posterior) -> None:
         warnings.warn(
             f"{len(bad)} of {len(table)} posteriors have poor diagnostics (see diagnostics(); more n_warmup and n_draws, or "
             f"retries, may help): {_names(bad, table, reason=True)}",
-            PosteriorWarning,
+            DiagnosticsWarning,
             stacklevel=3,
         )
 

@@ -21,6 +21,15 @@ CONFIG: Spec = {
 }
 
 
+def bands_hint(later: str) -> str:
+    """How to read `band_chart`, in words; `later` is what the points are called that were not fitted."""
+    return (
+        f"Dots are measurements with one standard error (orange: {later}). The line is the expected probability,"
+        " dashed beyond the shots that were fitted; the bands hold it with 50 and 90 %. Point at a place for its numbers;"
+        " drag and scroll to move and zoom, double-click to go back."
+    )
+
+
 def shots_axis(field: str, top: float, title: str = "examples in the prompt (shots)") -> Spec:
     """The encoding of shots, as x or y: 0, 1, 3, 10, … to `top`, linear to 1 and logarithmic beyond."""
     return {

@@ -6,14 +6,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..comparison import METRICS, common_curves, mean_table, p_text, paired_tests, verdict
+from ..comparison import METRICS, SURE, common_curves, mean_table, p_text, paired_tests, verdict
 from ..errors import InputError
 from ..outputs import COMPARED
 from .dots import means_chart
 from .parts import Chart, Report, Section, Table, number_text, table_of
 
 NUMBERS = ("fraction", *METRICS, "n_fit", "n_eval")
-SURE = 0.05  # p-values above this do not tell two laws apart
 
 
 def read_comparison(path: Path) -> pd.DataFrame:

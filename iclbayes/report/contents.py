@@ -19,15 +19,9 @@ from ..posterior.answers import (
     shots_text,
 )
 from ..shapes import not_described
-from .charts import band_chart
+from .charts import band_chart, bands_hint
 from .comparisons import means_of
 from .parts import Chart, Report, Section, Table, some
-
-HINT = (
-    "Dots are measurements with one standard error (orange: held out). The line is the expected probability,"
-    " dashed beyond the shots that were fitted; the bands hold it with 50 and 90 %. Point at a place for its numbers;"
-    " drag and scroll to move and zoom, double-click to go back."
-)
 
 
 def report_of(
@@ -81,7 +75,7 @@ def report_of(
         verdict=reach_sentences(curves, used, reached, ahead),
         caveats=_caveats(stacked, curves, rows),
         sections=[
-            Section("Curves and forecasts", hint=HINT, charts=charts),
+            Section("Curves and forecasts", hint=bands_hint("held out"), charts=charts),
             *([Section("What differs", contrast)] if contrast else []),
             *(
                 []
@@ -100,7 +94,9 @@ def _caveats(stacked: Stack, curves: Curves, rows: Sequence[pd.DataFrame]) -> li
         checks = one.diagnostics()
         if not checks["ok"].all():
             found.append(
-                diagnostics_sentence(one.law.name, checks) + ". Their numbers are less sure than they look."
+                diagnostics_sentence(one.law.name, checks)
+                + ". Such numbers are less sure than they look. (k-hat says how badly"
+                " draws had to be reweighted: up to 0.7 is well.)"
             )
     odd = not_described(curves)
     if len(odd):

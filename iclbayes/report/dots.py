@@ -137,8 +137,7 @@ def intervals_chart(
     }
     up["axis"] = {"tickCount": 6, "format": "~g"}
     beside: Spec = {} if diagonal else {"xOffset": {"field": "line", "sort": list(look)}}
-    encoding = {"x": along, "y": up, **beside, **colour_and_dash(look, "line")}
-    dots = {name: value for name, value in encoding.items() if name != "strokeDash"}
+    dots: Spec = {"x": along, "y": up, **beside, "color": colour_and_dash(look, "line", "circle")["color"]}
     shown = [{"field": name, "type": "nominal"} for name in ("line", *told)]
     values = [
         {"field": name, "type": "quantitative", "format": ".3g"} for name in dict.fromkeys([field, other])
@@ -252,7 +251,7 @@ def returns_chart(frame: pd.DataFrame, look: Look, about: str) -> Spec:
         shots_axis("at", edge, "shots, forecast"),
     )
     y["scale"] = {**y["scale"], "domain": [0, 1.1 * edge]}
-    encoding: Spec = {"x": x, "y": y, "color": colour_and_dash(look, "line")["color"]}
+    encoding: Spec = {"x": x, "y": y, "color": colour_and_dash(look, "line", "circle")["color"]}
     shape = {"condition": {"test": "datum.never", "value": "triangle-up"}, "value": "circle"}
     told = [
         {"field": "line", "title": "after"},
@@ -289,16 +288,10 @@ def shots_said(value: float) -> str:
     return "never" if np.isinf(value) else f"{value:,.1f}"
 
 
-def colour_and_dash(look: Look, field: str) -> Spec:
-    """The encoding of names by colour and dash, with one legend under the chart."""
-    legend = {
-        "orient": "bottom",
-        "columns": 2,
-        "title": None,
-        "symbolType": "stroke",
-        "symbolSize": 300,
-        "symbolStrokeWidth": 2.5,
-    }
+def colour_and_dash(look: Look, field: str, symbol: str = "stroke") -> Spec:
+    """The encoding of names by colour and dash, with one legend under the chart: of lines (stroke) or of dots (circle)."""
+    drawn = {"symbolSize": 300, "symbolStrokeWidth": 2.5} if symbol == "stroke" else {"symbolSize": 80}
+    legend = {"orient": "bottom", "columns": 2, "title": None, "symbolType": symbol, **drawn}
     colours, dashes = [c for c, _ in look.values()], [list(d) for _, d in look.values()]
     names = list(look)
     return {

@@ -24,7 +24,7 @@ figcaption strong { display: block; overflow-wrap: anywhere; } figcaption { font
 .chart { width: 100%; min-height: 230px; }
 .scroll { overflow-x: auto; } .scroll:focus-visible { outline: 2px solid #0a4f7d; }
 table { border-collapse: collapse; font-size: 0.9rem; margin: 0.4rem 0 1rem; }
-caption { text-align: left; font-weight: 600; padding: 0.3rem 0; }
+caption { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
 th, td { text-align: left; padding: 0.25rem 0.9rem 0.25rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
 td { font-variant-numeric: tabular-nums; }
 details { margin: 0.6rem 0; } summary { cursor: pointer; font-weight: 600; padding: 0.3rem 0; }

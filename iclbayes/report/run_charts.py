@@ -6,7 +6,9 @@ import numpy as np
 import pandas as pd
 
 from ..fit_blocks import left_open as left_open
-from ..suppression.sharing import final_steps
+from ..reading import curves_from_frame
+from ..suppression.sharing import FAMILY, final_steps
+from .charts import band_chart
 from .dots import BLACK, COLOURS, DASHES, Look, intervals_chart, lines_chart, looks, returns_chart, thinned
 from .dots import shots_said as shots_said
 from .parts import Chart
@@ -147,6 +149,40 @@ def suppressed(frame: pd.DataFrame, favoured: int) -> list[Chart]:
         spec = lines_chart(rows, look, f"{title}: {says}", domain=domain, faint="favoured")
         found.append(Chart(title, says, spec))
     return found
+
+
+def bands(frame: pd.DataFrame, table: pd.DataFrame, forecast: pd.DataFrame) -> list[Chart]:
+    """For each method and example length a suppressed task whose return was still to come, after the most documents: the curve
+    as it was forecast from its first shots, over what was measured.
+
+    Args:
+      frame: curves of the run.
+      table: of `suppression.forecast_with_bands`, the bands.
+      forecast: the returns, of the same function.
+    """
+    final = final_steps(frame[frame["learner"] == "gpt2"])
+    late = ahead(forecast).sort_values("amount", ascending=False, kind="stable")
+    late = late.iloc[
+        np.argsort(late["share"] != 0.5, kind="stable")
+    ]  # half of the way back, where that was to come
+    found = {}
+    for (method, k), rows in late.groupby(["method", "k"], sort=False):
+        row = rows.iloc[0]
+        same = [*FAMILY, "amount", "source"]
+        curve = final[(final[same] == row[same]).all(axis=1)].sort_values("shots")
+        band = table[(table[[*same, "window"]] == row[[*same, "window"]]).all(axis=1)]
+        if curve.empty or band.empty:
+            continue
+        curves = curves_from_frame(curve, group_by=same[:-1], source="source")
+        title = f"{str(method).upper()}, examples of {k} tokens, task {row['source']} after {row['amount']:,} documents"
+        way = f"At {100 * row['level']:.0f} % ({100 * row['share']:.0f} % of the way back)"
+        middle, low, high = (shots_said(row[name]) for name in ("predicted", "lo90", "hi90"))
+        says = f"{way} after {shots_said(row['observed'])} shots; forecast {middle} (90 %: {low} to {high})."
+        used = curves.shots <= row["seen"]
+        spec = band_chart(curves, used, band, 0, row["level"], f"{title}: {says}")
+        found[method, k] = Chart(title, says, spec)
+    methods = list(dict.fromkeys(final["method"]))
+    return [found[at] for at in sorted(found, key=lambda at: (methods.index(at[0]), at[1]))]
 
 
 def returns(forecast: pd.DataFrame) -> list[Chart]:

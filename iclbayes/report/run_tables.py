@@ -19,6 +19,7 @@ LATER = (
     "suppression_attribution",
     "suppression_forecast_summary",
 )
+WITH_BANDS = (*LATER, "suppression_forecast_bands")  # runs of earlier versions have none
 SCRIPT = "experiments/synthetic.py"
 
 
@@ -28,7 +29,8 @@ class RunTables:
 
     Attributes:
       config, record: of config.json and record.json; an empty record where there is none.
-      tables: by name, those of `NEEDED`, and those of `LATER` if its tasks were suppressed.
+      tables: by name, those of `NEEDED`, and those of `LATER` if its tasks were suppressed, with the bands of their forecasts
+        where the run wrote them.
       digests: SHA-256 of each file that was read, by its name.
     """
 
@@ -65,7 +67,7 @@ def read_run(folder: Path) -> RunTables:
         raise InputError(
             f"{folder}: has no {missing[0]}; a report needs a run of {SCRIPT} that has come to its end (--resume continues it)"
         )
-    names = [*NEEDED, *(name for name in LATER if (folder / f"{name}.csv").is_file())]
+    names = [*NEEDED, *(name for name in WITH_BANDS if (folder / f"{name}.csv").is_file())]
     if not set(LATER) <= set(names):  # stopped within the last stage
         names = list(NEEDED)
     return RunTables(

@@ -8,6 +8,7 @@ import pandas as pd
 
 from ..suppression.report import summaries
 from . import run_charts
+from .charts import bands_hint
 from .comparisons import means_of
 from .parts import Report, Section, Table, number_text, some, table_of
 from .run_tables import RunTables
@@ -147,6 +148,14 @@ def _suppression(run: RunTables) -> list[Section]:
     sections = [
         Section("Suppression", hint=hint, charts=run_charts.suppressed(run.tables["curves"], run.favoured))
     ]
+    if "suppression_forecast_bands" in run.tables:
+        drawn = run_charts.bands(run.tables["curves"], run.tables["suppression_forecast_bands"], forecast)
+        hint = (
+            "A suppressed task for each method and length of examples, after the most documents of which its return was still to"
+            f" come. {bands_hint('not yet seen')} The dotted line is the level of the return."
+        )
+        if drawn:
+            sections.append(Section("Curves as forecast from their first shots", hint=hint, charts=drawn))
     charts = run_charts.returns(forecast)
     if charts:
         hint = (

@@ -14,9 +14,11 @@ from .figures import plot_parameters as plot_parameters
 from .figures import plot_return as plot_return
 from .reemergence import forecast as forecast
 from .reemergence import forecast_summary as forecast_summary
+from .reemergence import forecast_with_bands as forecast_with_bands
 from .reemergence import plateau as plateau
 from .reemergence import shots_back as shots_back
 from .report import analyse as analyse
+from .report import mean_attribution as mean_attribution
 from .report import summaries as summaries
 from .sharing import HYPOTHESES as HYPOTHESES
 from .sharing import amount_curves as amount_curves

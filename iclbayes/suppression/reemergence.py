@@ -6,7 +6,7 @@ that says so. Without that knowledge few shots say next to nothing; `forecast` g
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,7 @@ from .before_after import (
     SHIFT_PRIOR,
     CurvePair,
     ShiftPrior,
+    curves_of,
     point_draws,
     posterior_draws,
     q_of,
@@ -27,6 +28,8 @@ from .sharing import FAMILY, amount_curves
 
 LEVELS = (0.25, 0.5, 0.75)  # shares of the way back
 CASES = ("ahead", "seen", "at start", "beyond")
+BAND = {"median": 0.5, "lo50": 0.25, "hi50": 0.75, "lo90": 0.05, "hi90": 0.95}
+MOST_SHOTS, MOST_DRAWS = 40, 500  # of a band
 PLATEAU = 0.2  # share of the pretrained curve's last shots whose mean is its plateau
 
 
@@ -51,7 +54,12 @@ def plateau(shots: np.ndarray, prob: np.ndarray) -> float:
     return float(prob[shots >= (1 - PLATEAU) * shots.max()].mean())
 
 
-def forecast(
+def forecast(frame: pd.DataFrame, **options: Any) -> pd.DataFrame:
+    """The first table of `forecast_with_bands`, whose options it takes."""
+    return forecast_with_bands(frame, **options)[0]
+
+
+def forecast_with_bands(
     frame: pd.DataFrame,
     *,
     favoured: int = 0,
@@ -60,7 +68,7 @@ def forecast(
     shift_prior: ShiftPrior = SHIFT_PRIOR,
     method: Literal["psis", "laplace", "nuts", "point"] = "psis",
     seed: int = 0,
-) -> pd.DataFrame:
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Forecasts of the return of every suppressed task, beside what happened.
 
     A level is a share of the way from the suppressed zero-shot probability to the pretrained model's plateau (the mean of the
@@ -78,8 +86,9 @@ def forecast(
       seed: of the draws.
 
     Returns:
-      A row for each method, layers, seed, k, amount, source, window, share of the way and forecaster ("knowledge": as this module
-      says; "alone": the scoring law fitted to the windows of all sources together, without interval):
+      (returns, bands). The first has a row for each method, layers, seed, k, amount, source, window, share of the way and
+      forecaster ("knowledge": as this module says; "alone": the scoring law fitted to the windows of all sources together,
+      without interval):
         share; level (that probability), start (measured at 0 shots), seen (largest number of shots in the window), max_shots,
         observed (shots to be back at the level; 0 if never below, inf if not within the prompt), predicted (median), lo90, hi90,
         p_never;
@@ -88,6 +97,9 @@ def forecast(
         case: "ahead" (the return was still to come at the end of the window and came within the prompt), "seen" (it came within
         the window), "at start" (never below the level) or "beyond" (not within the prompt); ahead: whether it is the first;
         k_hat: of the importance weights, above 0.7 is doubtful (NaN where there are none).
+      The second has, for each method, layers, seed, k, amount, source and window, the whole curve as "knowledge" forecasts it, at
+      up to 40 numbers of its shots: shots, seen, and latent_median, latent_lo50, latent_hi50, latent_lo90, latent_hi90 of the
+      expected probability.
 
     Raises:
       InputError: a pretrained curve is missing, a share outside (0, 1), or an unknown method.
@@ -159,7 +171,42 @@ def forecast(
     table["error"] = forecast_error(
         *(table[c].to_numpy(float) for c in ("predicted", "observed", "max_shots"))
     )
-    return table
+    return table, _bands(
+        common.drop_duplicates("pair"), q, [measured[c][0] for c in common["curve"].unique()]
+    )
+
+
+def _bands(first: pd.DataFrame, q: np.ndarray, shots: Sequence[np.ndarray]) -> pd.DataFrame:
+    """Quantiles over draws of the law's curve.
+
+    Args:
+      first: a row for each pair: curve, pair, and what tells it apart.
+      q: [pairs, draws, 4]; MOST_DRAWS of them are used.
+      shots: measured, of each curve, in the order in which curves come.
+    """
+    kept = ["method", "layers", "seed", "k", "amount", "source", "window", "seen"]
+    order = {curve: i for i, curve in enumerate(first["curve"].unique())}
+    grids = [_thinned(shots[order[curve]]) for curve in first["curve"]]
+    draws = q[:, :: max(1, q.shape[1] // MOST_DRAWS)]
+    longest = max(map(len, grids))
+    filled = np.stack(
+        [np.pad(grid, (0, longest - len(grid)), mode="edge") for grid in grids]
+    )  # one shape for all
+    at = np.repeat(filled[:, None], draws.shape[1], axis=1).reshape(-1, longest)
+    p = curves_of(draws.reshape(-1, 4), at).reshape(*draws.shape[:2], longest)
+    parts = []
+    for (_, row), grid, mine in zip(first.iterrows(), grids, p, strict=True):
+        levels = np.quantile(mine[:, : len(grid)], list(BAND.values()), axis=0)
+        columns = {f"latent_{name}": value for name, value in zip(BAND, levels, strict=True)}
+        parts.append(pd.DataFrame({**{name: row[name] for name in kept}, "shots": grid, **columns}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _thinned(shots: np.ndarray) -> np.ndarray:
+    """Up to MOST_SHOTS of some shots, even in ln(1 + n), the first and the last among them."""
+    scale = np.log1p(shots)
+    wanted = np.linspace(scale[0], scale[-1], MOST_SHOTS)
+    return shots[np.unique(np.abs(scale[:, None] - wanted).argmin(axis=0))]
 
 
 def _case(observed: float, seen: float) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from ..comparison import compare
-from .reemergence import forecast, forecast_summary
+from .reemergence import forecast_summary, forecast_with_bands
 from .sharing import HYPOTHESES, amount_curves, attribution, compare_sharing, shifts
 
 
@@ -29,17 +29,18 @@ def analyse(
       favoured: the task that was favoured.
       hypotheses: what to compare, names of `HYPOTHESES`.
       laws, fractions: laws to compare by amount; none by default.
-      windows, forecaster: of the forecast, see `forecast` (its `method`).
+      windows, forecaster: of the forecast, see `forecast_with_bands` (its `method`).
       on_done: called with the number of fits after each finished chunk.
 
     Returns:
-      `fits` (parameters with standard errors under each hypothesis), `sharing`, `shifts`, `attribution`, `forecast`,
-      `forecast_summary`, and `laws` if laws are given. See the functions of these names.
+      `fits` (parameters with standard errors under each hypothesis), `sharing`, `shifts`, `attribution`, `forecast` and
+      `forecast_bands` (of `forecast_with_bands`), `forecast_summary`, and `laws` if laws are given. See the functions of these
+      names.
     """
     curves = amount_curves(frame)
     sharing, fits = compare_sharing(curves, hypotheses, on_done=on_done)
     free = fits["all_free"]
-    forecasts = forecast(frame, favoured=favoured, windows=windows, method=forecaster)
+    forecasts, bands = forecast_with_bands(frame, favoured=favoured, windows=windows, method=forecaster)
     parts = [forecast_summary(forecasts, ("forecaster", "window")).assign(method="all")]
     parts.append(forecast_summary(forecasts, ("method", "forecaster", "window")))
     summary = pd.concat(parts, ignore_index=True)
@@ -51,6 +52,7 @@ def analyse(
         "shifts": shifts(free, favoured),
         "attribution": attribution(free, favoured),
         "forecast": forecasts,
+        "forecast_bands": bands,
         "forecast_summary": summary[["method", *(c for c in summary.columns if c != "method")]],
     }
     if laws:
@@ -63,7 +65,7 @@ def summaries(tables: dict[str, pd.DataFrame]) -> dict[str, tuple[str, pd.DataFr
     sharing = tables["sharing"].groupby(["method", "hypothesis"], sort=False)
     means = sharing[["n_params", "rmse", "chi2", "aic"]].mean().reset_index()
     means["best"] = sharing["aic"].apply(lambda x: (x == 0).mean()).to_numpy()
-    moved = _mean_attribution(tables["attribution"])
+    moved = mean_attribution(tables["attribution"])
     table = tables["shifts"]
     # What the curves leave open has no shift and counts neither in the medians nor in the shares.
     shift = table.assign(moved=(table["z"].abs() > 2).astype(float).where(table["z"].notna())).groupby(
@@ -82,7 +84,8 @@ def summaries(tables: dict[str, pd.DataFrame]) -> dict[str, tuple[str, pd.DataFr
         ),
         "attribution": (
             "Share of the curves' change that each part of the law explains (Shapley; means over curves in proportion to the "
-            "squared change); change is the root mean square change of the probability",
+            "squared change); change is the root mean square change of the probability; curves whose parameters are determined "
+            "before and after count in the shares, so many of so many",
             moved,
         ),
         "shifts": (
@@ -99,18 +102,26 @@ def summaries(tables: dict[str, pd.DataFrame]) -> dict[str, tuple[str, pd.DataFr
     }
 
 
-def _mean_attribution(table: pd.DataFrame) -> pd.DataFrame:
+def mean_attribution(table: pd.DataFrame) -> pd.DataFrame:
     """Shares by method, amount and role, each curve counting in proportion to its squared change: what hardly moved has shares
-    that mean nothing."""
-    parts = ["prior", "efficiency", "knowledge"]
-    by = ["method", "amount", "role"]
-    known = table.dropna(subset=parts)
-    square = known["change"] ** 2
-    weighted = known[by].join(known[parts].mul(square, axis=0)).assign(square=square, n=1)
-    total = weighted.groupby(by, sort=False).sum()
-    mean = total[parts].div(total["square"], axis=0)
-    mean.insert(0, "change", np.sqrt(total["square"] / total["n"]))
-    return mean.reset_index()
+    that mean nothing.
+
+    Args:
+      table: of `attribution`.
+
+    Returns:
+      method, amount, role; change (root mean square over all curves); prior, efficiency, knowledge (shares, NaN where no curve
+      determines them); determined (how many curves do, and so count in the shares), of (how many there are).
+    """
+    parts, by = ["prior", "efficiency", "knowledge"], ["method", "amount", "role"]
+    square = table["change"] ** 2
+    known = table[parts].notna().all(axis=1)
+    weighted = table[parts].mul(square, axis=0).assign(square=square).where(known)
+    total = table[by].join(weighted).assign(every=square, determined=known, of=1)
+    total = total.groupby(by, sort=False).sum()
+    mean = total[parts].div(total["square"].where(total["square"] > 0), axis=0)
+    mean.insert(0, "change", np.sqrt(total["every"] / total["of"]))
+    return mean.assign(determined=total["determined"].astype(int), of=total["of"]).reset_index()
 
 
 def _readable(summary: pd.DataFrame) -> pd.DataFrame:

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from ..contrasts import where_open
 from ..curves import Curves
 from ..errors import InputError
 from ..fit_blocks import left_open
@@ -28,6 +29,7 @@ HYPOTHESES: Mapping[str, tuple[str, ...]] = {
     "prior_shared": ("prior", "efficiency"),  # the reverse: γ and β change
     "all_shared": ("prior", "efficiency", "gamma", "beta"),  # nothing changes
 }
+PARAMETERS = ("prior", "efficiency", "gamma", "beta")
 PARTS = ("prior", "efficiency", "knowledge")
 ROLE_OF_Q = (
     "knowledge",
@@ -152,7 +154,7 @@ def shifts(fits: Fits, favoured: int = 0) -> pd.DataFrame:
     """
     frame = fits.to_frame(stderr=True)
     rows = []
-    for name in ("prior", "efficiency", "gamma", "beta"):
+    for name in PARAMETERS:
         value, error = frame[name].to_numpy(), frame[f"{name}_se"].to_numpy()
         with np.errstate(divide="ignore", invalid="ignore"):
             if name == "efficiency":
@@ -174,8 +176,7 @@ def shifts(fits: Fits, favoured: int = 0) -> pd.DataFrame:
     with np.errstate(divide="ignore", invalid="ignore"):
         table["z"] = table["shift"] / table["shift_se"]
     table["role"] = np.where(table["source"] == favoured, "favoured", "disfavoured")
-    where = {(False, False): "", (True, False): "before", (False, True): "after", (True, True): "both"}
-    table["undetermined"] = [where[pair] for pair in zip(table["open_before"], table["open"], strict=True)]
+    table["undetermined"] = where_open(table["open_before"], table["open"])
     moved = ["shift", "shift_se", "z"]
     table[moved] = table[moved].where(table["undetermined"] == "")
     columns = [*FAMILY, "amount", "source", "role", "parameter"]
@@ -196,9 +197,11 @@ def attribution(fits: Fits, favoured: int = 0) -> pd.DataFrame:
 
     Returns:
       A row for each method, layers, seed, k, amount > 0 and source: role, change (root mean square change of the fitted
-      probability, with these weights), prior, efficiency, knowledge (shares, NaN where nothing changed).
+      probability, with these weights), prior, efficiency, knowledge (shares, NaN where nothing changed), and `undetermined`: in
+      which of the two fits the curves leave a parameter open ("", "before", "after" or "both"). One parameter then stands in for
+      another, and what each of them accounts for is no measurement: the shares are NaN.
     """
-    frame = fits.to_frame()
+    frame = fits.to_frame(stderr=True)
     q = q_of(frame)
     names = [*FAMILY, "source"]
     index = pd.MultiIndex.from_frame(frame[names])
@@ -239,4 +242,7 @@ def attribution(fits: Fits, favoured: int = 0) -> pd.DataFrame:
     }
     labels = frame.loc[after, [*FAMILY, "amount", "source"]].reset_index(drop=True)
     role = np.where(labels["source"] == favoured, "favoured", "disfavoured")
-    return labels.assign(role=role, change=np.sqrt(change), **share)
+    opened = np.any([left_open(frame, name) for name in PARAMETERS], axis=0)
+    undetermined = where_open(opened[old], opened[after])
+    known = {part: np.where(undetermined == "", value, np.nan) for part, value in share.items()}
+    return labels.assign(role=role, change=np.sqrt(change), **known, undetermined=undetermined)

@@ -50,6 +50,9 @@ class Fixed:
     def __init__(self, curves, params):
         self.curves, self.params = curves, params
 
+    def undetermined(self):
+        return {name: np.zeros(value.shape[2:], bool) for name, value in self.params.items()}
+
 
 def test_verdicts_from_draws():
     rng = np.random.default_rng(0)

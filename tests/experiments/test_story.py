@@ -1,10 +1,12 @@
 """The story's lines against tables that are made so that the theory holds, and so that one prediction after another fails."""
 
+import json
+
 import check_story
 import numpy as np
 import pandas as pd
 import pytest
-from synthetic_parts import story
+from synthetic_parts import figures, story
 
 TASKS, KS, SHOTS = range(3), (2, 3, 5), np.arange(20)
 
@@ -185,6 +187,41 @@ def test_an_efficiency_that_no_curve_determines_is_no_number():
     assert not line.holds and "K is not determined by any (6 of 6 fits" in line.text
 
 
+def test_priors_and_plateaus_that_no_curve_determines_are_no_numbers():
+    table = fits(prior=(0.3, 0.4, 0.99)).assign(not_identified="")
+    table.loc[(table["source"] == 2) & (table["learner"] == "gpt2"), "not_identified"] = "prior gamma"
+    table.loc[table["source"] == 2, "gamma"] = 1e-9
+    told = {f.name: f for f in story.laws(table, errors())}
+    prior = told["largest |prior − prior of the exact learner's curves|"]
+    assert prior.holds and prior.value == pytest.approx(0) and "0.99" not in prior.text
+    assert "(3 of 18 curves do not determine ρ and do not count)" in prior.text
+    gamma = told["mean |γ − γ of the exact learner's curves|"]
+    assert gamma.holds and "by 0.000 on average (3 of 18 curves do not determine γ" in gamma.text
+    none = {f.name: f for f in story.laws(table.assign(not_identified="prior gamma beta"), errors())}
+    for name in (prior.name, gamma.name):
+        assert (
+            not none[name].holds
+            and "not determined by any" in none[name].text
+            and "nan" not in none[name].text
+        )
+
+
+def test_shares_that_no_curve_determines_are_no_numbers():
+    table = pd.concat([attribution()] * 2, ignore_index=True)
+    table.loc[0, ["prior", "efficiency", "knowledge"]] = np.nan
+    told = {f.name: f for f in story.suppression(tuned(), table)}
+    share = told["SFT: share of prior and K in the change, smallest amount"]
+    assert share.value == pytest.approx(0.8)
+    assert (
+        "80% at 10 and 30% at 100 documents (1 of 4 curves do not determine it and do not count)"
+        in share.text
+    )
+    table[["prior", "efficiency", "knowledge"]] = np.nan
+    told = {f.name: f for f in story.suppression(tuned(), table)}
+    assert not told[share.name].holds and "not determined by any of the 4 curves" in told[share.name].text
+    assert told["SFT: fall of the others' zero-shot probability"].holds  # what curves say without a law stays
+
+
 def test_forecasts_of_never_are_told_without_a_factor():
     line = story.forecasts(forecast(error=np.inf))[-1]
     assert not line.holds and line.text == "Half of the forecasts or more say never of a task that came back."
@@ -198,3 +235,30 @@ def test_intervals_that_end_nowhere_are_counted():
     assert "; 1 of the intervals have no upper end" in story.forecasts(table)[1].text
     table.loc[ahead, "hi90"] = np.inf
     assert "; all of the intervals have no upper end" in story.forecasts(table)[1].text
+
+
+def test_figures_of_a_run_are_drawn_again_from_its_tables(tmp_path, capsys):
+    assert check_story.main(["--redraw", str(tmp_path)]) == 2
+    assert "config.json" in capsys.readouterr().err
+    (tmp_path / "config.json").write_text(json.dumps({"seeds": [0], "favoured": 0}))
+    assert check_story.main(["--redraw", str(tmp_path)]) == 2
+    assert "curves.csv: is missing" in capsys.readouterr().err
+    errors = {f"{name}_se": 0.01 for name in ("prior", "efficiency", "gamma", "beta")}
+    curves(0.01).to_csv(tmp_path / "curves.csv", index=False)
+    fits().assign(**errors).to_csv(tmp_path / "fits.csv", index=False)
+    for name in ("curves", "summary", "nrmse"):
+        (tmp_path / f"{name}.png").write_bytes(b"old")
+    assert check_story.main(["--redraw", str(tmp_path)]) == 0
+    sizes = {path.name: path.stat().st_size for path in tmp_path.glob("*.png")}
+    assert sizes.pop("nrmse.png") == 3  # no table of errors is there
+    assert (
+        set(sizes) == {"curves.png", "summary.png"} and min(sizes.values()) > 10_000
+    )  # and no figure more than stood there
+
+
+def test_legends_of_the_sheet_of_a_run_stand_below_its_panels():
+    errors = {f"{name}_se": 0.01 for name in ("prior", "efficiency", "gamma", "beta")}
+    figure = figures.summary(curves(0.01), fits().assign(**errors), 0)
+    figure.draw_without_rendering()
+    for axis in figure.axes:
+        assert axis.get_legend().get_window_extent().y1 < axis.get_window_extent().y0

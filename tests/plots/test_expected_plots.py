@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 import iclbayes
-from iclbayes import InputError, plots, posterior
-from iclbayes.plots.parameters import VAGUE
+from iclbayes import InputError, contrasts, plots, posterior
+from iclbayes.plots.style import VAGUE
 
 matplotlib.use("agg")
 
@@ -77,7 +77,7 @@ def test_a_law_without_tasks_has_no_weights_to_draw():
 
 
 def test_parameters_of_a_posterior_are_drawn_with_their_intervals(one, axes):
-    table = posterior.parameter_table(one)
+    table = contrasts.parameter_table(one)
     assert not table["undetermined"].any()
     assert plots.plot_intervals(table, ("gamma", "beta"), ["model", "task"], ax=axes) is axes
     labels = [text.get_text() for text in axes.get_yticklabels()]

@@ -146,7 +146,7 @@ def test_the_law_of_a_forecast_is_named(curves):
     assert "median, stack of laws" in legend(plots.plot_bands(one, forecast(curves, shots)))
     assert "median, logistic" in legend(plots.plot_bands(one, forecast(curves, shots, "logistic")))
     over = plots.plot_bands(one, forecast(curves, shots, "logistic"), overlay="model")
-    assert over.legends[0].get_title().get_text() == "model, logistic"
+    assert over.legends[0].get_title().get_text() == "model, law logistic"
     paired = plots.plot_overlay(one, forecast(curves, shots), [(0, 2, ("hub/m0", "m1"))], 0.3)
     assert [axis.get_title() for axis in visible(paired)] == ["source = a"] and {"m0", "m1"} <= set(
         legend(paired)
@@ -230,3 +230,15 @@ def test_rows_of_shots_to_a_level_come_in_pages_and_name_the_law():
         plots.plot_reach(reached, ["model"], 0.5, 64.0).get_figure().get_suptitle()
         == "the first 40 of 50 curves"
     )
+
+
+def test_a_long_legend_leaves_a_panel_that_is_alone_its_room():
+    alone = iclbayes.curves_from_frame(table(n_models=1).query("source == 'a'"), group_by=["model"])
+    used = np.arange(len(alone.shots)) < len(alone.shots) - 1
+    reached = pd.DataFrame({"q05": [3.0], "q50": [5.0], "q95": [8.0]})
+    ahead = forecast(alone, np.arange(16.0), "bayesian_scoring")
+    figure = plots.plot_bands(Fitted(alone, used), ahead, level=0.3, reached=reached)
+    figure.draw_without_rendering()
+    (axis,) = visible(figure)
+    assert len(legend(figure)) == 8
+    assert axis.get_position().height > 0.5 and axis.get_position().width > 0.8

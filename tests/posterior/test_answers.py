@@ -153,3 +153,13 @@ def test_times_as_many_shots_are_told_in_more_digits_than_a_point():
     )  # fmt: skip
     (line,) = contrast_answers.times_sentence(pair)
     assert line == "to 50 %, b takes 2.21 times as many shots as a (90 %: 2.209 to 2.213)"
+
+
+def test_a_posterior_is_named_by_what_tells_it_from_others():
+    checks = pd.DataFrame({"model": ["a", "b"], "source": [0, 0], "method": "laplace"})
+    checks = checks.assign(ok=[True, False], problem=["", "k-hat 0.9"])
+    assert answers.diagnostics_sentence("logistic", checks).endswith(": b (k-hat 0.9)")
+    told = answers.diagnostics_sentence("logistic", checks.iloc[1:])
+    assert told.startswith("logistic: the posterior fails its diagnostics (1 by the normal approximation): b")
+    two = checks.assign(source=["x", "y"])
+    assert answers.diagnostics_sentence("logistic", two).endswith(": b y (k-hat 0.9)")

@@ -118,7 +118,8 @@ def _later() -> dict[str, pd.DataFrame]:
     case = {"method": "sft", "layers": 2, "seed": 0, "k": 2}
     forecast = pd.DataFrame(
         [
-            {**case, "amount": 64, "source": 1, "window": 0.1, "share": share, "forecaster": "knowledge", "ahead": True,
+            {**case, "amount": 64, "source": 1, "window": 0.1, "share": share, "level": 0.1 + 0.4 * share, "seen": 9.0,
+             "forecaster": "knowledge", "ahead": True,
              "observed": seen, "predicted": guess, "lo90": 1.0, "hi90": high, "p_never": never, "covered": held, "k_hat": k_hat}
             for share, seen, guess, high, never, held, k_hat in (
                 (0.25, 4.0, 3.0, 9.0, 0.0, 1.0, 0.2),
@@ -127,6 +128,12 @@ def _later() -> dict[str, pd.DataFrame]:
             )
         ]
     )  # fmt: skip
+    shots = np.array([0.0, 9.0, 30.0, 99.0])
+    middle = np.array([0.136, 0.45, 0.53, 0.54])
+    ends = {"median": 0.0, "lo50": -0.01, "hi50": 0.01, "lo90": -0.02, "hi90": 0.03}
+    bands = pd.DataFrame(
+        {**case, "amount": 64, "source": 1, "window": 0.1, "seen": 9.0, "shots": shots}
+    ).assign(**{f"latent_{name}": middle + off for name, off in ends.items()})
     seen = forecast.assign(ahead=False, observed=1.0)
     changed = pd.DataFrame(
         [
@@ -166,6 +173,7 @@ def _later() -> dict[str, pd.DataFrame]:
     )  # fmt: skip
     return {
         "forecast": pd.concat([forecast, seen]),
+        "suppression_forecast_bands": pd.concat([bands, bands.assign(k=4, latent_median=0.9)]),
         "suppression_attribution": changed,
         "suppression_shifts": shifts,
         "suppression_sharing": sharing,

@@ -101,6 +101,31 @@ def test_suppression_and_returns_are_drawn_as_they_were(report):
     assert any("1 of 3 forecasts rest on importance weights" in line for line in report.caveats)
 
 
+def test_forecast_curves_are_drawn_as_bands_over_what_was_seen_and_what_came(report, run_dir, tmp_path):
+    (chart,) = section(
+        report, "Curves as forecast from their first shots"
+    ).charts  # at k = 4 no return was to come
+    assert chart.title == "SFT, examples of 2 tokens, task 1 after 64 documents"
+    assert (
+        chart.says == "At 30 % (50 % of the way back) after 7.0 shots; forecast never (90 %: 1.0 to never)."
+    )
+    band = {row["shots"]: row for row in chart.spec["data"]["values"]}
+    assert set(band) == {0, 9, 30, 99} and band[9]["median"] == 0.45
+    assert (band[30]["lo90"], band[30]["hi90"]) == (0.51, 0.56)
+    (points,) = [
+        layer["data"]["values"]
+        for layer in chart.spec["layer"]
+        if "measured" in layer.get("data", {}).get("values", [{}])[0]
+    ]
+    assert [row["what"] for row in points] == ["fitted"] * 10 + ["held out"] * 90
+    assert points[20]["measured"] == pytest.approx(0.2 - 0.064 + 0.4 * (1 - np.exp(-20 / 5)), abs=1e-4)
+    older = write_run(tmp_path / "older")
+    (older / "suppression_forecast_bands.csv").unlink()
+    old = report_of_run(read_run(older), title="older")
+    assert "Curves as forecast from their first shots" not in {one.heading for one in old.sections}
+    assert section(old, "Return, forecast and observed").charts
+
+
 def test_a_run_without_suppression_says_so(tmp_path):
     report = report_of_run(read_run(write_run(tmp_path / "short", suppressed=False)), title="short")
     assert any(line.startswith("No task was suppressed") for line in report.caveats)
@@ -140,7 +165,7 @@ def test_a_run_that_has_not_ended_is_refused_by_the_file_that_is_missing(tmp_pat
 @needs_chromium
 def test_a_browser_draws_the_run(report, tmp_path):
     with opened(render(report, bundle()), tmp_path / "run.html") as tab:
-        assert tab.locator(".chart svg").count() == len(report.charts) == 9
+        assert tab.locator(".chart svg").count() == len(report.charts) == 10
         texts = told_under_the_pointer(tab, 0, (0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6))
         assert any("GPT-2" in text or "exact" in text for text in texts)
         check_readable(tab)
