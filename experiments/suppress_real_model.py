@@ -9,8 +9,8 @@ answer_other: --contrast). The model is fine-tuned on single questions with the 
 afterwards). Curves of both sources, with competing answers, are collected on questions that it was not tuned on, before and
 after; a law is fitted to both (what moved), and from the first shots after, with all that is known from before, the return of
 the suppressed answers is forecast. The folder of results holds config.json, record.json, training.csv, model/ (a folder that
-transformers reads), curves.csv, before.json, after.json (what they are curves of), contrast.csv, contrast.txt, forecast.csv and
-curves.png.
+transformers reads), curves.csv, before.json, after.json (what they are curves of), contrast.csv, contrast.txt, forecast.csv
+(where the answer fell) and curves.png.
 
 Hardware: two CPU cores for a model of 135 million parameters: some minutes each for tuning, curves before, curves after.
 """
@@ -149,7 +149,7 @@ class Adapted(nn.Module):
         return self.linear
 
 
-def adapt(model: nn.Module, rank: int, seed: int) -> list[tuple[nn.Module, str, Adapted]]:
+def adapt(model: Any, rank: int, seed: int) -> list[tuple[nn.Module, str, Adapted]]:
     """Puts `Adapted` in the place of every linear layer but the head, and freezes all else; (parent, name, layer) of each."""
     generator = torch.Generator().manual_seed(seed)
     model.requires_grad_(False)
@@ -271,15 +271,31 @@ def what_moved(frame: pd.DataFrame, config: Config) -> Answers:
     return answers_of(found, [STAGES], "stage", LEVEL)
 
 
+def suppressed(frame: pd.DataFrame, config: Config) -> tuple[bool, str]:
+    """Whether the answer fell without examples, by more than two standard errors, and a sentence that says so."""
+    first = frame[(frame["shots"] == 0) & (frame["source"] == config.suppress)].set_index("stage")
+    before, after = first.loc[STAGES[0]], first.loc[STAGES[1]]
+    error = float(np.hypot(before[_stderr(config)], after[_stderr(config)]))
+    fell = bool(before[config.value] - after[config.value] > 2 * error)
+    what = "share" if config.value == "prob_choice" else "probability"
+    moved = f"{what} without examples {before[config.value]:.2f} before, {after[config.value]:.2f} after (± {error:.2f})"
+    if fell:
+        return True, f"{config.suppress} was suppressed: {moved}"
+    return False, f"{config.suppress} was not suppressed: {moved}; there is no return to forecast"
+
+
+def _stderr(config: Config) -> str:
+    return "stderr" if config.value == "prob" else "stderr_choice"
+
+
 def returns(frame: pd.DataFrame, config: Config) -> pd.DataFrame:
     """`suppression.forecast` of the suppressed source: shots at which it is back at a share of the way, foretold and observed."""
-    stderr = "stderr" if config.value == "prob" else "stderr_choice"
     after = frame["stage"] == STAGES[1]
     table = pd.DataFrame(
         {
             "layers": 0, "seed": config.seed, "k": 0, "source": (frame["source"] == config.suppress).astype(int),
             "method": np.where(after, "lora", "none"), "amount": np.where(after, config.sequences, 0), "step": 0,
-            "shots": frame["shots"], "prob": frame[config.value].clip(1e-4, 1 - 1e-4), "stderr": frame[stderr],
+            "shots": frame["shots"], "prob": frame[config.value].clip(1e-4, 1 - 1e-4), "stderr": frame[_stderr(config)],
         }
     )  # fmt: skip
     return suppression.forecast(
@@ -287,17 +303,21 @@ def returns(frame: pd.DataFrame, config: Config) -> pd.DataFrame:
     )
 
 
-def figure(frame: pd.DataFrame, forecast: pd.DataFrame, config: Config) -> Any:
+def figure(frame: pd.DataFrame, forecast: pd.DataFrame | None, config: Config) -> Any:
     """A panel for each source, before and after; for the suppressed one forecast returns (bars) and observed ones (crosses)."""
     sources = sorted(frame["source"].unique(), key=lambda name: name != config.suppress)
     drawn, axes = plots.panels(2, columns=2, width=3.4, height=2.6, sharey=True)
-    stderr = "stderr" if config.value == "prob" else "stderr_choice"
     for axis, source in zip(axes, sources, strict=True):
         part = frame[frame["source"] == source]
         for i, stage in enumerate(STAGES):
             rows = part[part["stage"] == stage].sort_values("shots")
             plots.line_with_band(
-                axis, rows, color=plots.color(i), value=config.value, stderr=stderr, label=f"{stage} tuning"
+                axis,
+                rows,
+                color=plots.color(i),
+                value=config.value,
+                stderr=_stderr(config),
+                label=f"{stage} tuning",
             )
         role = "suppressed" if source == config.suppress else "tuned on"
         axis.set_title(f"{source} ({role})", fontsize=9)
@@ -306,21 +326,27 @@ def figure(frame: pd.DataFrame, forecast: pd.DataFrame, config: Config) -> Any:
     axes[0].set_ylabel(
         "share of the answer" if config.value == "prob_choice" else "probability of the answer"
     )
-    ahead = forecast[
-        (forecast["forecaster"] == "knowledge") & forecast["case"].isin(["ahead", "beyond"])
+    if forecast is not None:
+        draw_returns(axes[0], forecast, frame["shots"].max())
+    plots.shared_legend(drawn, axes, columns=2)
+    return drawn
+
+
+def draw_returns(axis: Any, forecast: pd.DataFrame, top: float) -> None:
+    """Bars of the forecasts from the smallest window, shaded, and crosses where the levels were reached."""
+    rows = forecast[
+        (forecast["forecaster"] == "knowledge")
+        & forecast["case"].isin(["ahead", "beyond"])
         & (forecast["window"] == forecast["window"].min())
-    ]  # fmt: skip
-    top = frame["shots"].max()
-    for row in ahead.itertuples():
-        axes[0].hlines(
+    ]
+    for row in rows.itertuples():
+        axis.hlines(
             row.level, min(row.lo90, top), min(row.hi90, top), color="#555555", linewidth=4, alpha=0.4
         )
         if np.isfinite(row.observed):
-            axes[0].plot(row.observed, row.level, "x", color="#555555", markersize=6)
-    if len(ahead):
-        axes[0].axvspan(0, ahead["seen"].max(), color="#000000", alpha=0.06, linewidth=0)
-    plots.shared_legend(drawn, axes, columns=2)
-    return drawn
+            axis.plot(row.observed, row.level, "x", color="#555555", markersize=6)
+    if len(rows):
+        axis.axvspan(0, rows["seen"].max(), color="#000000", alpha=0.06, linewidth=0)
 
 
 def run(config: Config) -> Path:
@@ -348,11 +374,14 @@ def run(config: Config) -> Path:
         write_csv(frame, out / "curves.csv")
         answers = what_moved(frame, config)
         write_csv(answers.moved, out / "contrast.csv")
-        write_text("\n".join(answers.sentences) + "\n", out / "contrast.txt")
-        forecast = returns(frame, config)
-        write_csv(forecast, out / "forecast.csv")
+        fell, sentence = suppressed(frame, config)
+        write_text("\n".join([*answers.sentences, sentence]) + "\n", out / "contrast.txt")
+        forecast = None
+        if fell:
+            forecast = returns(frame, config)
+            write_csv(forecast, out / "forecast.csv")
         plots.save(figure(frame, forecast, config), out / "curves.png")
-        print(*answers.sentences, sep="\n")
+        print(*answers.sentences, sentence, sep="\n")
         print(f"results: {out}")
     return out
 

@@ -19,7 +19,7 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("suppress")
     torch.set_num_threads(1)
     save_model(folder / "tiny")
-    write_jsonl(folder / "task.jsonl", rows(60))
+    write_jsonl(folder / "task.jsonl", rows(60, answer="Yes", answer_other="No"))
     return folder
 
 
@@ -85,6 +85,7 @@ def test_from_a_model_to_a_forecast_and_again_from_what_is_there(folder, config,
     for stage in ("before", "after"):  # the two answers exclude each other
         part = curves[curves["stage"] == stage].pivot(index="shots", columns="source", values="prob_choice")
         assert part.shape == (13, 2)
+    assert "matching was suppressed: share without examples" in capsys.readouterr().out
     forecast = pd.read_csv(out / "forecast.csv")
     assert set(forecast["source"]) == {1} and set(forecast["forecaster"]) == {"knowledge", "alone"}
     assert "prior" in set(pd.read_csv(out / "contrast.csv")["parameter"])
@@ -98,3 +99,13 @@ def test_from_a_model_to_a_forecast_and_again_from_what_is_there(folder, config,
     with pytest.raises(StopIteration):  # the posteriors are not what this is about
         script.main([*options, "--resume"])
     assert (out / "curves.csv").read_text() == before
+
+
+@pytest.mark.parametrize(("after", "fell"), [(0.30, True), (0.45, False)])
+def test_an_answer_that_did_not_fall_has_no_return_to_forecast(config, after, fell):
+    frame = pd.DataFrame(
+        {"stage": ["before", "after"], "source": "matching", "shots": 0, "prob_choice": [0.6, after], "stderr_choice": 0.06}
+    )  # fmt: skip
+    found, sentence = script.suppressed(frame, config)
+    assert found == fell and ("no return to forecast" in sentence) != fell
+    assert f"0.60 before, {after:.2f} after (± 0.08)" in sentence
