@@ -63,7 +63,14 @@ def other_models():
         "neox": t.GPTNeoXConfig(**wide),
         "qwen2": t.Qwen2Config(**wide, num_key_value_heads=2),
         "sliding": t.MistralConfig(**wide, num_key_value_heads=2, sliding_window=12),
-        "gemma3": t.Gemma3TextConfig(**wide, num_key_value_heads=2, head_dim=8, sliding_window=12),
+        "gemma3": t.Gemma3TextConfig(
+            **wide,
+            num_key_value_heads=2,
+            head_dim=8,
+            sliding_window=12,
+            layer_types=["sliding_attention", "full_attention"],
+        ),
+        "all sliding": t.Gemma3TextConfig(**wide, num_key_value_heads=2, head_dim=8, sliding_window=12),
         "alibi": t.BloomConfig(vocab_size=n, hidden_size=32, n_layer=2, n_head=4, initializer_range=0.3),
         "opt": t.OPTConfig(
             **common, ffn_dim=64, max_position_embeddings=1024, word_embed_proj_dim=32, init_std=0.3
@@ -145,8 +152,7 @@ def test_other_models_give_what_they_give_alone():
         for i in wanted:
             np.testing.assert_allclose(found[i], wanted[i], atol=1e-4, err_msg=name)
         shares[name] = backend._share
-    assert shares["gpt2"] and shares["neox"] and shares["qwen2"]
-    assert not shares["sliding"] and not shares["gemma3"]  # what is far away is out of their sight
+    assert shares["gpt2"] and shares["neox"] and shares["qwen2"] and shares["sliding"] and shares["gemma3"]
 
 
 def test_a_model_that_agrees_with_itself_badly_is_asked_plainly(llama, monkeypatch):

@@ -181,6 +181,27 @@ def test_each_task_has_its_first_metric_that_is_a_share(tmp_path):
         read_results(folder_of(tmp_path / "..", nothing) / "results_2026-01-01T00-00-00.000001.json")
 
 
+@pytest.mark.parametrize("metric", [None, "exact", "feelings"])
+@pytest.mark.parametrize(
+    "found",
+    [
+        {"feelings,none": 0.0, "feelings_stderr,none": 0.0, "percent_parseable,none": 0.0},
+        {"exact,none": 0.34, "exact_stderr,none": "N/A", "HasAns_exact,none": 0.67, "f1,none": 0.9},
+    ],
+)
+def test_percentages_of_weak_models_are_no_shares(tmp_path, found, metric):
+    folder = folder_of(tmp_path, run(task="weak", found=found), run(task="quiz", value=0.5))
+    if metric is None:
+        frame, about = read_results(folder)
+        assert frame["task"].tolist() == ["quiz"] and len(about["skipped"]) == 1
+        assert "task weak has percentages (" in about["skipped"][0]
+    else:
+        with pytest.raises(
+            InputError, match=r"no task can be read; .*task weak has percentages|has the metric"
+        ):
+            read_results(folder, metric=metric)
+
+
 def test_layouts_of_leaderboards(tmp_path):
     frame, about = read_results(shared("lm_eval_11_v1"))
     assert frame[["model", "task", "shots", "prob"]].to_numpy().tolist() == [

@@ -20,8 +20,9 @@ except ImportError as error:
     raise missing(error) from None
 
 
-# Kinds of layers whose keys and values of a whole prompt serve every answer that begins as it does.
-SHARED_LAYERS = {"full_attention", "attention"}
+# Kinds of layers whose keys and values of a whole prompt serve every answer that begins as it does, and whether they see no more
+# than a window.
+SHARED_LAYERS = {"full_attention": False, "attention": False, "sliding_attention": True}
 AGREEMENT = {
     torch.float32: 1e-3,
     torch.float64: 1e-3,
@@ -58,7 +59,8 @@ class HFBackend:
         share: bool = True,
     ):
         self.model, self.tokenizer = model, tokenizer
-        self._share = share and _can_share(model)
+        self._windows = _layer_windows(model)
+        self._share = share and self._windows is not None
         self._tried = False
         self.window = window or context_window(model.config)
         self.batch_tokens, self.batch_logits = batch_tokens, batch_logits
@@ -159,11 +161,14 @@ class HFBackend:
 
     def _try(self, prompts: Sequence[Prompt]) -> None:
         """Scores one answer in both ways; from then on prompts are scored by themselves if the two differ."""
-        trial = next((f for f in self._families(prompts)[::-1] if f.tokens), None)
-        if trial is None:
+        found = [family for family in self._families(prompts) if family.tokens]
+        if not found:
             return
         self._tried = True
-        member = next(m for m, places in enumerate(trial.places) if (places < 0).any())
+        # The shortest will do, but where layers see a window alone the last answer of the longest, which lies beyond it.
+        trial = found[0] if self._sliding else found[-1]
+        branching = [m for m, places in enumerate(trial.places) if (places < 0).any()]
+        member = max(branching, key=lambda m: int(trial.places[m].max())) if self._sliding else branching[0]
         small = Family([trial.members[0]], [trial.places[0]])
         small.add(trial.members[member], prompts[trial.members[member]], prompts[trial.members[0]])
         most = AGREEMENT.get(self.model.dtype, HALF)
@@ -176,6 +181,10 @@ class HFBackend:
             self._share = False
         except (TypeError, ValueError, RuntimeError, AttributeError, NotImplementedError, IndexError):
             self._share = False  # a model that takes no positions, masks or keys and values of this kind
+
+    @property
+    def _sliding(self) -> bool:
+        return any(window is not None for window in (self._windows or {}).values())
 
     @property
     def _vocabulary(self) -> int:
@@ -218,11 +227,14 @@ class HFBackend:
         branches = any(family.tokens for family in batch)
         inside = places >= 0
         kept, columns = np.unique(places[inside], return_inverse=True)
+        # A model's own cache forgets what has left its window, which answers further up still see.
+        cache = {"past_key_values": transformers.DynamicCache()} if branches and self._sliding else {}
         said = self.model(
             input_ids=torch.from_numpy(ids).to(device),
             attention_mask=torch.from_numpy(mask).to(device),
             logits_to_keep=torch.from_numpy(kept).to(device),
             use_cache=branches,
+            **cache,
         )
         logits = said.logits
         if logits.shape[1] != len(kept):  # a model that knows no `logits_to_keep` gives all of them
@@ -243,14 +255,23 @@ class HFBackend:
         for row, family in enumerate(batch):
             ids[0, row, : len(family.tokens)] = family.tokens
             ids[1, row, : len(family.tokens)] = family.positions
-        seen = torch.from_numpy(np.stack([family.sees(longest, width) for family in batch]))[:, None]
+        seen = np.stack([family.sees(longest, width) for family in batch])
+        columns = np.concatenate([np.tile(np.arange(longest), (len(batch), 1)), ids[1]], axis=1)
+        distance = ids[1][:, :, None] - columns[:, None]
         dtype = self.model.dtype
-        mask = torch.zeros(seen.shape, dtype=dtype).masked_fill_(~seen, torch.finfo(dtype).min)
+
+        def mask(window: int | None) -> torch.Tensor:
+            hidden = torch.from_numpy(~seen if window is None else ~seen | (distance >= window))[:, None]
+            values = torch.zeros(hidden.shape, dtype=dtype).masked_fill_(hidden, torch.finfo(dtype).min)
+            return values.to(self.model.device)
+
+        assert self._windows is not None
+        kinds = {kind: mask(window) for kind, window in self._windows.items()}
         tokens, positions = torch.from_numpy(ids).to(self.model.device)
         return self.model(
             input_ids=tokens,
             position_ids=positions,
-            attention_mask=mask.to(self.model.device),
+            attention_mask=next(iter(kinds.values())) if len(kinds) == 1 else kinds,
             past_key_values=cache,
             use_cache=True,
         ).logits
@@ -272,15 +293,21 @@ def _alone(prompts: Sequence[Prompt], index: int) -> Family:
     return Family([index], [prompts[index].reads[0].astype(np.int64)])
 
 
-def _can_share(model: Any) -> bool:
-    """Whether every layer of the model attends to all that stands before, by what its configuration says."""
+def _layer_windows(model: Any) -> dict[str, int | None] | None:
+    """How many tokens each kind of layer sees, the token itself included (None: all before it), by the model's configuration.
+
+    None where keys and values of a whole prompt do not serve answers that begin as it does.
+    """
     config = model.config.get_text_config() if hasattr(model.config, "get_text_config") else model.config
     if getattr(model.config, "is_encoder_decoder", False):
-        return False
+        return None
+    window = getattr(config, "sliding_window", None)
     kinds = getattr(config, "layer_types", None)
-    if kinds is not None:
-        return set(kinds) <= SHARED_LAYERS
-    return not getattr(config, "sliding_window", None)
+    if kinds is None:
+        return {"": window}
+    if not set(kinds) <= set(SHARED_LAYERS):
+        return None
+    return {kind: window if SHARED_LAYERS[kind] else None for kind in sorted(set(kinds))}
 
 
 @contextlib.contextmanager

@@ -26,6 +26,8 @@ NO_SHARE = frozenset(
         *("mae", "error", "rouge", "rougel", "rougelsum", "bert", "bertscore", "bleurt", "meteor", "comet"),
     ]
 )
+# Metrics of tasks whose numbers are percentages: one below 1 is no share (squadv2, EQ-bench).
+PERCENT = frozenset(["HasAns_exact", "percent_parseable"])
 NO_METRIC = ("name", "alias", "sample_len", "samples", "sample_count")
 UNNAMED = "unnamed"
 
@@ -109,6 +111,12 @@ def choose(found: list[Found], metric: str | None, notes: Notes) -> Iterator[Tas
     }
     for one in found:
         where = f"{one.run.path}: task {one.task}"
+        if percent := PERCENT.intersection(name.partition(",")[0] for name in one.numbers):
+            notes.add(
+                "tasks with percentages",
+                f"{where} has percentages ({', '.join(sorted(percent))}), and a curve needs shares between 0 and 1",
+            )
+            continue
         if metric is None:
             lower = section(one.run.content, "higher_is_better", one.key)
             shares = [
