@@ -2,9 +2,10 @@
 
     python experiments/bench_latency.py [--repeats 5] [--only TEXT]
 
-Commands run on six simulated curves of ten points, in processes of their own, with a full cache (an unmeasured run before) or an
-empty one, and beside them what one would run instead: `scipy.optimize.curve_fit` with its covariance, and numpyro's NUTS for one
-law, curve by curve. CPU seconds are user and system time of the process and its children. On two cores of a loaded machine wall
+Commands run on six simulated curves of ten points, two of them on 200 curves of 23 points and on eight real ones, in processes
+of their own, with a full cache (an unmeasured run before) or an empty one, and beside them what one would run instead:
+`scipy.optimize.curve_fit` with its covariance, and numpyro's NUTS for one law, curve by curve.
+CPU seconds are user and system time of the process and its children. On two cores of a loaded machine wall
 seconds scatter twofold, CPU seconds by a tenth to a third.
 """
 
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +27,7 @@ from iclbayes.comparison import to_text
 from iclbayes.console import guarded
 
 SHOTS = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256)
+LONGER = tuple(np.unique(np.round(np.geomspace(1, 500, 26)).astype(int))[:23].tolist())
 ON = ("curves.csv", "--group-by", "model")
 
 CURVE_FIT = """
@@ -79,6 +82,8 @@ def iclbayes(*arguments: str) -> tuple[str, ...]:
 FIT = iclbayes("fit", *ON, "--law", "bayesian_scoring", "--law", "logistic")
 ONE_LAW = iclbayes("posterior", *ON, "--law", "logistic")
 STACK = iclbayes("posterior", *ON, "--level", "0.5")
+MANY = iclbayes("posterior", "many.csv", "--group-by", "model", "--law", "logistic")
+REAL = iclbayes("posterior", "real.csv", "--group-by", "model", "--group-by", "task", "--fraction", "0.2")
 PROCESSES = {
     "python -c pass": Process(("-c", "pass"), "-"),
     "import iclbayes": Process(("-c", "import iclbayes"), "-"),
@@ -94,6 +99,10 @@ PROCESSES = {
     "iclbayes posterior, stack of three laws": Process(STACK, own_seed=True),
     "iclbayes posterior, stack of three laws, the same command again": Process(STACK),
     "iclbayes posterior, stack of three laws, empty cache": Process(STACK, "empty"),
+    "iclbayes posterior, one law, 200 curves of 23 points": Process(MANY, own_seed=True),
+    "iclbayes posterior, stack of three laws, eight real curves of probabilities": Process(
+        REAL, own_seed=True
+    ),
 }
 
 
@@ -105,10 +114,12 @@ class Config:
     """a part of the names of the processes to run; default: all."""
 
 
-def simulated(n_curves: int = 6, n_test: int = 200, seed: int = 0) -> pd.DataFrame:
+def simulated(
+    n_curves: int = 6, n_test: int = 200, seed: int = 0, shots: Sequence[int] = SHOTS
+) -> pd.DataFrame:
     """Counts around logistic curves in log shots."""
     rng = np.random.default_rng(seed)
-    shots = np.array(SHOTS)
+    shots = np.array(shots)
     parts = []
     for i in range(n_curves):
         low, high, t, k = (
@@ -121,6 +132,15 @@ def simulated(n_curves: int = 6, n_test: int = 200, seed: int = 0) -> pd.DataFra
         right = rng.binomial(n_test, p)
         parts.append(pd.DataFrame({"model": f"m{i}", "shots": shots, "n_correct": right, "n_test": n_test}))
     return pd.concat(parts, ignore_index=True)
+
+
+def measured() -> pd.DataFrame:
+    """The eight longest curves of small real models that ship with these experiments: probabilities with standard errors."""
+    table = pd.read_csv(Path(__file__).parent / "results" / "real_llms" / "curves.csv")
+    table = table[["model", "task", "source", "shots", "prob", "stderr"]].dropna()
+    named = ["model", "task", "source"]
+    longest = table.groupby(named).size().nlargest(8).index
+    return table.set_index(named).loc[longest].reset_index()
 
 
 def seconds(arguments: tuple[str, ...], folder: Path, cache: Path) -> tuple[float, float, float]:
@@ -160,6 +180,8 @@ def run(config: Config, processes: dict[str, Process] | None = None) -> pd.DataF
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         simulated().to_csv(folder / "curves.csv", index=False)
+        simulated(200, 250, 1, LONGER).to_csv(folder / "many.csv", index=False)
+        measured().to_csv(folder / "real.csv", index=False)
         for what, process in (processes or PROCESSES).items():
             if config.only in what:
                 rows.append((what, *measure(process, config.repeats, folder)))

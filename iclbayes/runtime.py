@@ -298,9 +298,11 @@ def use_program_store(folder: Path | None) -> None:
 
 
 def use_cache(directory: str | os.PathLike | None = None) -> Path | None:
-    """Keeps both lowered and compiled programs between processes, as the commands do: `iclbayes.use_cache()` once, at the top of a
-    notebook or script, before anything is fitted. A setting of the process, and JAX's own cache is one of it: other users of JAX in
-    this process find their programs there too, which is why importing the package does not turn it on.
+    """Keeps both lowered and compiled programs between processes, as the commands do: `iclbayes.use_cache()` once, at the top of
+    a notebook or script, before anything is fitted.
+
+    A setting of the process. It turns on JAX's own cache, where programs of other users of JAX in this process go too, which is
+    why importing the package does not do it.
 
     Args:
       directory: see `use_compilation_cache`, which says what happens where nothing can be written.

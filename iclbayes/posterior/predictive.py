@@ -192,8 +192,8 @@ def frame_of(curves: Curves, shots: ArrayLike | Curves, found: Along) -> pd.Data
     levels = {"median": 0.5} | INTERVALS
     for prefix, part in (("", next_one), ("latent_", latent)):
         frame[f"{prefix}mean"] = part.mean(0)
-        found = np.quantile(part, list(levels.values()), axis=0)
-        frame = frame.assign(**{f"{prefix}{name}": row for name, row in zip(levels, found, strict=True)})
+        rows = np.quantile(part, list(levels.values()), axis=0)
+        frame = frame.assign(**{f"{prefix}{name}": row for name, row in zip(levels, rows, strict=True)})
     frame["observed"] = _observed(curves, curve, at)
     frame["prior_dominated"] = latent.std(0) > PRIOR_DOMINATED * before.std(0)
     inside = at <= curves.window[curve]

@@ -126,7 +126,9 @@ def prior_draws(spec: Spec, n_groups: int, n: int, seed: np.random.SeedSequence)
 
 def _centre(prior: dist.Distribution) -> np.ndarray:
     known = normal_prior(prior)
-    return np.asarray(known[0] if known else prior.sample(jax.random.key(0), (101,)).mean(0))
+    return np.asarray(
+        known[0] if known else jnp.mean(jnp.asarray(prior.sample(jax.random.key(0), (101,))), 0)
+    )
 
 
 def normal_prior(prior: dist.Distribution) -> tuple[Any, Any] | None:
