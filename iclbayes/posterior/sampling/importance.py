@@ -42,24 +42,24 @@ class Mixture(NamedTuple):
 def sample(rng: np.random.Generator, mixture: Mixture, n: int) -> np.ndarray:
     """[U, n, P] draws; each component gives its share of n but for rounding, in an order without meaning."""
     units, _, size = mixture.centre.shape
-    # Stratified: the k-th draw belongs to the component in which (k + u) / n falls.
+    # Stratified: the k-th draw belongs to the component in which (k + u) / n falls, so those of a component stand together.
     at = (np.arange(n) + rng.random((units, 1))) / n
-    ends = np.cumsum(mixture.weight, 1)
-    which = (at[:, :, None] >= ends[:, None, :-1]).sum(2)
     z = rng.standard_normal((units, n, size)) / np.sqrt(rng.chisquare(STUDENT, (units, n, 1)) / STUDENT)
-    rows = np.arange(units)[:, None]
-    out = mixture.centre[rows, which]
-    for k in range(mixture.weight.shape[1]):  # a factor for each draw would need n P² numbers a unit
-        out += np.where((which == k)[..., None], z @ mixture.factor[:, k].transpose(0, 2, 1), 0.0)
-    return out
+    for unit in range(units):
+        begins = np.searchsorted(at[unit], np.cumsum(mixture.weight[unit])[:-1], side="right")
+        for k, own in enumerate(np.split(z[unit], begins)):
+            own[:] = own @ mixture.factor[unit, k].T + mixture.centre[unit, k]
+    return z
 
 
 def log_parts(mixture: Mixture, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """([U, K, n] ln of weight times density of every component at x [U, n, P], [U, K, n] squared distances)."""
     size = x.shape[2]
-    moved = x[:, None] - mixture.centre[:, :, None]
-    z = moved @ np.linalg.inv(mixture.factor).transpose(0, 1, 3, 2)
-    distance = (z**2).sum(3)
+    inverse = np.linalg.inv(mixture.factor).transpose(0, 1, 3, 2)
+    distance = np.empty((*mixture.weight.shape, x.shape[1]))
+    for k in range(distance.shape[1]):  # one at a time: all together take K times the memory of x, and longer
+        z = (x - mixture.centre[:, k, None]) @ inverse[:, k]
+        np.einsum("unp,unp->un", z, z, out=distance[:, k])
     log_det = np.linalg.slogdet(mixture.factor)[1]
     constant = gammaln((STUDENT + size) / 2) - gammaln(STUDENT / 2) - 0.5 * size * np.log(STUDENT * np.pi)
     density = constant - log_det[..., None] - 0.5 * (STUDENT + size) * np.log1p(distance / STUDENT)
@@ -115,11 +115,11 @@ def adapted(
     seen = np.einsum("ukn,unp->ukp", pull, x, optimize=True) / np.maximum(pull.sum(2), 1e-300)[..., None]
     before = mixture.centre[:, :-1], mixture.factor[:, :-1] @ mixture.factor[:, :-1].transpose(0, 1, 3, 2)
     centre = trust * seen + (1 - trust) * before[0]
-    moved = x[:, None] - centre[:, :, None]
-    spread = (
-        np.einsum("ukn,uknp,uknq->ukpq", pull, moved, moved, optimize=True)
-        / np.maximum(mass, 1e-300)[..., None, None]
-    )
+    spread = np.empty_like(before[1])
+    for k in range(spread.shape[1]):
+        moved = x - centre[:, k, None]
+        spread[:, k] = (moved * pull[:, k, :, None]).transpose(0, 2, 1) @ moved
+    spread /= np.maximum(mass, 1e-300)[..., None, None]
     factor = factor_of(trust[..., None] * spread + (1 - trust[..., None]) * before[1], before[1])
     mean, covariance = moments(weight, x)
     all_of = covariance_of(mixture)
