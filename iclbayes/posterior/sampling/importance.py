@@ -27,8 +27,8 @@ WIDER = 1.5  # its covariance, in units of that of all weighted draws
 LEAST = 0.01  # share of a component before all are made to add up
 TRUST = 2.0  # draws for each coordinate that a component's place and shape count for when new draws are seen
 PART = 1000  # draws of a unit in one call of the density; a round has two of them
-ROUNDS = 8
-AGAIN = 8  # rounds of a second effort, with twice the components and twice the draws
+ROUNDS = 4  # of ordinary posteriors, four more gain nothing
+AGAIN = 8  # of a second effort, with twice the components and twice the draws
 
 
 class Mixture(NamedTuple):

@@ -19,9 +19,9 @@ class SamplerOptions:
       target_accept, max_tree_depth: of NUTS.
       n_importance: proposals of a unit for importance sampling.
       max_k_hat: with "auto", NUTS takes over the units whose k̂ is above this (inf: never).
-      min_worth: and those whose weighted proposals are worth fewer independent draws than this (0: no matter how few). Of curves
-        simulated with small noise, parameters are calibrated where it is some hundreds; where it is less, arms of the
-        posterior may be missing although k̂ is good.
+      min_share: and those whose weighted proposals are worth fewer independent draws than this share of their number. Of curves
+        simulated with small noise, parameters whose k̂ is good are calibrated above it; below, arms of the posterior may be
+        missing all the same. Not looked at where max_k_hat is inf.
       retries: times that units with poor diagnostics are sampled again: with smaller steps (1 − target_accept over 4) where there
         were divergences, and chains twice as long, thinned, where R-hat or the effective sample size was poor. Not where the
         draws are too few for either, however they are made.
@@ -34,7 +34,7 @@ class SamplerOptions:
     max_tree_depth: int = 8
     n_importance: int = 4000
     max_k_hat: float = psis.GOOD
-    min_worth: float = 200.0
+    min_share: float = 0.05
     retries: int = 3
 
     def __post_init__(self):
@@ -47,6 +47,6 @@ class SamplerOptions:
         if not 0 < self.target_accept < 1:
             raise InputError(f"target_accept {self.target_accept} is not between 0 and 1")
 
-    def trusted(self, k_hat: np.ndarray, worth: np.ndarray) -> np.ndarray:
-        """Whether importance sampling was enough for units of these k̂ and worths."""
-        return (k_hat <= self.max_k_hat) & ((worth >= self.min_worth) | np.isinf(self.max_k_hat))
+    def trusted(self, k_hat: np.ndarray, share: np.ndarray) -> np.ndarray:
+        """Whether importance sampling was enough for units of these k̂, of weights worth this share of their number."""
+        return (k_hat <= self.max_k_hat) & ((share >= self.min_share) | np.isinf(self.max_k_hat))

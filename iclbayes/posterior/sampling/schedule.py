@@ -36,12 +36,12 @@ def infer(
       method, sampling, on_done: see `sample`.
       seed: of all random numbers.
     """
-    block, worth = approximate(spec, units, raw, method, sampling, seed)
+    block, worth, trusted = approximate(spec, units, raw, method, sampling, seed)
     n_units = len(block.theta)
     if method == "laplace":
         todo = np.arange(0)
     elif method in ("auto", "psis"):
-        todo = np.flatnonzero(~sampling.trusted(block.k_hat, worth))
+        todo = np.flatnonzero(~trusted)
     else:
         todo = np.arange(n_units)
     on_done(n_units - len(todo))
@@ -60,11 +60,11 @@ def approximate(
     method: str,
     sampling: SamplerOptions,
     seed: np.random.SeedSequence,
-) -> tuple[UnitDraws, np.ndarray]:
+) -> tuple[UnitDraws, np.ndarray, np.ndarray]:
     """Draws around the modes: of the normal approximation for "laplace", else importance-resampled.
 
     Returns:
-      (the draws, [U] how many independent draws they are worth).
+      (the draws, [U] how many independent draws they are worth, [U] whether importance sampling was enough).
     """
     data = units.data
     n_units = len(data.shots)
@@ -94,7 +94,7 @@ def approximate(
     mode = laplace.best_modes(values, slopes, starts)
     total = sampling.n_chains * sampling.n_draws
     k_hat = np.full(n_units, np.nan)
-    worth = np.full(n_units, np.inf)
+    worth, trusted = np.full(n_units, np.inf), np.zeros(n_units, bool)
     rng = np.random.default_rng(stream(seed, "proposals"))
     if method == "laplace":
         draws = laplace.normal_draws(rng, mode, total)
@@ -106,12 +106,15 @@ def approximate(
         start = conditional_modes.components(values, slopes, mode, scale, held, importance.COMPONENTS)
         first = importance.importance_draws(rng, values, start, sampling.n_importance)
         draws, worth, k_hat = _resampled(rng, first, total)
-        poor = np.flatnonzero(~sampling.trusted(k_hat, worth))
+        share = worth / first.x.shape[1]
+        trusted = sampling.trusted(k_hat, share)
+        poor = np.flatnonzero(~sampling.trusted(k_hat, share / 2))
         if len(poor):
             second = importance.second_effort(rng, values, slopes, first, poor, 2 * sampling.n_importance)
             found = _resampled(rng, second, total)
-            better = (found[2] < k_hat[poor]) | sampling.trusted(found[2], found[1])
-            for mine, new in zip((draws, worth, k_hat), found, strict=True):
+            enough = sampling.trusted(found[2], found[1] / second.x.shape[1])
+            better = enough | ((found[2] < k_hat[poor]) & ~trusted[poor])
+            for mine, new in zip((draws, worth, k_hat, trusted), (*found, enough), strict=True):
                 mine[poor[better]] = new[better]
     shape = (n_units, sampling.n_chains, sampling.n_draws)
     block = UnitDraws(
@@ -126,7 +129,7 @@ def approximate(
         k_hat=k_hat,
         method=np.full(n_units, "laplace" if method == "laplace" else "psis", dtype=object),
     )
-    return block, worth
+    return block, worth, trusted
 
 
 def _resampled(
