@@ -79,7 +79,10 @@ def test_both_arms_of_a_thin_posterior_are_sampled():
     begin = conditional_modes.components(
         two_arms, slopes_of_two_arms, mode, np.full(2, 1.3), np.arange(2), importance.COMPONENTS
     )
-    found = importance.importance_draws(np.random.default_rng(0), two_arms, begin, 8000)
+    rng = np.random.default_rng(0)
+    first = importance.importance_draws(rng, two_arms, begin, 8000)
+    assert psis.smooth(first.ratio)[1][0] < psis.GOOD  # the thinner one takes more rounds
+    found = importance.second_effort(rng, two_arms, slopes_of_two_arms, first, np.arange(2), 8000)
     weight, k_hat = psis.smooth(found.ratio)
     assert (k_hat < psis.GOOD).all()
     assert (1 / np.exp(2 * weight).sum(1) > 1000).all()
