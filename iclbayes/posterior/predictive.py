@@ -18,6 +18,7 @@ from ..curves import Curves, curve_columns
 from ..errors import InputError
 from ..padding import bucket_length, pad_index
 from .draws import PosteriorDraws
+from .identification import PRIOR_DOMINATED
 from .model.latent import prior_draws, split_sites, unravel
 from .model.likelihoods import EDGE, Likelihood
 from .model.numpyro_model import Sites, noise_at, probability
@@ -26,10 +27,6 @@ from .sampling.unit_draws import UnitDraws
 from .seeds import stream
 from .units import median, over_units
 
-# The data have the say where they took away three quarters of the variance that the prior gives to the expected probability, half
-# of its standard deviation; else the forecast is more the prior's than theirs. 1 − Var(posterior) / Var(prior) is known as the
-# posterior contraction (Schad, Betancourt, Vasishth 2021, Psychological Methods 26, 103).
-PRIOR_DOMINATED = 0.5
 PRIOR_DRAWS = 500  # of the prior: they tell its spread to 3 %
 PART, ROWS = 500, 4  # draws of a unit in a row of a program, rows of a call
 POINTS = 4096  # in a row of the program of densities
