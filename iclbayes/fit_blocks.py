@@ -127,7 +127,8 @@ def left_open(fits: pd.DataFrame, parameter: str) -> np.ndarray:
     named = fits["not_identified"].fillna("").astype(str).str.split()
     alone = np.array([any(is_of(parameter, name) for name in names) for names in named], bool)
     together = np.array(["combination" in names for names in named], bool)
-    if any(is_of(parameter, name) for name in scales.PROBABILITIES) and f"{parameter}_se" in fits:
+    several = "source" not in fits or fits["source"].nunique() > 1  # else nothing but itself leaves it open
+    if several and any(is_of(parameter, name) for name in scales.PROBABILITIES) and f"{parameter}_se" in fits:
         own = scales.spread(fits[parameter], fits[f"{parameter}_se"], "logit")
         alone &= ~(own <= UNDETERMINED)
     return alone | together

@@ -10,6 +10,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator
 
 from iclbayes import plots
 from iclbayes.fit_blocks import left_open
+from iclbayes.plots.style import NOTE, VAGUE
 from iclbayes.suppression.figures import RAMP, draw_interval, draw_returns, interval
 from iclbayes.suppression.sharing import final_steps
 
@@ -188,11 +189,14 @@ def _priors_beside(axis: Axes, fits: pd.DataFrame, seed: int) -> None:
         mine = rows[~left_open(rows, "prior")].groupby("source")["prior"].mean().reindex(mean.index)
         axis.plot(mean, mine, "os^vP"[i % 5], color=color, markersize=5, label=label)
         lowest = min(lowest, mine.min(), mean.min())
-    top = 1.15 * max(axis.dataLim.x1, axis.dataLim.y1)
-    axis.plot([0, top], [0, top], color="#999999", linewidth=1)
-    axis.axhline(1 / len(mean), color="#999999", linewidth=0.8, linestyle=":", label="uniform")
-    axis.set_xlim(0, top)
-    axis.set_ylim(0, top)
+    if np.isfinite(axis.dataLim.max).all():
+        top = 1.15 * axis.dataLim.max.max()
+        axis.plot([0, top], [0, top], color="#999999", linewidth=1)
+        axis.axhline(1 / len(mean), color="#999999", linewidth=0.8, linestyle=":", label="uniform")
+        axis.set_xlim(0, top)
+        axis.set_ylim(0, top)
+    else:
+        axis.text(0.5, 0.5, VAGUE, ha="center", transform=axis.transAxes, **NOTE)
     axis.set_xlabel("prior ρ of the exact learner's curves")
     axis.set_ylabel("prior ρ of GPT-2's curves")
     axis.set_title("priors of the tasks, means over k", fontsize=8)

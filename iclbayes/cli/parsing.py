@@ -58,8 +58,16 @@ def _told_in_one_line(kind: type[T], program: str, **how: Any) -> T:
     except SystemExit as end:
         if not end.code:
             raise
-        text = one_line(said.getvalue())
+        text = one_line(said.getvalue(), _mistake(end))
         raise InputError(text if "choose one of" in text else f"{text}; see {program} --help") from None
+
+
+def _mistake(end: BaseException) -> InputError | None:
+    """The InputError of ours that ended in tyro's exit, if there was one."""
+    cause: BaseException | None = end
+    while cause is not None and not isinstance(cause, InputError):
+        cause = cause.__context__
+    return cause
 
 
 def options(kind: type, nested: bool = False, before: str = "") -> dict[str, object]:
@@ -128,8 +136,13 @@ def spread_values(arguments: list[str], repeated: set[str]) -> list[str]:
     return spread
 
 
-def one_line(box: str) -> str:
-    """What tyro says under the title of a box of many lines, up to the box's first rule, as one line in our words."""
+def one_line(box: str, mistake: InputError | None = None) -> str:
+    """What tyro says under the title of a box of many lines, up to the box's first rule, as one line in our words.
+
+    Args:
+      box: what it printed, which breaks long words.
+      mistake: what we had said, unbroken, if that is what the box is about.
+    """
     lines = re.sub(r"\x1b\[[0-9;]*m", "", box).strip("\n").splitlines()[1:]
     said: list[str] = []
     for line in (line.strip("│| ") for line in lines):
@@ -138,6 +151,11 @@ def one_line(box: str) -> str:
         elif said:
             break
     text = re.sub(r"\s+", " ", " ".join(said)).strip().rstrip(".")
+    ours = str(mistake).rstrip(".") if mistake is not None else ""
+    for begin in range(len(text)):  # behind tyro's words for where it is, the same but for broken words
+        if ours and ours[0] == text[begin] and "".join(text[begin:].split()) == "".join(ours.split()):
+            text = text[:begin] + ours
+            break
     choice = re.fullmatch(r"invalid choice '(.*)' for argument '-*(.*)'\. Expected one of \((.*)\)", text)
     if choice:
         value, option, known = choice[1], choice[2], re.findall(r"'([^']*)'", choice[3])
