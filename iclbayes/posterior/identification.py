@@ -13,7 +13,8 @@ from .seeds import stream
 # else what is said is more the prior's than theirs. 1 − Var(posterior) / Var(prior) is known as the posterior contraction (Schad,
 # Betancourt, Vasishth 2021, Psychological Methods 26, 103).
 PRIOR_DOMINATED = 0.5
-WIDEST = np.log(100.0)  # a 90 % interval (of ln K, of log odds) from which on a parameter is not determined either
+# Nor is a parameter determined whose 90 % interval (of ln K, of log odds) is wider than this.
+WIDEST = np.log(100.0)
 
 
 def under_prior(one: PosteriorDraws) -> PosteriorDraws:

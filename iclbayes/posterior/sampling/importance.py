@@ -56,8 +56,9 @@ def log_parts(mixture: Mixture, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """([U, K, n] ln of weight times density of every component at x [U, n, P], [U, K, n] squared distances)."""
     size = x.shape[2]
     inverse = np.linalg.inv(mixture.factor).transpose(0, 1, 3, 2)
-    distance = np.empty((*mixture.weight.shape, x.shape[1]))
-    for k in range(distance.shape[1]):  # one at a time: all together take K times the memory of x, and longer
+    units, components = mixture.weight.shape
+    distance = np.empty((units, components, x.shape[1]))
+    for k in range(components):  # one at a time: all together take K times the memory of x, and longer
         z = (x - mixture.centre[:, k, None]) @ inverse[:, k]
         np.einsum("unp,unp->un", z, z, out=distance[:, k])
     log_det = np.linalg.slogdet(mixture.factor)[1]
