@@ -9,6 +9,7 @@ from tyro.conf import OmitArgPrefixes, Positional, UseAppendAction
 
 from iclbayes import InputError, comparison, reading
 from iclbayes.cli import options
+from iclbayes.cli.main import main
 from iclbayes.cli.parsing import parse, spread_values
 from iclbayes.fitting.losses import LOSSES
 from iclbayes.laws import LAWS
@@ -96,3 +97,10 @@ def test_help_is_no_mistake(capsys):
 )
 def test_choices_are_those_of_the_library(choices, known):
     assert sorted(typing.get_args(choices)) == sorted(known)
+
+
+def test_long_paths_stay_whole_in_messages(tmp_path, capsys):
+    path = tmp_path / ("a" * 60) / ("b" * 60) / "curves.csv"  # longer than a line of the parser's box
+    assert main(["fit", str(path), str(path)]) == 2
+    said = f"iclbayes: error: {path}: is named twice; name each file of curves once; see iclbayes fit --help\n"
+    assert capsys.readouterr().err == said
