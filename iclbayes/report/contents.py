@@ -100,7 +100,7 @@ def _caveats(stacked: Stack, curves: Curves, rows: Sequence[pd.DataFrame]) -> li
             )
     odd = not_described(curves)
     if len(odd):
-        shapes = ", ".join(f"{n} {shape}" for shape, n in odd["shape"].value_counts().items())
+        shapes = ", ".join(f"{shape}: {n}" for shape, n in odd["shape"].value_counts().items())
         found.append(
             f"No law here describes {len(odd)} of the {curves.n_curves} curves ({shapes}); their forecasts mean little."
         )
