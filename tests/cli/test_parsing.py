@@ -102,5 +102,7 @@ def test_choices_are_those_of_the_library(choices, known):
 def test_long_paths_stay_whole_in_messages(tmp_path, capsys):
     path = tmp_path / ("a" * 60) / ("b" * 60) / "curves.csv"  # longer than a line of the parser's box
     assert main(["fit", str(path), str(path)]) == 2
-    said = f"iclbayes: error: {path}: is named twice; name each file of curves once; see iclbayes fit --help\n"
+    said = (
+        f"iclbayes: error: {path}: is named twice; name each file of curves once; see iclbayes fit --help\n"
+    )
     assert capsys.readouterr().err == said
