@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from .errors import InputError
+from .files import is_csv
 from .tables import csv_options, kind_of, with_index
 
 
@@ -126,11 +127,6 @@ def _read(path: Path, size: int, types: dict[str, str | None], shots: str) -> It
     ) as file:  # buffered, what was read stays until the file is closed
         for batch in file.iter_batches(batch_size=min(size, 131_072)):
             yield with_index(batch.to_pandas())
-
-
-def is_csv(path: Path) -> bool:
-    """Whether the file is CSV, perhaps in gzip."""
-    return path.suffix == ".csv" or path.suffixes[-2:] == [".csv", ".gz"]
 
 
 def uncompressed_bytes(path: Path) -> int:

@@ -21,6 +21,11 @@ def check_place(path: str | os.PathLike) -> None:
         _check_place(Path(path))
 
 
+def is_csv(path: Path) -> bool:
+    """Whether the file is CSV, perhaps in gzip."""
+    return path.suffix == ".csv" or path.suffixes[-2:] == [".csv", ".gz"]
+
+
 def check_folder(path: str | os.PathLike) -> None:
     """Raises InputError unless `path` is a folder to write in, or one that can be made with those above it."""
     with _told_of(path):

@@ -19,7 +19,7 @@ from .errors import InputError
 from .files import atomic_path
 from .locks import locked
 from .partitions import buckets, fit_partition, posterior_partition
-from .runtime import use_compilation_cache, use_program_store
+from .runtime import use_cache
 from .stream import bound_together, common_schema, in_schema
 
 if TYPE_CHECKING:
@@ -191,7 +191,7 @@ class _Work:
 @functools.cache
 def _keep_programs() -> None:
     """A worker is a process of ours: it finds the programs that another one has compiled on its machine."""
-    use_program_store(use_compilation_cache())
+    use_cache()
 
 
 def _numbered(batch: "pa.Table", group_by: Sequence[str], n: int) -> "pa.Table":

@@ -20,10 +20,10 @@ import numpy as np
 import pandas as pd
 
 from . import csv_text
-from .chunks import chunks, count_rows, is_csv, types_of_labels
+from .chunks import chunks, count_rows, types_of_labels
 from .digests import file_digest, read_sealed, write_sealed
 from .errors import CurvesWarning, InputError, check_whole
-from .files import atomic_path
+from .files import atomic_path, is_csv
 from .fits import fit
 from .locks import locked
 from .reading import curves_from_frame

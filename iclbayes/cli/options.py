@@ -10,6 +10,7 @@ from tyro.conf import OmitArgPrefixes, Positional, UseAppendAction, arg
 
 from ..console import warn, warnings_as_lines
 from ..errors import CurvesWarning, InputError
+from ..files import is_csv
 from ..outputs import MARKED, check_outputs
 
 if TYPE_CHECKING:
@@ -337,7 +338,7 @@ def check_writing(
     """
     wanted = [(path, columns) for path, columns in tables if path is not None]
     for path, _ in wanted:
-        if path.suffix not in (".csv", ".parquet") and path.suffixes[-2:] != [".csv", ".gz"]:
+        if not (is_csv(path) or path.suffix == ".parquet"):
             raise InputError(f"{path}: tables are written as .csv or .parquet; change the ending")
     figures = [figure] if figure is None or isinstance(figure, Path) else figure
     drawn = [path for path in figures if path is not None]

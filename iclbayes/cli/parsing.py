@@ -151,11 +151,9 @@ def one_line(box: str, mistake: InputError | None = None) -> str:
         elif said:
             break
     text = re.sub(r"\s+", " ", " ".join(said)).strip().rstrip(".")
-    ours = str(mistake).rstrip(".") if mistake is not None else ""
-    for begin in range(len(text)):  # behind tyro's words for where it is, the same but for broken words
-        if ours and ours[0] == text[begin] and "".join(text[begin:].split()) == "".join(ours.split()):
-            text = text[:begin] + ours
-            break
+    if mistake is not None:
+        where = re.match(r"(Error parsing \S+: )?", text)
+        text = (where[0] if where else "") + str(mistake).rstrip(".")
     choice = re.fullmatch(r"invalid choice '(.*)' for argument '-*(.*)'\. Expected one of \((.*)\)", text)
     if choice:
         value, option, known = choice[1], choice[2], re.findall(r"'([^']*)'", choice[3])

@@ -9,6 +9,7 @@ from .draws import ParameterDraws, horizons, source_params
 
 REACH = {"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}
 INTERVALS = {"lo50": 0.25, "hi50": 0.75, "lo90": 0.05, "hi90": 0.95}
+BAND = {"median": 0.5} | INTERVALS
 
 
 def parameter_table(one: ParameterDraws) -> pd.DataFrame:
@@ -46,8 +47,7 @@ def posterior_table(one: ParameterDraws, shots: ArrayLike) -> pd.DataFrame:
     keys = curve_columns(curves)
     frame = keys.iloc[np.repeat(np.arange(len(keys)), len(shots))].reset_index(drop=True)
     frame = frame.assign(shots=np.tile(shots, len(keys)))
-    levels = {"median": 0.5} | INTERVALS
-    for name, value in zip(levels, np.quantile(own, list(levels.values()), axis=0), strict=True):
+    for name, value in zip(BAND, np.quantile(own, list(BAND.values()), axis=0), strict=True):
         frame[name] = value.reshape(-1)
     return frame
 

@@ -13,7 +13,7 @@ import pandas as pd
 from jax import Array
 from numpy.typing import ArrayLike
 
-from ..contrasts.tables import INTERVALS
+from ..contrasts.tables import BAND
 from ..curves import Curves, curve_columns
 from ..errors import InputError
 from ..padding import bucket_length, pad_index
@@ -186,11 +186,10 @@ def frame_of(curves: Curves, shots: ArrayLike | Curves, found: Along) -> pd.Data
         )
     frame = curve_columns(curves).iloc[curve].reset_index(drop=True)
     frame = frame.assign(shots=at)
-    levels = {"median": 0.5} | INTERVALS
     for prefix, part in (("", next_one), ("latent_", latent)):
         frame[f"{prefix}mean"] = part.mean(0)
-        rows = np.quantile(part, list(levels.values()), axis=0)
-        frame = frame.assign(**{f"{prefix}{name}": row for name, row in zip(levels, rows, strict=True)})
+        rows = np.quantile(part, list(BAND.values()), axis=0)
+        frame = frame.assign(**{f"{prefix}{name}": row for name, row in zip(BAND, rows, strict=True)})
     frame["observed"] = _observed(curves, curve, at)
     frame["prior_dominated"] = latent.std(0) > PRIOR_DOMINATED * before.std(0)
     inside = at <= curves.window[curve]

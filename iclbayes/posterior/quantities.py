@@ -13,7 +13,7 @@ from jax import Array
 from numpy.typing import ArrayLike
 
 from ..contrasts.draws import horizon_of, within_horizons
-from ..contrasts.tables import INTERVALS
+from ..contrasts.tables import BAND
 from ..errors import InputError
 from ..laws import task_weights as law_task_weights
 from ..metrics import missed_zero_shots
@@ -147,8 +147,7 @@ def difference(
 
 
 def _stats(x: np.ndarray) -> dict[str, float]:
-    levels = {"median": 0.5} | INTERVALS
-    found = {name: float(np.quantile(x, q, method="inverted_cdf")) for name, q in levels.items()}
+    found = {name: float(np.quantile(x, q, method="inverted_cdf")) for name, q in BAND.items()}
     return {"mean": float(x.mean())} | found | {"p_positive": float((x > 0).mean())}
 
 

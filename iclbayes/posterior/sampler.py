@@ -13,7 +13,7 @@ import pandas as pd
 from ..background import background_tasks
 from ..curves import Curves
 from ..deprecation import deprecated
-from ..errors import InputError
+from ..errors import InputError, check_fraction
 from ..fits import Fits, fit
 from ..laws import Law, get
 from ..runtime import workers
@@ -123,8 +123,7 @@ def sample(
         )
     used = curves.weight > 0
     if fraction is not None:
-        if not 0 < fraction <= 1:
-            raise InputError(f"fraction {fraction} is not in (0, 1]")
+        check_fraction("fraction", fraction)
         used &= curves.within(fraction)
     chosen = choose(likelihood, curves, used)
     if hierarchy and background is None and law.joint:  # one unit, hence the same tasks in every group

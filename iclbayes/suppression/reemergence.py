@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import isotonic_regression
 
+from ..contrasts.tables import BAND
 from ..errors import InputError
 from ..fits import fit
 from .before_after import (
@@ -28,7 +29,6 @@ from .sharing import FAMILY, amount_curves
 
 LEVELS = (0.25, 0.5, 0.75)  # shares of the way back
 CASES = ("ahead", "seen", "at start", "beyond")
-BAND = {"median": 0.5, "lo50": 0.25, "hi50": 0.75, "lo90": 0.05, "hi90": 0.95}
 MOST_SHOTS, MOST_DRAWS = 40, 500  # of a band
 PLATEAU = 0.2  # share of the pretrained curve's last shots whose mean is its plateau
 

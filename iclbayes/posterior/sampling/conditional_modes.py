@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .laplace import FLOOR, Mode, Slopes, Values, curvature, lowest_of
+from .laplace import Mode, Slopes, Values, curvature, lowest_of, positive
 
 STOPS = 4  # of a path
 CORRECTIONS = 3  # Newton steps at a stop
@@ -80,27 +80,27 @@ def stops(values: Values, slopes: Slopes, mode: Mode, scale: np.ndarray, held: n
     unit, j = np.arange(units).repeat(paths), np.tile(held.repeat(2), units)
     by = scale[j] * np.tile([1.0, -1.0], units * len(held))
     here, hessian = mode.theta[unit], curvature(slopes, mode.theta, np.arange(units))[1][unit]
+    tangent = _conditional(hessian, j)[2]
     going = np.arange(len(unit))
     for stop in range(STOPS if len(held) else 0):
         who, at = unit[going], j[going]
         rows = np.arange(len(going))
-        ahead = by[going, None] * _tangent(hessian, at)  # as the ridge ran at the last stop, or less far
+        ahead = by[going, None] * tangent  # as the ridge ran at the last stop, or less far
         tried = here[:, None] + LENGTHS[:, None] * ahead[:, None]
         tried[rows, :, at] = (here[rows, at] + by[going])[:, None]
         here, best = lowest_of(values, tried, who)
         for _ in range(CORRECTIONS):
             gradient, hessian = curvature(slopes, here, who)
-            step = -np.einsum("bij,bj->bi", _inverse(hessian, at)[0], gradient)
+            step = -np.einsum("bij,bj->bi", _conditional(hessian, at)[0], gradient)
             here, best = lowest_of(values, here[:, None] + LENGTHS[:, None] * step[:, None], who)
-        hessian = curvature(slopes, here, who)[1]
-        inverse, log_det = _inverse(hessian, at)
-        along = scale[at, None] * _tangent(hessian, at)
+        inverse, log_det, tangent = _conditional(curvature(slopes, here, who)[1], at)
+        along = scale[at, None] * tangent
         covariance = inverse + along[:, :, None] * along[:, None]
         out.centre[stop, going] = here
         out.factor[stop, going] = _factor(covariance)
         out.log_mass[stop, going] = np.log(scale[at]) + 0.5 * log_det - best
         on = best < mode.value[who] + NEGLIGIBLE
-        going, here, hessian = going[on], here[on], hessian[on]
+        going, here, tangent = going[on], here[on], tangent[on]
         if len(going) == 0:
             break
     by_unit = [np.moveaxis(part, 0, 1).reshape(units, STOPS * paths, *part.shape[2:]) for part in out]
@@ -111,22 +111,16 @@ def _factor(covariance: np.ndarray) -> np.ndarray:
     return np.linalg.cholesky(covariance + 1e-9 * np.eye(covariance.shape[-1]))
 
 
-def _inverse(hessian: np.ndarray, j: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Inverses [B, P, P] over all coordinates but j [B], 0 in j, of Hessians made positive, and ln of their determinants."""
+def _conditional(hessian: np.ndarray, j: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of Hessians [B, P, P] without row and column j [B], made positive: inverses [B, P, P], 0 in j, and ln of their determinants
+    [B]; and how the conditional mode of the rest moves with coordinate j [B, P], 1 in j."""
     rows = np.arange(len(j))
     rest = hessian.copy()
     rest[rows, j], rest[rows, :, j] = 0.0, 0.0
     rest[rows, j, j] = 1.0
-    values, vectors = np.linalg.eigh(rest)
-    values = np.maximum(np.abs(values), FLOOR)
-    out = (vectors / values[:, None]) @ vectors.transpose(0, 2, 1)
-    out[rows, j, j] = 0.0
-    return out, -np.log(values).sum(1)
-
-
-def _tangent(hessian: np.ndarray, j: np.ndarray) -> np.ndarray:
-    """How the conditional mode of the rest moves with coordinate j [B, P], 1 in j."""
-    rows = np.arange(len(j))
-    out = -np.einsum("bij,bj->bi", _inverse(hessian, j)[0], hessian[rows, :, j])
-    out[rows, j] = 1.0
-    return out
+    values, vectors = positive(rest)
+    inverse = (vectors / values[:, None]) @ vectors.transpose(0, 2, 1)
+    inverse[rows, j, j] = 0.0
+    tangent = -np.einsum("bij,bj->bi", inverse, hessian[rows, :, j])
+    tangent[rows, j] = 1.0
+    return inverse, -np.log(values).sum(1), tangent

@@ -18,7 +18,7 @@ import numpy as np
 from scipy.special import gammaln, logsumexp
 
 from .conditional_modes import Components
-from .laplace import Slopes, Values, curvature
+from .laplace import Slopes, Values, curvature, positive
 
 COMPONENTS = 12  # of the mixture, the defensive one not counted
 STUDENT = 6.0  # degrees of freedom: tails heavier than those of posteriors with normal priors
@@ -197,9 +197,9 @@ def second_effort(
     picked = _picked(rng, x, ratio)
     shape = picked.shape[:2]
     hessian = curvature(slopes, picked.reshape(-1, x.shape[2]), unit.repeat(shape[1]))[1]
-    bend, axes = np.linalg.eigh(hessian)
+    bend, axes = positive(hessian, floor=0.0)
     inverse = np.linalg.inv(covariance_of(old))[:, None]
-    precision = (axes * np.abs(bend)[:, None]) @ axes.transpose(0, 2, 1)
+    precision = (axes * bend[:, None]) @ axes.transpose(0, 2, 1)
     local = np.linalg.cholesky(np.linalg.inv(precision.reshape(*shape, *precision.shape[1:]) + inverse))
     mixture = _joined(
         np.concatenate(

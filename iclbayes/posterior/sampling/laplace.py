@@ -54,11 +54,17 @@ def curvature(slopes: Slopes, theta: np.ndarray, unit: np.ndarray) -> tuple[np.n
     return np.where(ok[:, None], g, 0.0), h
 
 
+def positive(hessian: np.ndarray, floor: float = FLOOR) -> tuple[np.ndarray, np.ndarray]:
+    """Eigenvalues [..., P] of Hessians made positive, |λ| ≥ floor, and eigenvectors [..., P, P]."""
+    values, vectors = np.linalg.eigh(hessian)
+    return np.maximum(np.abs(values), floor), vectors
+
+
 def _look(slopes: Slopes, theta: np.ndarray, unit: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Gradient [B, P] and factor [B, P, P] at theta [B, P]."""
     g, h = curvature(slopes, theta, unit)
-    values, vectors = np.linalg.eigh(h)
-    return g, vectors / np.sqrt(np.maximum(np.abs(values), FLOOR))[:, None]
+    values, vectors = positive(h)
+    return g, vectors / np.sqrt(values)[:, None]
 
 
 def find_modes(
