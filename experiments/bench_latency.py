@@ -53,8 +53,8 @@ def model(n, trials, right):
     p = low + (1 - low) * rise / (1 + ((n + 1) / t) ** -k)
     numpyro.sample("right", dist.Binomial(trials, p), obs=right)
 options = {"num_warmup": 1000, "num_samples": 500, "num_chains": 4, "chain_method": "vectorized", "progress_bar": False}
-sampler = MCMC(NUTS(model, target_accept_prob=0.9), **options)
 for name, c in pd.read_csv("curves.csv").groupby("model"):
+    sampler = MCMC(NUTS(model, target_accept_prob=0.9), **options)
     sampler.run(jax.random.key(0), c.shots.to_numpy(float), c.n_test.to_numpy(), c.n_correct.to_numpy())
     print(name, {key: float(value.mean()) for key, value in sampler.get_samples().items()})
 """

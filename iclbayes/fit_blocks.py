@@ -16,6 +16,7 @@ from .laws import scales
 # Raw parameters are logarithms and log odds. A standard error of 1.5 leaves a factor of 12 either way within 90 %: that is not to
 # know a shot count, and from log odds of 0 anything from 8 to 92 %.
 UNDETERMINED = 1.5
+NOT_DETERMINED = "not determined by these data"  # what stands in the place of such a number
 DEGENERATE = 1e8  # condition number of the scaled JᵀWJ from which on its inverse has few digits left
 
 
@@ -120,18 +121,27 @@ def left_open(fits: pd.DataFrame, parameter: str) -> np.ndarray:
     `prior_background`, `probs_0`.
 
     `not_identified` is of a whole group. Of what each source has for itself (probabilities), where the table has standard errors,
-    a source whose own is small enough is not left open by another source of its group.
+    a source whose own is small enough is not left open by another source of its group (the columns before `source` tell groups
+    apart).
     """
     if "not_identified" not in fits:
         return np.zeros(len(fits), bool)
     named = fits["not_identified"].fillna("").astype(str).str.split()
     alone = np.array([any(is_of(parameter, name) for name in names) for names in named], bool)
     together = np.array(["combination" in names for names in named], bool)
-    several = "source" not in fits or fits["source"].nunique() > 1  # else nothing but itself leaves it open
-    if several and any(is_of(parameter, name) for name in scales.PROBABILITIES) and f"{parameter}_se" in fits:
+    if any(is_of(parameter, name) for name in scales.PROBABILITIES) and f"{parameter}_se" in fits:
         own = scales.spread(fits[parameter], fits[f"{parameter}_se"], "logit")
-        alone &= ~(own <= UNDETERMINED)
+        alone &= ~(own <= UNDETERMINED) | ~_several_sources(fits)
     return alone | together
+
+
+def _several_sources(fits: pd.DataFrame) -> np.ndarray:
+    """[rows] whether the group of each row has more than one source: else nothing but itself can leave it open."""
+    if "source" not in fits:
+        return np.ones(len(fits), bool)
+    groups = list(fits.columns[: list(fits.columns).index("source")])
+    sources = fits.groupby(groups, dropna=False)["source"] if groups else fits["source"]
+    return np.broadcast_to(sources.transform("nunique") > 1 if groups else sources.nunique() > 1, len(fits))
 
 
 def is_of(column: str, parameter: str) -> bool:

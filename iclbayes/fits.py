@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -12,10 +11,10 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from . import markup
 from .background import check_background
+from .crossing import determined_crossing
 from .curves import Curves, curve_columns
 from .errors import InputError, check_fraction, check_whole
 from .fit_blocks import (
-    UNDETERMINED,
     FitBlock,
     by_condition,
     condition_axis,
@@ -237,9 +236,7 @@ class Fits:
     def reach_table(self, level: float) -> pd.DataFrame:
         """`shots_to_reach` where the data determine it, a row per curve.
 
-        The standard error of z = ln(1 + n) is that of p at n shots over the slope dp/dz. The number is not determined where it is
-        above `fit_blocks.UNDETERMINED`; nor is "from the start", unless p without shots is above the level by more than its 90 %
-        interval; nor "never", unless the limit of p lies below likewise and no parameter is left open.
+        See `crossing.determined_crossing` for what that means.
 
         Returns:
           Group columns, source, law, level; shots, lo90, hi90 (of the normal interval of z; 0 from the start, inf for never), NaN
@@ -249,28 +246,15 @@ class Fits:
           InputError: level outside (0, 1).
         """
         at = (self.curves.group, self.curves.rank())
-        n = self.shots_to_reach(level)[at]
-        met = np.isfinite(n) & (n > 0)
-        z = np.log1p(np.where(met, n, 0.0))
-        step = np.minimum(1e-3, z / 2)
-        grid = np.expm1(z[:, None] + step[:, None] * np.array([0.0, -1.0, 1.0]))
-        grid[np.isinf(n), 0] = np.inf
-        p = self._on_grid(grid, mean)[at]
-        error = self._on_grid(grid[:, :1], mean_stderr)[at][:, 0]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            z_error = error * 2 * step / np.abs(p[:, 2] - p[:, 1])
-        low, high = scales.interval(p[:, 0], error, "logit", 0.9)
         table = self.to_frame(stderr=True)
-        closed = ~np.any([left_open(table, name) for name in self.law.param_names], axis=0)
-        known = np.where(
-            met, z_error <= UNDETERMINED, np.where(n == 0, low >= level, (high <= level) & closed)
+        found = determined_crossing(
+            self.shots_to_reach(level)[at],
+            level,
+            lambda shots: self._on_grid(shots, mean)[at],
+            lambda shots: self._on_grid(shots, mean_stderr)[at],
+            closed=~np.any([left_open(table, name) for name in self.law.param_names], axis=0),
         )
-        spread = NormalDist().inv_cdf(0.95) * np.where(met & known, z_error, 0.0)
-        found = {"shots": n, "lo90": np.expm1(np.maximum(z - spread, 0.0)), "hi90": np.expm1(z + spread)}
-        found |= {name: np.where(np.isinf(n), np.inf, found[name]) for name in ("lo90", "hi90")}
-        found = {name: np.where(known, value, np.nan) for name, value in found.items()}
-        frame = curve_columns(self.curves).assign(law=self.law.name, level=level)
-        return frame.assign(**found, undetermined=~known)
+        return curve_columns(self.curves).assign(law=self.law.name, level=level, **found)
 
     def numerical_error(self) -> np.ndarray:
         """How far the law's own numerics put each curve off: largest |p − p of `law.finer`| from 0 to ten times the most shots.

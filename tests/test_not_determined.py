@@ -160,11 +160,13 @@ def test_figures_of_suppression_draw_it_hollow(fits):
 def test_a_source_is_not_left_open_by_another_of_its_group(fits):
     table = fits.to_frame(stderr=True)
     flat, rising = (table[table["variant"] == shape].iloc[0] for shape in ("flat", "rising"))
-    together = pd.DataFrame(
-        [flat.to_dict(), rising.to_dict() | {"not_identified": flat["not_identified"], "source": 1}]
-    )
+    other = rising.to_dict() | {"not_identified": flat["not_identified"]}
+    together = pd.DataFrame([flat.to_dict(), other | {"variant": "flat", "source": 1}])
     assert left_open(together, "prior").tolist() == [True, False]
     assert left_open(together.drop(columns="prior_se"), "prior").tolist() == [True, True]
+    # A group of one source has no other that could leave it open, whatever else the table holds.
+    alone = pd.concat([together, pd.DataFrame([other])])
+    assert left_open(alone, "prior").tolist() == [True, False, True]
 
 
 @pytest.fixture(scope="module")

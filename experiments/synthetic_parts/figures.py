@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator
 
 from iclbayes import plots
-from iclbayes.fit_blocks import left_open
-from iclbayes.plots.style import NOTE, VAGUE
+from iclbayes.fit_blocks import NOT_DETERMINED, left_open
+from iclbayes.plots.style import NOTE
 from iclbayes.suppression.figures import RAMP, draw_interval, draw_returns, interval
 from iclbayes.suppression.sharing import final_steps
 
@@ -196,7 +196,7 @@ def _priors_beside(axis: Axes, fits: pd.DataFrame, seed: int) -> None:
         axis.set_xlim(0, top)
         axis.set_ylim(0, top)
     else:
-        axis.text(0.5, 0.5, VAGUE, ha="center", transform=axis.transAxes, **NOTE)
+        axis.text(0.5, 0.5, NOT_DETERMINED, ha="center", transform=axis.transAxes, **NOTE)
     axis.set_xlabel("prior ρ of the exact learner's curves")
     axis.set_ylabel("prior ρ of GPT-2's curves")
     axis.set_title("priors of the tasks, means over k", fontsize=8)

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..errors import InputError
+from ..fit_blocks import NOT_DETERMINED
 from . import style
 from .reach import sources
 
@@ -65,7 +66,7 @@ def plot_shift(table: pd.DataFrame, parameter: str, tolerance: float, *, ax: Axe
             axis.text(
                 0.5,
                 y,
-                style.VAGUE,
+                NOT_DETERMINED,
                 transform=axis.get_yaxis_transform(),
                 ha="center",
                 va="center",

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from ..curves import Curves
 from ..errors import InputError
-from ..fit_blocks import UNDETERMINED
+from ..fit_blocks import NOT_DETERMINED, UNDETERMINED
 from ..fits import Fits
 from ..laws import scales
 from . import layout, style
@@ -121,7 +121,7 @@ class Predicted(NamedTuple):
         x, last = grid[inside], options.pop("last")
         style.split_line(axis, x, np.where(known, prob, np.nan), last, **options)
         if not known.all():
-            pale = options | {"alpha": 0.35, "label": style.VAGUE}
+            pale = options | {"alpha": 0.35, "label": NOT_DETERMINED}
             style.split_line(axis, x, np.where(known, np.nan, prob), last, **pale)
 
 

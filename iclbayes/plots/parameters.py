@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from ..errors import InputError
-from ..fit_blocks import left_open
+from ..fit_blocks import NOT_DETERMINED, left_open
 from ..laws import scales
 from . import style
 from .reach import sources
@@ -83,7 +83,7 @@ def plot_parameter(
                     markerfacecolor="white",
                     markersize=5,
                     linestyle="none",
-                    label=style.VAGUE,
+                    label=NOT_DETERMINED,
                     zorder=4,
                 )
         axis.set_xticks(range(len(ticks)), [style.short(v) for v in ticks])
@@ -148,7 +148,7 @@ def plot_intervals(
             color=color,
             markerfacecolor="white" if row["vague"] else color,
             markersize=5,
-            label=style.VAGUE if row["vague"] else NAMES.get(row["parameter"], row["parameter"]),
+            label=NOT_DETERMINED if row["vague"] else NAMES.get(row["parameter"], row["parameter"]),
             linestyle="none",
         )
     if scales.scale_of(names[0]) != "logit" or low > 0:

@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
+from ..fit_blocks import NOT_DETERMINED
 from . import layout, style
 
 MOST = 40  # rows of a figure
@@ -106,7 +107,7 @@ def _row(axis: Axes, y: int, row: pd.Series, end: float) -> None:
     )
     if np.isnan(row["p_never"]):
         at = axis.get_yaxis_transform()
-        axis.text(0.5, y, style.VAGUE, transform=at, ha="center", va="center", **style.NOTE)
+        axis.text(0.5, y, NOT_DETERMINED, transform=at, ha="center", va="center", **style.NOTE)
         return
     told = f"{100 * row['p_never']:.0f} %"
     axis.text(1.02, y, told, transform=axis.get_yaxis_transform(), va="center", fontsize=style.SMALL)

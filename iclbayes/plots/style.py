@@ -32,7 +32,6 @@ TITLE, LABEL, SMALL = 9, 9, 8  # sizes of letters, in points
 LEGEND = 0.7  # height that a legend below the panels takes, in inches
 Size = tuple[float, float]  # width and height of a figure, in inches
 Canvas = Figure | SubFigure  # what panels are drawn in
-VAGUE = "not determined by these data"
 NOTE = {
     "fontsize": SMALL,
     "color": "#555555",

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from ..fit_blocks import NOT_DETERMINED
 from .answers import apart, share_text
 from .identification import WIDEST
 
@@ -15,7 +16,6 @@ MEANING = {
     "gamma": "probability once the task is recognised",
     "beta": "probability while it is not",
 }
-OPEN = "not determined by these data"
 
 
 def number_text(value: float, finer: int = 0) -> str:
@@ -93,7 +93,7 @@ def _verdicts(rows: pd.DataFrame, pair: pd.Series, tolerance: float) -> list[str
     ]
     if len(vague):
         names = [f"{row['parameter']}{where[row['undetermined']]}" for _, row in vague.iterrows()]
-        lines.append(f"{OPEN}: {', '.join(names)}")
+        lines.append(f"{NOT_DETERMINED}: {', '.join(names)}")
     return lines
 
 
@@ -112,7 +112,7 @@ def times_sentence(pair: pd.Series) -> list[str]:
     if np.isinf(high):
         ends = f"90 %: {number_text(low)} times to never"
     elif np.log(high / low) > WIDEST:
-        return [f"how many times as many shots {after} takes to {level} is {OPEN}; {more}"]
+        return [f"how many times as many shots {after} takes to {level} is {NOT_DETERMINED}; {more}"]
     else:
         count, ends = number_apart((middle, low, high))
         return [f"to {level}, {after} takes {count} times as many shots as {before} (90 %: {ends})"]

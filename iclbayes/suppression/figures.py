@@ -7,9 +7,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator
 
 from .. import plots
-from ..fit_blocks import left_open
+from ..fit_blocks import NOT_DETERMINED, left_open
 from ..laws import scales
-from ..plots.style import VAGUE
 from .sharing import final_steps
 
 RAMP = ("#9ecae1", "#4292c6", "#08519c", "#6a51a3", "#3f007d", "#000000")  # amounts, from little to much
@@ -56,7 +55,7 @@ def draw_interval(
     if not known.all():
         axis.plot(
             x[~known], rows["value"][~known], marker, color=color, markersize=5, markerfacecolor="white",
-            label=VAGUE,
+            label=NOT_DETERMINED,
         )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from scipy import stats
 
 import iclbayes
 from iclbayes import InputError, contrasts, plots, posterior
-from iclbayes.plots.style import VAGUE
+from iclbayes.fit_blocks import NOT_DETERMINED
 
 matplotlib.use("agg")
 
@@ -109,7 +109,7 @@ def test_what_the_data_do_not_determine_is_no_number_like_the_others(axes):
     plots.plot_intervals(table, "efficiency", ["model"], ax=axes)
     low, high = axes.get_xlim()
     assert 0.01 < low < 0.08 and 0.12 < high < 10  # not flattened by what is not known
-    (vague,) = [x for x in axes.get_lines() if x.get_label() == VAGUE]
+    (vague,) = [x for x in axes.get_lines() if x.get_label() == NOT_DETERMINED]
     assert vague.get_markerfacecolor() == "white" and low <= vague.get_xdata()[0] <= high
     ends = {x.get_marker(): x.get_xdata()[0] for x in axes.get_lines() if x.get_marker() in ("<", ">")}
     assert ends == {"<": low, ">": high}
@@ -120,7 +120,7 @@ def test_point_fits_that_are_not_identified_are_marked():
     frame = frame.assign(not_identified=["", "efficiency prior", "gamma"])
     figure = plots.plot_parameter(frame, x="layers", y="efficiency", line="k", logy=True)
     (axis,) = figure.axes
-    (vague,) = [x for x in axis.get_lines() if x.get_label() == VAGUE]
+    (vague,) = [x for x in axis.get_lines() if x.get_label() == NOT_DETERMINED]
     assert list(vague.get_ydata()) == [40.0] and vague.get_markerfacecolor() == "white"
     bars = axis.containers[0].lines[2][0].get_segments()
     assert sum(len(segment) == 2 and np.isfinite(segment).all() for segment in bars) == 2
