@@ -21,7 +21,7 @@ from iclbayes import laws
 from iclbayes.files import atomic_path
 from iclbayes.posterior import LIKELIHOODS, RandomWalk
 from iclbayes.posterior.calibration import p_value, scores
-from iclbayes.runtime import programs, use_compilation_cache
+from iclbayes.runtime import programs, use_cache
 
 # The posterior of an amplitude and a floor that only their sum is known of is L-shaped: short chains miss one arm of it.
 LONG = {"n_chains": 4, "n_warmup": 300, "n_draws": 150, "retries": 1}
@@ -68,7 +68,7 @@ def main(argv=None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("calibration.csv"))
     args = parser.parse_args(argv)
-    use_compilation_cache()
+    use_cache()
     table = (
         pd.read_csv(args.out)
         if args.out.exists()

@@ -107,7 +107,7 @@ from iclbayes.console import entry
 from iclbayes.errors import InputError
 from iclbayes.files import atomic_path
 from iclbayes.metrics import score_draws
-from iclbayes.runtime import use_compilation_cache
+from iclbayes.runtime import use_cache
 
 LAWS = (
     "staged",
@@ -447,7 +447,7 @@ def main(argv=None) -> pd.DataFrame:
         table = scatter(pd.read_csv(args.path))
         print(table.round(2).to_markdown(index=False))
         return table
-    use_compilation_cache()
+    use_cache()
     options = {"method": args.method, "max_k_hat": args.max_k_hat, "n_draws": args.draws}
     if args.choose:
         with warnings.catch_warnings():

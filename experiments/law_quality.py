@@ -51,7 +51,7 @@ from iclbayes.comparison import compare
 from iclbayes.console import entry
 from iclbayes.files import atomic_path
 from iclbayes.laws import LAWS, get
-from iclbayes.runtime import use_compilation_cache
+from iclbayes.runtime import use_cache
 
 FRACTIONS = (1.0, 0.5, 0.2, 0.1)
 SHOWN = (
@@ -149,7 +149,7 @@ def main(argv=None) -> str:
     )
     parser.add_argument("--out", help="Markdown file of the tables")
     args = parser.parse_args(argv)
-    use_compilation_cache()
+    use_cache()
     text = "# Laws on real curves\n\n" + "\n".join(__doc__.strip().splitlines()[5:]) + "\n"
     for name, curves in kinds(args.path, args.more).items():
         table = quality(curves, args.law)

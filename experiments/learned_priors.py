@@ -22,7 +22,7 @@ import iclbayes
 from iclbayes import posterior as bayes
 from iclbayes.files import write_text
 from iclbayes.metrics import score_draws
-from iclbayes.runtime import use_compilation_cache
+from iclbayes.runtime import use_cache
 
 OPTIONS = {"max_k_hat": np.inf, "n_draws": 250}
 SCORES = ["crps", "mae", "log_score", "in50", "in90"]
@@ -74,7 +74,7 @@ def main() -> None:
     parser.add_argument("--fraction", nargs="+", type=float, default=[0.1, 0.2, 0.5])
     parser.add_argument("--out", help="Markdown file of the tables")
     args = parser.parse_args()
-    use_compilation_cache()
+    use_cache()
     curves = load(args.path, by_run=False)
     curves = curves.with_weight((~collapsed(curves)).astype(float))
     with warnings.catch_warnings():

@@ -18,6 +18,7 @@ from typing import Any, Literal, TypeVar
 
 import jax
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from .program_store import ProgramStore
 
@@ -31,6 +32,14 @@ Result = TypeVar("Result")
 def precision(dtype: np.typing.DTypeLike = np.float64) -> Iterator[None]:
     """64-bit JAX inside the block if `dtype` is float64, whatever the user's own setting, which comes back afterwards."""
     with jax.enable_x64(np.dtype(dtype) == np.float64):
+        yield
+
+
+@contextlib.contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """One thread for NumPy's linear algebra inside the block: threads that wait for each other over small matrices spin, which
+    costs several times the work itself where other processes want the cores too."""
+    with threadpool_limits(1, user_api="blas"):
         yield
 
 

@@ -30,9 +30,8 @@ import pandas as pd
 import iclbayes
 from iclbayes import plots
 from iclbayes.examples import example_truth
-from iclbayes.runtime import use_compilation_cache
 
-use_compilation_cache()
+iclbayes.use_cache()
 plt.rcParams.update({"figure.dpi": 72, "savefig.dpi": 72})"""
 
 NOTEBOOKS = {
@@ -97,7 +96,7 @@ pd.DataFrame(shown, index=table.index)""",
         ),
         (
             "py",
-            """reach = {law: fit.shots_to_reach(0.5)[:, 0] for law, fit in fits.items()}
+            """reach = {law: fit.reach_table(0.5)["shots"].to_numpy() for law, fit in fits.items()}
 law = iclbayes.laws.bayesian_scoring
 reach["truth"] = [
     law.shots_to_reach({k: np.array([r[k]]) for k in names[2:]} | {"prior": np.array([r["prior"], 1 - r["prior"]]),
@@ -108,7 +107,7 @@ pd.DataFrame(reach, index=table.index).astype(float).round(0)""",
         ),
         (
             "md",
-            "One number a law, `inf` for never. The better laws are within a shot or two of the truth, the power law is not, and nothing here says so. A number without its uncertainty is "
+            "One number a law, `inf` for never (NaN would say that the data do not determine it). The better laws are within a shot or two of the truth, the power law is not, and nothing here says so. A number without its uncertainty is "
             "half an answer: that is the matter of `posterior_bands.ipynb`.",
         ),
     ],

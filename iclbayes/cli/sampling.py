@@ -30,7 +30,7 @@ def watched(step: str, curves: "Curves | None" = None) -> Iterator[Callable[[int
         total = curves.n_groups if LAWS[step].joint else curves.n_curves
     with (
         warnings_as_lines(PosteriorWarning, step),
-        progress(step, "posterior", total, first="compiling") as advance,
+        progress(step, "posterior", total, first="compiling and sampling the first") as advance,
     ):
         warnings.simplefilter("ignore", DiagnosticsWarning)
         yield advance

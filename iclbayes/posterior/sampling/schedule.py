@@ -6,6 +6,7 @@ import jax
 import numpy as np
 from jax import Array
 
+from ...runtime import one_blas_thread
 from ..model.latent import normal_prior, potential, prior_scales, start_vectors
 from ..model.spec import Spec, UnitData
 from ..seeds import stream
@@ -19,6 +20,7 @@ from .unit_draws import UnitDraws
 MOST_HELD, MOST_COORDINATES = 20, 60  # beyond, paths to the arms of a posterior cost more than chains
 
 
+@one_blas_thread()
 def infer(
     spec: Spec,
     units: Units,
@@ -68,7 +70,8 @@ def approximate(
     """
     data = units.data
     n_units = len(data.shots)
-    chunk = chunk_size(n_units)
+    # Modes and paths ask for few points at many places: there a call costs more than what it computes.
+    chunk, places = chunk_size(n_units), max(16, chunk_size(n_units))
 
     def values(theta: np.ndarray, unit: np.ndarray) -> np.ndarray:
         """[B, n] potentials of theta [B, n, P]."""
@@ -78,7 +81,8 @@ def approximate(
 
         many = theta.shape[1] >= importance.PART
         inputs = (theta, rows(data, unit))
-        return over_units(("values", spec), one, inputs, chunk, quick=not (many and spec.law.loops))
+        quick = not (many and spec.law.loops)
+        return over_units(("values", spec), one, inputs, chunk if many else places, quick=quick)
 
     def slopes(theta: np.ndarray, unit: np.ndarray) -> np.ndarray:
         """[B, n, P] gradients at theta [B, n, P]."""
@@ -86,7 +90,7 @@ def approximate(
         def one(theta: Array, data: UnitData) -> Array:
             return jax.vmap(jax.grad(lambda t: potential(spec, t, data)))(theta)
 
-        return over_units(("slopes", spec), one, (theta, rows(data, unit)), chunk)
+        return over_units(("slopes", spec), one, (theta, rows(data, unit)), places)
 
     fitted = start_vectors(spec, raw)
     plain = start_vectors(spec, {name: _prior_centre(spec, name, value) for name, value in raw.items()})
