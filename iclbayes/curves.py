@@ -321,6 +321,17 @@ def curve_columns(curves: Curves) -> pd.DataFrame:
     return frame if "source" in frame else frame.assign(source=curves.source)
 
 
+def curve_labels(curves: Curves) -> list[str]:
+    """A name for each curve: the values of its group columns, and its source where a group has more than one."""
+    table = curve_columns(curves)
+    names = list(curves.keys.columns)
+    if "source" not in names and (curves.n_curves > curves.n_groups or not names):
+        names.append("source")
+    if curves.n_curves == 1 and names == ["source"]:
+        return ["the curve"]
+    return table[names].astype(str).agg(" ".join, axis=1).tolist()
+
+
 def concatenate(parts: Sequence[Curves], keys: pd.DataFrame) -> Curves:
     """Curves one after the other, with `keys` for all their groups; groups with equal keys stay apart (see `regroup`)."""
     arrays = {

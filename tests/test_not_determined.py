@@ -9,6 +9,7 @@ import pytest
 
 import iclbayes
 from iclbayes import comparison, contrasts, plots, posterior, suppression
+from iclbayes.cli.main import main
 from iclbayes.fit_blocks import left_open
 from iclbayes.suppression.figures import interval
 
@@ -270,3 +271,11 @@ def test_a_curve_without_shots_is_said_to_be_one():
     ahead = ahead.assign(latent_median=0.5, latent_lo90=0.1, latent_hi90=0.9)
     (line,) = posterior.forecast_sentences(one, np.ones(1, bool), ahead, [4.0])
     assert line.endswith("; measured without examples only; the prior says more here than the data")
+
+
+def test_the_fit_command_prints_no_number_for_what_is_open(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    pd.DataFrame({"shots": [0, 1, 4, 8], "prob": 0.5}).to_csv("flat.csv", index=False)
+    assert main(["fit", "flat.csv"]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  the curve")]
+    assert line == "  the curve: not determined by these data: prior, efficiency, gamma, beta"

@@ -2,14 +2,16 @@
 
 import dataclasses
 import os
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..console import progress, warn, warnings_as_lines
 from ..errors import CurvesWarning, InputError
 from ..files import write_table
+from ..markup import ROWS, number
 from ..outputs import FITS
 from .checks import warn_of_zero_shots
 from .figures import count_panels, overlaid, panels_on_a_page, write_figure
@@ -33,6 +35,7 @@ from .options import (
 )
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.figure import Figure
 
     from ..fits import Fits
@@ -121,15 +124,18 @@ class Fit:
         curves = self.data.read()
         overlay = overlaid(self.look, self.data)
         panels = 0 if self.plot is None else count_panels(curves, overlay)
-        found = []
+        found, tables = [], []
         for law in laws:
             with progress(f"fitting {law}", "fit", first="compiling") as advance:
                 found.append(fits.fit(curves, law, on_done=advance, **options))
+            tables.append(found[-1].to_frame(stderr=self.stderr))
             print(_summary(found[-1]))
+            if curves.n_curves <= ROWS:
+                print("\n".join(_parameter_lines(found[-1], tables[-1])))
             _warn_of_steps(found[-1])
             warn_of_zero_shots(law, found[-1].zero_shot_misses(), curves.n_curves)
             _say_what_is_not_identified(found[-1])
-        write_table(pd.concat([f.to_frame(stderr=self.stderr) for f in found], ignore_index=True), self.out)
+        write_table(pd.concat(tables, ignore_index=True), self.out)
         print(f"parameters: {self.out}")
         if self.plot is not None:
             from ..plots import plot_fits
@@ -198,6 +204,30 @@ def _summary(fits: "Fits") -> str:
 
 def _ends(counts: dict[str, int]) -> str:
     return ", ".join(f"{n:,} {status.replace('_', ' ')}" for status, n in counts.items())
+
+
+def _parameter_lines(fits: "Fits", table: "pd.DataFrame") -> Iterator[str]:
+    """The parameters of each curve in a line, with intervals where the table has them; what the data leave open by name alone."""
+    from ..curves import curve_labels
+    from ..fit_blocks import NOT_DETERMINED, left_open
+
+    known = {
+        column: ~left_open(table, column)
+        for name in fits.law.param_names
+        for column in table
+        if re.fullmatch(rf"{name}(_\d+)?", str(column))
+    }
+    for (_, row), label, place in zip(
+        table.iterrows(), curve_labels(fits.curves), range(len(table)), strict=True
+    ):
+        told = []
+        for name in (name for name, sure in known.items() if sure[place] and row[name] == row[name]):
+            ends = (row.get(f"{name}_lo90"), row.get(f"{name}_hi90"))
+            around = "" if ends[0] is None else " (90 %: {} to {})".format(*map(number, ends))
+            told.append(f"{name} {number(row[name])}{around}")
+        vague = [name for name, sure in known.items() if not sure[place]]
+        rest = [f"{NOT_DETERMINED}: {', '.join(vague)}"] if vague else []
+        yield f"  {label}: " + "; ".join([*([", ".join(told)] if told else []), *rest])
 
 
 def _say_what_is_not_identified(fits: "Fits") -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pandas as pd
 
-from ..curves import Curves, curve_columns
+from ..curves import Curves, curve_labels
 
 
 def shots_text(shots: float, finer: int = 0) -> str:
@@ -54,17 +54,6 @@ def shots_apart(quantiles: Sequence[float]) -> tuple[str, str]:
 def share_apart(quantiles: Sequence[float]) -> tuple[str, str]:
     """`apart` of probabilities: median, low, high."""
     return apart(share_text, quantiles, "within one point")
-
-
-def curve_labels(curves: Curves) -> list[str]:
-    """A name for each curve: the values of its group columns, and its source where a group has more than one."""
-    table = curve_columns(curves)
-    names = list(curves.keys.columns)
-    if "source" not in names and (curves.n_curves > curves.n_groups or not names):
-        names.append("source")
-    if curves.n_curves == 1 and names == ["source"]:
-        return ["the curve"]
-    return table[names].astype(str).agg(" ".join, axis=1).tolist()
 
 
 def seen(curves: Curves, used: np.ndarray) -> tuple[np.ndarray, str]:

@@ -6,11 +6,10 @@ import numpy as np
 import pandas as pd
 
 from ..comparison import verdict
-from ..curves import Curves
+from ..curves import Curves, curve_labels
 from ..posterior import Posterior, Stack, diagnostics_sentence, reach_sentences
 from ..posterior.answers import (
     by_curve,
-    curve_labels,
     forecast_text,
     seen,
     share_apart,

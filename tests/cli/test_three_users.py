@@ -123,6 +123,9 @@ def test_a_third_asks_which_law_describes_the_curves_and_what_its_parameters_are
     assert "bayesian_scoring: 2 converged" in told and "figure: fits.png" in told
     fits = pd.read_csv(folder / "fits.csv").set_index("variant")
     names = ("prior", "efficiency", "gamma", "beta")
+    (line,) = [line for line in told.splitlines() if line.startswith("  chat: ")]
+    low, middle, high = (fits.loc["chat", f"gamma{end}"] for end in ("_lo90", "", "_hi90"))
+    assert f"gamma {middle:.3g} (90 %: {low:.3g} to {high:.3g})" in line
     held = []
     for model, truths in TRUE.items():
         vague = str(fits.loc[model, "not_identified"])

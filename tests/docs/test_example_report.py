@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 import iclbayes
+from iclbayes.curves import curve_labels
 from iclbayes.digests import file_digest
-from iclbayes.posterior.answers import curve_labels
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "docs"))
