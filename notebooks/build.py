@@ -85,13 +85,16 @@ table = fits["bayesian_scoring"].to_frame(stderr=True).set_index(["model", "vari
 truth = pd.DataFrame(example_truth("unsafe_answers")["groups"]).set_index(["model", "variant"])
 shown = {}
 for name in names:
-    shown[name] = [f"{v:.3g} ± {e:.1g} ({t:g})" for v, e, t in zip(table[name], table[name + "_se"], truth[name])]
+    shown[name] = [
+        f"{v:.3g} ± {e:.1g} ({t:g})" if name not in vague.split() else f"not determined ({t:g})"
+        for v, e, t, vague in zip(table[name], table[name + "_se"], truth[name], table["not_identified"])
+    ]
 pd.DataFrame(shown, index=table.index)""",
         ),
         (
             "md",
             "γ, where a curve ends, is known well. K and β trade off, since only K ln(γ/β) decides how fast a single curve rises: of the large base model "
-            "both are known to a factor of two. What tuning took from the large model is its prior; from the small one γ as well.\n\n"
+            "K is known to a factor of two, and β is left open. What tuning took from the large model is its prior; from the small one γ as well.\n\n"
             "## How many examples until one half?",
         ),
         (

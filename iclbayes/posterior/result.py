@@ -38,10 +38,14 @@ class Posterior(PosteriorDraws):
         return f"Posterior({self.law.name}: {good} of {len(table)} posteriors with good diagnostics, {c} × {d} draws)"
 
     def _repr_html_(self) -> str:
-        """For notebooks: whether the draws can be trusted, and the first parameters with their 90 % intervals."""
+        """For notebooks: whether the draws can be trusted, and the 90 % intervals of the first curves' parameters, the
+        law's before the noise's."""
         table = self.summary()
-        few = table.iloc[: markup.ROWS]
         keys = [str(name) for name in self.curves.keys]
+        rank = {name: place for place, name in enumerate(self.law.param_names)}
+        place = table["parameter"].map(rank).fillna(len(rank)).to_numpy()
+        group = table.groupby(keys, sort=False, dropna=False).ngroup() if keys else np.zeros(len(table))
+        few = table.iloc[np.lexsort((place, group, place == len(rank)))[: markup.ROWS]]
         rows = [
             [
                 *(row[key] for key in keys),
