@@ -69,6 +69,8 @@ def read_curves(
     >>> curves.prob
     array([0.2, 0.6, 0.4, 0.9])
     """
+    if isinstance(path, pd.DataFrame):
+        raise InputError("read_curves reads files; give a data frame to iclbayes.curves_from_frame")
     paths = [Path(path)] if isinstance(path, str | os.PathLike) else [Path(one) for one in path]
     if not paths:
         raise InputError("no file of curves is named; give at least one")

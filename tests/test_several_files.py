@@ -158,6 +158,11 @@ def test_commands_take_several_files(tmp_path, capsys, command):
     pd.testing.assert_frame_equal(tables["one"], tables["several"])
 
 
+def test_a_data_frame_is_no_path():
+    with pytest.raises(InputError, match="give a data frame to iclbayes.curves_from_frame"):
+        iclbayes.read_curves(rows(model="a"), group_by="model")
+
+
 def test_commands_say_in_one_line_what_is_wrong(tmp_path, capsys):
     a, b = map(str, write(tmp_path, a=rows(model="a"), b=rows(model="b")))
     fit = ["fit", "--law", "power", "--out", str(tmp_path / "f.csv")]
