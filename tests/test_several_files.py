@@ -159,7 +159,7 @@ def test_commands_take_several_files(tmp_path, capsys, command):
 
 
 def test_a_data_frame_is_no_path():
-    with pytest.raises(InputError, match="give a data frame to iclbayes.curves_from_frame"):
+    with pytest.raises(InputError, match=r"give a data frame to iclbayes\.curves_from_frame"):
         iclbayes.read_curves(rows(model="a"), group_by="model")
 
 
