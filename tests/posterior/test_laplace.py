@@ -43,3 +43,17 @@ def test_the_mode_of_a_known_density_and_its_curvature():
     second = (mass[:, None] * (grid[0] - centres[0]) ** 2).sum(0) / mass.sum()
     found = np.einsum("n,np->p", np.exp(weights[0]), (draws[0] - centres[0]) ** 2)
     np.testing.assert_allclose(found, second, rtol=0.05)
+
+
+def test_covariances_of_very_different_scales_have_factors():
+    rng = np.random.default_rng(3)
+    axes = np.linalg.qr(rng.normal(size=(50, 15, 15)))[0]
+    along = rng.normal(size=(50, 15)) * 10.0 ** rng.uniform(
+        0, 9, (50, 1)
+    )  # far along a ridge, and thin beside it
+    spread = 10.0 ** rng.uniform(-8, 1.7, (50, 15))
+    covariance = (axes * spread[:, None]) @ axes.transpose(0, 2, 1) + along[:, :, None] * along[:, None]
+    factor = conditional_modes._factor(covariance)
+    size = np.sqrt(np.diagonal(covariance, axis1=1, axis2=2))
+    error = (factor @ factor.transpose(0, 2, 1) - covariance) / (size[:, :, None] * size[:, None])
+    assert np.abs(error).max() < 1e-8
