@@ -108,8 +108,8 @@ def stops(values: Values, slopes: Slopes, mode: Mode, scale: np.ndarray, held: n
 
 
 def _factor(covariance: np.ndarray) -> np.ndarray:
-    """Lower factors of covariances [..., P, P], by those of correlations: a ridge may run 10⁸ times as far in one coordinate as in
-    another, and rounding would then leave no digit of the smaller variances."""
+    """Lower factors of covariances [..., P, P], by those of correlations: a ridge may run 10⁸ times as far in one coordinate as
+    in another, and rounding would then leave no digit of the smaller variances."""
     scale = np.sqrt(np.diagonal(covariance, axis1=-2, axis2=-1))
     correlation = covariance / (scale[..., :, None] * scale[..., None, :])
     return scale[..., None] * np.linalg.cholesky(correlation + 1e-9 * np.eye(covariance.shape[-1]))
