@@ -132,14 +132,14 @@ def kill(
     """
     writer = WRITERS[name]
     writer.clear(folder)
-    longest, killed, after = whole.seconds, 0, 0.0
+    longest, killed, anew = whole.seconds, 0, True
     while killed < count:
         before = contents(folder, writer.files)
         after = rng.uniform(0, longest)
         ended = _run(name, folder, after)
         fault = _torn(before, folder, name, whole) if ended is None else _wrong(ended, folder, name, whole)
         if ended is None:
-            killed += 1
+            killed, anew = killed + 1, False
             if killed == count and not fault:
                 ended = _run(name, folder)
                 assert ended is not None
@@ -148,7 +148,7 @@ def kill(
         elif fault:
             yield after, fault
         else:
-            longest = whole.seconds if writer.fresh else ended.seconds
+            longest, anew = ended.seconds if anew else longest, True
             writer.clear(folder)
         if fault:
             return
