@@ -2,6 +2,7 @@
 
     python experiments/bench_load.py                              # 30,000 groups of eight points, the power law
     python experiments/bench_load.py --groups 300000 --law bayesian_scoring
+    python experiments/bench_load.py --groups 1250000 --command    # `iclbayes fit` in a process of its own; so much in chunks
 
 CPU seconds of the process (user and system, all threads), so that a busy machine tells little less than an idle one, and the most
 memory that was in use up to the end of each step. Programs are compiled, or read from the cache, before the clock runs. The peer
@@ -9,7 +10,9 @@ fits the power law to the first `--peer` groups by `scipy.optimize.curve_fit`, o
 """
 
 import dataclasses
+import os
 import resource
+import subprocess
 import sys
 import tempfile
 import time
@@ -28,6 +31,7 @@ from iclbayes.errors import check_whole
 from iclbayes.files import write_csv
 
 POINTS = 8
+PIECE = 100_000  # groups that are made at a time
 WARM = 4096  # groups that are fitted before the clock runs: their chunks have the shape of the others'
 
 
@@ -43,6 +47,8 @@ class Config:
     """write standard errors and intervals too."""
     peer: int = 1000
     """groups that the peer fits."""
+    command: bool = False
+    """time nothing but the command `iclbayes fit`, in a process of its own."""
 
 
 def power_law(t: np.ndarray, c: float, alpha: float, e: float) -> np.ndarray:
@@ -50,16 +56,23 @@ def power_law(t: np.ndarray, c: float, alpha: float, e: float) -> np.ndarray:
     return np.exp(-c * t**-alpha - e)
 
 
-def make(groups: int) -> pd.DataFrame:
-    """Curves of the power law at 0, 1, 3, …, 127 shots with noise of 0.01."""
-    rng = np.random.default_rng(0)
+def make(groups: int, first: int = 0) -> pd.DataFrame:
+    """Curves of the power law at 0, 1, 3, …, 127 shots with noise of 0.01; names count from `first`."""
+    rng = np.random.default_rng(first)
     t = 2.0 ** np.arange(POINTS)
     c, alpha, e = (rng.uniform(low, high, (groups, 1)) for low, high in ((0.5, 2), (0.2, 1), (0.05, 0.4)))
     prob = np.clip(power_law(t, c, alpha, e) + rng.normal(0, 0.01, (groups, POINTS)), 0.001, 0.999)
-    names = np.repeat([f"model-{i:06d}" for i in range(groups)], POINTS)
+    names = np.repeat([f"model-{i:07d}" for i in range(first, first + groups)], POINTS)
     return pd.DataFrame(
         {"model": names, "shots": np.tile(t - 1, groups).astype(int), "prob": prob.ravel().round(6)}
     )
+
+
+def write(path: Path, groups: int) -> None:
+    """Writes curves as CSV, a piece at a time."""
+    for first in range(0, groups, PIECE):
+        frame = make(min(PIECE, groups - first), first)
+        frame.to_csv(path, index=False, mode="a", header=first == 0)
 
 
 def megabytes() -> int:
@@ -82,8 +95,10 @@ def run(config: Config) -> pd.DataFrame:
 
     with tempfile.TemporaryDirectory() as folder:
         path, out = Path(folder) / "curves.csv", Path(folder) / "fits.csv"
-        frame = make(config.groups)
-        frame.to_csv(path, index=False)
+        write(path, config.groups)
+        if config.command:
+            return shown(config, command(path, out, config))
+        frame = make(max(WARM, config.peer))
         warm = iclbayes.curves_from_frame(frame.iloc[: WARM * POINTS], group_by="model")
         iclbayes.fit(warm, config.law).to_frame(stderr=config.stderr)
         few = frame.iloc[: config.peer * POINTS]
@@ -97,6 +112,26 @@ def run(config: Config) -> pd.DataFrame:
         timed("peer, a group at a time", lambda: peer(few))
         what, seconds, most = rows.pop()
         rows.append((what, seconds * config.groups / config.peer, most))
+    return shown(config, rows)
+
+
+def command(path: Path, out: Path, config: Config) -> list[tuple[str, float, int]]:
+    """`iclbayes fit` on the file, in a process of its own whose programs are compiled: step, CPU seconds, peak memory."""
+    words = [sys.executable, "-m", "iclbayes", "fit", str(path), "--group-by", "model", "--law", config.law]
+    words += ["--out", str(out), "--force", *["--stderr"] * config.stderr]
+    rows = []
+    for what in ("iclbayes fit, compiling", "iclbayes fit"):
+        child = subprocess.Popen(words, stdout=subprocess.DEVNULL)
+        _, status, used = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+        if status:
+            raise RuntimeError(f"{' '.join(words)}: failed")
+        rows.append((what, used.ru_utime + used.ru_stime, used.ru_maxrss // 1024))
+    return rows
+
+
+def shown(config: Config, rows: list[tuple[str, float, int]]) -> pd.DataFrame:
+    """Prints the table."""
     found = pd.DataFrame(rows, columns=["step", "CPU s", "peak MB"]).round({"CPU s": 2})
     print(f"{config.groups:,} groups of {POINTS} points{', with standard errors' * config.stderr}\n")
     print(to_text(found, "markdown"))

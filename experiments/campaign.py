@@ -84,18 +84,19 @@ def try_curves(config: Config, rng: np.random.Generator) -> Iterator[Outcome]:
 
 
 def try_kills(config: Config, rng: np.random.Generator) -> Iterator[Outcome]:
-    """Kills of every command that writes, at random moments."""
-    with written_folder() as folder:
-        names = writers.available()
-        whole = {}
-        for i in range(config.kills):
-            name = names[i % len(names)]
-            if name not in whole:
-                kills.undisturbed(name, folder)  # what is compiled once for all is not timed
-                whole[name] = kills.undisturbed(name, folder)
-            after = rng.uniform(0, whole[name].seconds)
-            found = kills.kill(name, folder, after, whole[name])
-            yield 1, f"{name}, killed after {after:.2f} s: {found}" if found else None
+    """Kills of every command that writes, at random moments, several of each in one folder."""
+    names = list(writers.in_order(writers.available()))
+    each, more = divmod(config.kills, len(names))
+    kills.prepare(names)
+    with fresh_folder() as folder:
+        bad_inputs.write_files(folder)
+        writers.make_inputs(folder, names)
+        for i, name in enumerate(names):
+            count = each + (i < more)
+            if count:
+                whole = kills.undisturbed(name, folder)
+                for after, found in kills.kill(name, folder, count, rng, whole):
+                    yield 1, f"{name}, killed after {after:.2f} s: {found}" if found else None
 
 
 def try_disks(config: Config, rng: np.random.Generator) -> Iterator[Outcome]:

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute
 
 pc: Any = pyarrow.compute  # whose functions are made when it is imported, and unknown to type checkers
-ROWS = 50_000  # written at a time: texts of so many rows are in memory
+ROWS = 20_000  # written at a time: texts of so many rows are in memory
 FEW = 2_000  # rows up to which pandas is as fast
 WHOLE = r"^-?[0-9]+$"  # how Arrow writes whole numbers
 SPECIAL = '[",\r\n]'  # cells with these may have to be quoted

@@ -16,23 +16,17 @@ POINT_FIELDS = ("shots", "prob", "weight", "stderr", "n_correct", "n_test")
 
 @dataclasses.dataclass(frozen=True)
 class Bucket:
-    """Groups of equal numbers of curves, padded to one length with points of weight 0. See `Curves.buckets`.
+    """Groups of equal numbers of curves, which are padded to one length. See `Curves.buckets`.
 
     Attributes:
       groups: [G] indices of these groups in `Curves.keys`.
       curves: [G, J] indices of their curves.
-      points: [G, J, n] index of each point in the flat arrays; padding repeats the curve's first point.
-      shots, prob, weight: [G, J, n].
-      n_test: [G, J, n] test examples behind each point (0 where unknown or padding).
+      length: n to which the points of each curve are padded (`Curves.padded`).
     """
 
     groups: np.ndarray
     curves: np.ndarray
-    points: np.ndarray
-    shots: np.ndarray
-    prob: np.ndarray
-    weight: np.ndarray
-    n_test: np.ndarray
+    length: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -286,7 +280,7 @@ class Curves:
     def buckets(self) -> list[Bucket]:
         """Groups by number of curves and padded length, so that few shapes serve many data sets.
 
-        Lengths are padded up to those of `iclbayes.padding`; a padding point has weight 0 and a valid number of shots.
+        Lengths are padded up to those of `iclbayes.padding`.
         """
         sizes = np.diff(self.start)
         group_start = np.searchsorted(self.group, np.arange(self.n_groups + 1))
@@ -300,18 +294,20 @@ class Curves:
             for length in np.unique(lengths):
                 groups = alike[lengths == length]
                 curves = group_start[groups][:, None] + np.arange(j)
-                points, real = pad_index(self.start, curves, length)
-                found.append(
-                    Bucket(
-                        groups=groups,
-                        curves=curves,
-                        points=points,
-                        shots=self.shots[points],
-                        prob=self.prob[points],
-                        weight=np.where(real, self.weight[points], 0.0),
-                        n_test=np.where(real, np.nan_to_num(self.n_test[points]), 0.0),
-                    )
-                )
+                found.append(Bucket(groups, curves, int(length)))
+        return found
+
+    def padded(
+        self, which: np.ndarray, length: int, names: Sequence[str] = ("shots", "prob", "weight")
+    ) -> dict[str, np.ndarray]:
+        """What the points of these curves [...] have, padded to one length: [..., n] by name (of `POINT_FIELDS`).
+
+        A padding point has weight 0, and in the rest what some point has.
+        """
+        points, real = pad_index(self.start, which, length)
+        found = {name: getattr(self, name)[points] for name in names}
+        if "weight" in found:
+            found["weight"] = np.where(real, found["weight"], 0.0)
         return found
 
 

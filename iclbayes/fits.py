@@ -9,7 +9,7 @@ import optax
 import pandas as pd
 from numpy.typing import ArrayLike, DTypeLike
 
-from . import markup
+from . import markup, memory
 from .background import check_background
 from .crossing import determined_crossing
 from .curves import Curves, curve_columns
@@ -164,9 +164,12 @@ class Fits:
             for block in self.blocks:
                 at, real = pad_index(shots.start, block.curves)
                 value = self._call(function, block, shots.shots[at])
-                out[at[real]] = value[real]
+                if not real.all():
+                    at, value = at[real], value[real]
+                out[at] = value
             empty = _count_positive(self.curves) == 0
-            out[empty[shots.point_curve()]] = np.nan
+            if empty.any():
+                out[empty[shots.point_curve()]] = np.nan
             return out
         shots = np.asarray(shots, float)
         if shots.ndim != 1:
@@ -282,7 +285,9 @@ class Fits:
         Returns:
           Group columns, source, observed, fitted.
         """
-        return missed_zero_shots(self.curves, self.curves.weight > 0, self.predict(self.curves), far)
+        missed = missed_zero_shots(self.curves, self.curves.weight > 0, self.predict(self.curves), far)
+        memory.release(len(self.curves.shots))
+        return missed
 
     def metrics(self, curves: Curves | None = None, where: np.ndarray | None = None) -> pd.DataFrame:
         """NRMSE and its kin per curve on `curves` (default: those fitted), on the points where the mask [N] is True.
@@ -465,6 +470,7 @@ def fit(
         background=background,
         ridge=law.ridge * SIZE.get(point_loss, 1.0) ** 0.5 if ridge is None else float(ridge),
     ):
+        memory.release(batch.points["prob"].size)  # of what it took to put the points side by side
         result = execute.run(
             batch.problem,
             **batch.points,
@@ -476,4 +482,6 @@ def fit(
             on_done=on_done,
         )
         blocks.append(FitBlock(batch.problem, batch.groups, batch.curves, result))
+        del batch
+    memory.release(len(curves.shots))
     return Fits(law=law, curves=curves, blocks=tuple(blocks), dtype=np.dtype(dtype))

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .background import background_tasks
-from .curves import Bucket, Curves
+from .curves import Curves
 from .errors import InputError
 from .fitting.losses import PointLoss, get_loss
 from .fitting.problem import Problem
@@ -71,35 +71,31 @@ def groups_to_fit(
 
     tasks = background_tasks(curves, background) if law.joint else np.zeros(curves.n_groups, int)
 
-    def batches(bucket: Bucket, rows, groups, chosen, n_conditions=1) -> Iterator[FitBatch]:
+    def batches(length: int, groups: np.ndarray, chosen: np.ndarray) -> Iterator[FitBatch]:
         most = tasks[groups].max(axis=1)
         for number in np.unique(most):
             some = most == number
-            where = rows[some] if law.joint else rows  # of a law that is not joint no group has such a task
-            yield batch(bucket, where, groups[some], chosen[some], int(number), n_conditions)
+            yield batch(length, groups[some], chosen[some], int(number))
 
-    def batch(bucket: Bucket, rows, groups, chosen, number, n_conditions) -> FitBatch:
-        n_curves = chosen.shape[1] // n_conditions
-        problem = Problem(law, loss, n_curves, number, n_conditions, share, ridge)
-        names = ("shots", "prob", "weight", "n_test")
-        points = {name: getattr(bucket, name)[rows].reshape(*chosen.shape, -1) for name in names}
-        trials = points.pop("n_test")
+    def batch(length: int, groups: np.ndarray, chosen: np.ndarray, number: int) -> FitBatch:
+        n_conditions = groups.shape[1]
+        problem = Problem(law, loss, chosen.shape[1] // n_conditions, number, n_conditions, share, ridge)
+        points = curves.padded(chosen, length)
         largest = np.max(points["weight"], axis=(1, 2), keepdims=True)
         # Only ratios of weights count; a power of two takes no digit, and products and single precision cannot overflow then.
-        points["weight"] = points["weight"] / np.exp2(np.floor(np.log2(np.where(largest > 0, largest, 1.0))))
+        points["weight"] /= np.exp2(np.floor(np.log2(np.where(largest > 0, largest, 1.0))))
         if loss is get_loss("binomial"):
-            points["weight"] = points["weight"] * np.where(trials > 0, trials, 1.0)
+            trials = curves.padded(chosen, length, ["n_test"])["n_test"]
+            points["weight"] *= np.where(trials > 0, trials, 1.0)
         return FitBatch(problem, groups, chosen, points)
 
-    every = slice(None)
     if not share and not across:
         for b in curves.buckets():
             if law.joint:
-                yield from batches(b, np.arange(len(b.groups)), b.groups[:, None], b.curves)
+                yield from batches(b.length, b.groups[:, None], b.curves)
             else:
-                yield from batches(
-                    b, every, np.repeat(b.groups, b.curves.shape[1])[:, None], b.curves.reshape(-1, 1)
-                )
+                groups = np.repeat(b.groups, b.curves.shape[1])
+                yield from batches(b.length, groups[:, None], b.curves.reshape(-1, 1))
         return
     _check_sharing(curves, law, share, across)
     merged, family, old_curves = curves.regroup([c for c in curves.keys.columns if c not in across])
@@ -119,7 +115,7 @@ def groups_to_fit(
                 raise InputError(
                     "conditions that share parameters must have the same sources in the same order"
                 )
-            yield from batches(b, rows, members, chosen, int(c))
+            yield from batches(b.length, members, chosen)
 
 
 def _check_sharing(curves: Curves, law: Law, share: tuple[str, ...], across: tuple[str, ...]) -> None:

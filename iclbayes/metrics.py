@@ -108,9 +108,10 @@ def missed_zero_shots(curves: Curves, used: np.ndarray, fitted: np.ndarray, far:
     curve = curves.point_curve()
     other = used & (curves.shots > 0)
     square = np.bincount(curve, np.where(other, residual, 0.0) ** 2, curves.n_curves)
-    scatter = np.sqrt(square / np.maximum(np.bincount(curve, other, curves.n_curves), 1))[curve]
-    chance = 3 * np.where(curves.stderr > 0, curves.stderr, scatter)
-    at = np.flatnonzero(used & (curves.shots == 0) & (np.abs(residual) > np.maximum(far, chance)))
+    scatter = np.sqrt(square / np.maximum(np.bincount(curve, other, curves.n_curves), 1))
+    first = np.flatnonzero(used & (curves.shots == 0))
+    chance = 3 * np.where(curves.stderr[first] > 0, curves.stderr[first], scatter[curve[first]])
+    at = first[np.abs(residual[first]) > np.maximum(far, chance)]
     table = curve_columns(curves).iloc[curve[at]].reset_index(drop=True)
     return table.assign(observed=curves.prob[at], fitted=fitted[at])
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from . import memory
 from .curves import Curves
 from .errors import CurvesWarning, InputError
 from .joining import FILE, file_names, join
@@ -92,6 +93,7 @@ def curves_from_frames(
     window: float | None = None,
 ) -> Curves:
     """`Curves` from the data frames of files, by the files' names; see `read_curves` for what is done with several."""
+    memory.release(sum(map(len, frames.values())))  # of what stood beside the frames while they were read
     group_by = [group_by] if isinstance(group_by, str) else list(group_by)
     if FILE in [*group_by, source]:
         own = file_names(list(frames))
@@ -198,7 +200,7 @@ def curves_from_frame(
             raise InputError(f"{name}: no row lies within the context window; give a larger window")
     value = _value_column(frame, value, name)
     prob, n_correct, n_test = _values(frame, value, name)
-    stderr = np.full(len(frame), np.nan)
+    stderr = _unknown(frame)
     own = STDERRS.get(value, "stderr")
     if own in frame:
         stderr = _number(frame, own, name, missing=True)
@@ -248,13 +250,9 @@ Merged = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 def _as_they_are(prob, weight, stderr, n_correct, n_test, order, new_point) -> Merged:
     """`_averaged` of rows of which none repeats another."""
     mass = np.ones(len(new_point)) if weight is None else weight[order]
-    return (
-        prob[order],
-        mass,
-        np.where(np.isfinite(stderr), stderr, np.nan)[order],
-        n_correct[order],
-        n_test[order],
-    )
+    known = np.isfinite(stderr)
+    stderr = np.where(known, stderr, np.nan) if known.any() else stderr
+    return prob[order], mass, stderr[order], n_correct[order], n_test[order]
 
 
 def _averaged(prob, weight, stderr, n_correct, n_test, order, new_point) -> Merged:
@@ -359,7 +357,7 @@ def _value_column(frame: pd.DataFrame, value: str | None, name: str) -> str:
 
 def _values(frame: pd.DataFrame, chosen: str, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(prob, n_correct, n_test), each [rows]; counts NaN where unknown."""
-    unknown = np.full(len(frame), np.nan)
+    unknown = _unknown(frame)
     if chosen == "nll":
         nll = _number(frame, "nll", name)
         _check(frame, "nll", nll >= 0, "is negative; an NLL in nats is ≥ 0", name)
@@ -381,11 +379,16 @@ def _values(frame: pd.DataFrame, chosen: str, name: str) -> tuple[np.ndarray, np
     return n_correct / n_test, n_correct, n_test
 
 
+def _unknown(frame: pd.DataFrame) -> np.ndarray:
+    """[rows] NaN, in the memory of one number."""
+    return np.broadcast_to(np.nan, len(frame))
+
+
 def _window(frame: pd.DataFrame, window: float | None, name: str) -> np.ndarray:
     """[rows] shots that fit the context: the smaller of `window` and the column of that name, inf where neither says."""
     if window is not None and not window >= 0:
         raise InputError(f"{name}: window {window} is not a number of shots ≥ 0")
-    limit = np.full(len(frame), np.inf if window is None else float(window))
+    limit = np.broadcast_to(np.inf if window is None else float(window), len(frame))
     if "window" not in frame:
         return limit
     own = _number(frame, "window", name, missing=True)

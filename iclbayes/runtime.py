@@ -188,20 +188,27 @@ def map_chunks(
         rest = np.zeros_like(a[-1:]) if padding == "zero" else a[-1:]
         return np.concatenate([rows, np.repeat(rest, size - len(rows), axis=0)])
 
-    def one(start: int) -> Any:
-        real = min(size, batch - start)
-        result = function(jax.tree.map(lambda a: fill(a, start), arrays))
-        on_done(real)
-        return jax.tree.map(lambda a: np.asarray(a)[:real], result)
+    joined, lock = [], threading.Lock()  # the results of all, made by the first chunk to end
+
+    def one(start: int) -> None:
+        rows = slice(start, min(start + size, batch))
+        result = jax.tree.map(np.asarray, function(jax.tree.map(lambda a: fill(a, start), arrays)))
+        with lock:
+            if not joined:
+                joined.append(jax.tree.map(lambda a: np.empty((batch, *a.shape[1:]), a.dtype), result))
+        for whole, part in zip(jax.tree.leaves(joined[0]), jax.tree.leaves(result), strict=True):
+            whole[rows] = part[: rows.stop - start]
+        on_done(rows.stop - start)
 
     starts = range(0, batch, size)
     threads = workers()
     if threads > 1 and len(starts) > 1:
         with ThreadPoolExecutor(threads) as pool:
-            parts = list(pool.map(one, starts))
+            list(pool.map(one, starts))
     else:
-        parts = [one(start) for start in starts]
-    return jax.tree.map(lambda *a: np.concatenate(a), *parts)
+        for start in starts:
+            one(start)
+    return joined[0]
 
 
 def side_by_side(

@@ -6,7 +6,6 @@ note marks the folder as ours: another folder of that name is left alone. Notes 
 """
 
 import contextlib
-import ctypes
 import dataclasses
 import os
 import re
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from . import csv_text
+from . import csv_text, memory
 from .chunks import chunks, count_rows, types_of_labels
 from .digests import file_digest, read_sealed, write_sealed
 from .errors import CurvesWarning, InputError, check_whole
@@ -173,7 +172,7 @@ def _fit_chunks(
             write_sealed(note, parts / f"{number:06d}.json", indent=None)
             done.append({name: note[name] for name in ("rows", "fits", "ends")})
             rows, fitted = rows + len(frame), fitted + note["fits"]
-            _release_memory()
+            memory.release()
             on_progress(Progress(rows, fitted, total))
     except InputError:
         if not done:  # nothing worth keeping: leave no trace
@@ -189,12 +188,6 @@ def _fit_chunks(
 def _without_addresses(value: object) -> str:
     """Text of an option that is the same in another process."""
     return re.sub(r" at 0x[0-9a-f]+", "", str(value))
-
-
-def _release_memory() -> None:
-    """Gives freed memory back to the system; glibc else keeps it, in a heap for every thread. Does nothing elsewhere."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def _open_parts(parts: Path, request: dict) -> list[dict]:

@@ -51,26 +51,26 @@ def read_tables(paths: Sequence[Path], shots: str = "shots") -> list[pd.DataFram
 
     Codes that are numbers in one file (7) and text in another (007) are text in both, as if all stood in one file.
     """
-    frames = [_read_untyped(path, shots) for path in paths]
-    for name in dict.fromkeys(name for frame in frames for name in frame.attrs["untyped"]):
-        _type_labels([frame for frame in frames if name in frame], name)
-    return frames
+    read = [_read_untyped(path, shots) for path in paths]
+    for name in dict.fromkeys(name for _, untyped in read for name in untyped):
+        _type_labels([(frame, name in untyped) for frame, untyped in read if name in frame], name)
+    return [frame for frame, _ in read]
 
 
-def _read_untyped(path: Path, shots: str) -> pd.DataFrame:
-    """The file as a data frame; the columns that its attrs["untyped"] names are texts whose type is still open."""
+def _read_untyped(path: Path, shots: str) -> tuple[pd.DataFrame, dict[str, None]]:
+    """The file as a data frame, and the names of its columns that are texts whose type is still open."""
     if not os.path.exists(path):
         raise InputError(f"{path}: no such file; give the path of a CSV or Parquet file of curves")
     if path.is_dir():
         raise InputError(f"{path}: is a folder; give the path of a file of curves")
-    suffix = path.suffix.lower()
+    suffix, untyped = path.suffix.lower(), []
     try:
         if suffix in PARQUET:
             frame = with_index(pd.read_parquet(path))
         elif suffix in JSON_LINES:
             frame = pd.DataFrame.from_records(read_records(path))
         else:
-            frame = _read_csv(path, shots)
+            frame, untyped = _read_csv(path, shots)
     except pd.errors.EmptyDataError:
         raise InputError(f"{path}: the file is empty; it needs a header and at least one row") from None
     except InputError:
@@ -80,27 +80,25 @@ def _read_untyped(path: Path, shots: str) -> pd.DataFrame:
         raise InputError(f"{path}: cannot be read as {suffix or 'CSV'}: {reason}") from None
     if frame.empty:
         raise InputError(f"{path}: no rows after the header; it needs at least one")
-    frame.attrs.setdefault("untyped", [])
-    frame.attrs["one_label"] = {}
-    return frame
+    frame.attrs["one_label"] = {}  # pandas copies what stands here at every look at a column: nothing long
+    return frame, dict.fromkeys(untyped)
 
 
-def _type_labels(frames: Sequence[pd.DataFrame], name: str) -> None:
-    """Gives a column of labels its type, in place, in all frames that have it."""
-    texts = [frame[name] for frame in frames if name in frame.attrs["untyped"]]
+def _type_labels(having: Sequence[tuple[pd.DataFrame, bool]], name: str) -> None:
+    """Gives a column of labels its type, in place, in all frames that have it; of each, whether its type is open there."""
+    texts = [frame[name] for frame, is_open in having if is_open]
     typed, same = _labels(pd.concat(texts, ignore_index=True))
     at = 0
-    for frame in frames:
-        if name in frame.attrs["untyped"]:
+    for frame, is_open in having:
+        if is_open:
             own = same if len(texts) == 1 else _labels(frame[name])[1]
             if own or (same and at == 0):
                 frame.attrs["one_label"][name] = own or f"{same} (in another file)"
             frame[name] = typed.iloc[at : at + len(frame)].set_axis(frame.index)
             at += len(frame)
-    if (
-        len({_sort(frame[name]) for frame in frames}) > 1
-    ):  # as read from files that have types, such as Parquet
-        for frame in frames:
+    # Files such as Parquet have types of their own.
+    if len(having) > 1 and len({_sort(frame[name]) for frame, _ in having}) > 1:
+        for frame, _ in having:
             known = frame[name].notna()
             frame[name] = frame[name].map(str).where(known)
 
@@ -166,7 +164,8 @@ def kind_of(texts: Iterable[str]) -> str:
     return "float64" if np.isfinite(values).all() and not any("_" in text for text in texts) else "str"
 
 
-def _read_csv(path: Path, shots: str) -> pd.DataFrame:
+def _read_csv(path: Path, shots: str) -> tuple[pd.DataFrame, list[str]]:
+    """The file as a data frame, and the names of its columns of labels, which are texts."""
     options = csv_options(path, shots)
     labels = [name for name in options.get("names", ()) if name not in (*NUMBERS, shots)]
     # Read piece by piece, a column's type could change on the way.
@@ -174,8 +173,7 @@ def _read_csv(path: Path, shots: str) -> pd.DataFrame:
     if options["decimal"] == ",":
         for name in labels:
             frame[name] = frame[name].str.replace(r"^(\s*[-+]?\d*),(\d+\s*)$", r"\1.\2", regex=True)
-    frame.attrs["untyped"] = labels
-    return frame
+    return frame, labels
 
 
 def _labels(column: pd.Series) -> tuple[pd.Series, str]:

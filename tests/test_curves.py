@@ -25,13 +25,20 @@ def test_buckets_pad_with_weight_zero_and_cover_every_curve():
     curves = iclbayes.curves_from_frame(table, group_by=["g"], source="s")
     seen = []
     for bucket in curves.buckets():
-        real = bucket.weight > 0
-        assert bucket.shots.shape[-1] == bucket_length(bucket.shots.shape[-1])
+        points = curves.padded(bucket.curves, bucket.length)
+        real = points["weight"] > 0
+        assert points["shots"].shape == (*bucket.curves.shape, bucket.length)
+        assert bucket.length == bucket_length(bucket.length)
         np.testing.assert_array_equal(real.sum(-1), np.diff(curves.start)[bucket.curves])
-        np.testing.assert_array_equal(bucket.prob[real], curves.prob[bucket.points[real]])
+        for curve, mine, prob in zip(
+            *(a.reshape(-1, *a.shape[2:]) for a in (bucket.curves, real, points["prob"]))
+        ):
+            np.testing.assert_array_equal(
+                prob[mine], curves.prob[curves.start[curve] : curves.start[curve + 1]]
+            )
         seen.extend(bucket.curves.reshape(-1))
     assert sorted(seen) == list(range(curves.n_curves))
-    assert len({b.shots.shape[1:] for b in curves.buckets()}) <= 2  # short groups share a bucket
+    assert len({(b.curves.shape[1], b.length) for b in curves.buckets()}) <= 2  # short groups share a bucket
 
 
 def test_select_regroup_repeat_and_within_keep_points_together():

@@ -157,3 +157,12 @@ def test_rows_in_any_order_give_the_same_curves():
     twice = iclbayes.curves_from_frame(pd.concat([frame, frame]), group_by="model", source="source")
     np.testing.assert_allclose(twice.prob, stands.prob)
     np.testing.assert_allclose(twice.weight, 2 * stands.weight)
+
+
+def test_what_is_not_known_of_points_takes_no_memory():
+    table = pd.DataFrame({"shots": range(1000), "prob": 0.5})
+    curves = iclbayes.curves_from_frame(table)
+    for unknown in (curves.stderr, curves.n_correct, curves.n_test):
+        assert unknown.shape == (1000,) and np.isnan(unknown).all() and unknown.strides == (0,)
+    known = iclbayes.curves_from_frame(table.assign(stderr=0.1, n_correct=5, n_test=10), value="n_correct")
+    assert (known.stderr == 0.1).all() and (known.n_test == 10).all()

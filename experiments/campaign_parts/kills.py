@@ -1,36 +1,47 @@
-"""Commands killed (SIGKILL) at any moment: what they wrote before is whole, and the same command then succeeds, with the
-results of an undisturbed one.
+"""Commands killed (SIGKILL) at any moment, again and again in one folder: what they wrote before is whole, and the same command
+then succeeds, with the results of an undisturbed one.
 
 Commands run in processes that are forked from one that has imported what they need (`forkserver`), so that most kills hit their
-work and not their imports.
+work and not their imports. What an undisturbed run compiles, the others find in the cache.
 """
 
+import itertools
 import multiprocessing
 import os
+import signal
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import NamedTuple
+
+import numpy as np
 
 from .full_disk import contents
 from .programs import Program, main_of
 from .writers import WRITERS
 
-PRELOADED = (
-    *("__main__", "jax", "pandas", "pyarrow.parquet", "numpyro", "arviz", "h5netcdf", "matplotlib.pyplot"),
-    *(
-        "torch",
-        "transformers",
-        "inspect_ai.log",
-        "synthetic",
-        "iclbayes.fits",
-        "iclbayes.posterior",
-        "iclbayes.plots",
+PRELOADED = ("jax", "pandas", "iclbayes.fits", "iclbayes.cli.main")
+ALSO = {  # what some writers need besides
+    "fit to Parquet": ("pyarrow.parquet",),
+    "fit in chunks to Parquet": ("pyarrow.parquet",),
+    **dict.fromkeys(("fit to PNG", "fit to PDF", "fit to SVG", "compare"), ("iclbayes.plots",)),
+    **dict.fromkeys(
+        ("posterior to netCDF", "posterior", "contrast", "report", "learn-prior"),
+        (
+            "arviz",
+            "h5netcdf",
+            "iclbayes.contrasts",
+            "iclbayes.plots",
+            "iclbayes.posterior",
+            "iclbayes.report",
+        ),
     ),
-    *("iclbayes.report", "iclbayes.contrasts", "iclbayes.cli.main"),
-)
+    "import-inspect": ("inspect_ai.log",),
+    "collect": ("torch", "transformers"),
+    "synthetic.py": ("arviz", "iclbayes.plots", "iclbayes.posterior", "synthetic"),
+}
 CLOCK = ("tokens_per_s",)  # columns that a clock writes
 TIMED = {".pdf": b"%%EOF", ".svg": b"</svg>", ".html": b"</html>", ".nc": b""}  # hold the time; how they end
 
@@ -42,6 +53,12 @@ class Undisturbed(NamedTuple):
     contents: dict[str, bytes | None]
 
 
+def prepare(names: Sequence[str]) -> None:
+    """Says what the process that all commands are forked from imports, before it is started: what these writers need."""
+    modules = itertools.chain(PRELOADED, *(ALSO.get(name, ()) for name in names))
+    multiprocessing.get_context("forkserver").set_forkserver_preload(list(dict.fromkeys(modules)))
+
+
 def _work(program: Program, arguments: Sequence[str], folder: Path, said: str) -> None:
     os.chdir(folder)
     with open(os.devnull, "w") as nowhere, open(said, "w") as errors:
@@ -51,24 +68,33 @@ def _work(program: Program, arguments: Sequence[str], folder: Path, said: str) -
 
 
 def _start(name: str, folder: Path, said: str) -> BaseProcess:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(PRELOADED))
     writer = WRITERS[name]
+    context = multiprocessing.get_context("forkserver")
     process = context.Process(target=_work, args=(writer.program, writer.arguments, folder, said))
     process.start()
     return process
 
 
-def _run(name: str, folder: Path, after: float | None = None) -> str | None:
-    """Runs a command to its end, or kills it so many seconds after its start; what it said if it failed by itself."""
+class Ended(NamedTuple):
+    """A command that came to its end: after how many seconds, and what it said if it failed."""
+
+    seconds: float
+    fault: str | None
+
+
+def _run(name: str, folder: Path, after: float | None = None) -> Ended | None:
+    """Runs a command to its end, or kills it so many seconds after its start (None)."""
+    began = time.monotonic()
     with tempfile.NamedTemporaryFile("r") as said:
         process = _start(name, folder, said.name)
         process.join(after)
         if process.exitcode is None:
             process.kill()
             process.join()
+        if process.exitcode == -signal.SIGKILL:
             return None
-        return f"status {process.exitcode}: {said.read()[-500:]}" if process.exitcode else None
+        status = process.exitcode
+        return Ended(time.monotonic() - began, f"status {status}: {said.read()[-500:]}" if status else None)
 
 
 def undisturbed(name: str, folder: Path) -> Undisturbed:
@@ -77,37 +103,70 @@ def undisturbed(name: str, folder: Path) -> Undisturbed:
     Raises:
       RuntimeError: it fails.
     """
-    writer = WRITERS[name]
-    writer.clear(folder)
-    began = time.monotonic()
-    fault = _run(name, folder)
-    if fault:
-        raise RuntimeError(f"{name}: {fault}")
-    return Undisturbed(time.monotonic() - began, contents(folder, writer.files))
+    WRITERS[name].clear(folder)
+    ended = _run(name, folder)
+    assert ended is not None
+    if ended.fault:
+        raise RuntimeError(f"{name}: {ended.fault}")
+    return Undisturbed(ended.seconds, contents(folder, WRITERS[name].files))
 
 
-def kill(name: str, folder: Path, after: float, whole: Undisturbed) -> str | None:
-    """Kills a command so many seconds after its start, then runs it to its end; what is wrong, or None.
+def kill(
+    name: str, folder: Path, count: int, rng: np.random.Generator, whole: Undisturbed
+) -> Iterator[tuple[float, str | None]]:
+    """Kills a command so many times, each time going on in the folder that the kill before left, then runs it to its end.
+
+    A command that ends before its kill (it went on from what was done, or compiled nothing any more) is checked too, and begins
+    anew; it counts for no kill.
 
     Args:
       name: of `WRITERS`.
       folder: where the commands work.
-      after: seconds.
+      count: kills.
+      rng: draws their moments, uniform over the time that the command takes.
       whole: the same command, undisturbed.
+
+    Yields:
+      Of each kill the seconds after the command's start, and what was wrong, or None. The last one tells what the run to the end
+      showed. Nothing is tried any more after a fault.
     """
     writer = WRITERS[name]
     writer.clear(folder)
-    before = contents(folder, writer.files)
-    fault = _run(name, folder, after)
-    if fault:
-        return f"failed before it was killed: {fault}"
-    for file, content in contents(folder, writer.files).items():
+    longest, killed, anew = whole.seconds, 0, True
+    while killed < count:
+        before = contents(folder, writer.files)
+        after = rng.uniform(0, longest)
+        ended = _run(name, folder, after)
+        fault = _torn(before, folder, name, whole) if ended is None else _wrong(ended, folder, name, whole)
+        if ended is None:
+            killed, anew = killed + 1, False
+            if killed == count and not fault:
+                ended = _run(name, folder)
+                assert ended is not None
+                fault = _wrong(ended, folder, name, whole)
+            yield after, fault
+        elif fault:
+            yield after, fault
+        else:
+            longest, anew = ended.seconds if anew else longest, True
+            writer.clear(folder)
+        if fault:
+            return
+
+
+def _torn(before: dict[str, bytes | None], folder: Path, name: str, whole: Undisturbed) -> str | None:
+    """What a kill did to the files of a command, or None."""
+    for file, content in contents(folder, WRITERS[name].files).items():
         if content != before[file] and not _begun(file, content, whole.contents[file]):
             return f"torn: {file}"
-    fault = _run(name, folder)
-    if fault:
-        return f"the same command fails afterwards: {fault}"
-    for file, content in contents(folder, writer.files).items():
+    return None
+
+
+def _wrong(ended: Ended, folder: Path, name: str, whole: Undisturbed) -> str | None:
+    """What is wrong with a command that came to its end after kills, or None."""
+    if ended.fault:
+        return f"the same command fails afterwards: {ended.fault}"
+    for file, content in contents(folder, WRITERS[name].files).items():
         if content is None:
             return f"not there: {file}"
         if not _same(file, content, whole.contents[file]):

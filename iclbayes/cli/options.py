@@ -110,7 +110,7 @@ class CurveFile:
         Raises:
           InputError: what `iclbayes.read_curves` says of the files.
         """
-        from .. import reading, tables
+        from .. import memory, reading, tables
 
         frames = dict(zip(map(str, self.curves), tables.read_tables(self.curves, self.column), strict=True))
         with warnings_as_lines(CurvesWarning):
@@ -122,7 +122,10 @@ class CurveFile:
                 shots=self.column,
                 window=self.window,
             )
-        print(f"{self.named}: {curves!r} from {sum(map(len, frames.values()))} rows")
+        rows = sum(map(len, frames.values()))
+        del frames
+        memory.release(rows)
+        print(f"{self.named}: {curves!r} from {rows} rows")
         _warn_of_shapes(curves)
         return curves
 

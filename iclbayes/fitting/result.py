@@ -12,11 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from ..runtime import programs
+from ..runtime import map_chunks, programs
 from .linear_algebra import scaled_inverse
 from .problem import Problem
 
 QUICK = 128  # fits up to which compiling soon is worth more than running fast
+TOGETHER = 8192  # fits that one program works on here: what it needs besides its results stays small
 
 
 class Status(enum.IntEnum):
@@ -101,8 +102,14 @@ def of_all(
 
     with np.errstate(over="ignore"):  # more shots than single precision holds are infinitely many
         arrays = tuple(np.asarray(a, dtype) for a in arrays)
-    quick = len(result.loss) <= QUICK
-    return programs.run((function, problem), all_fits, result, *arrays, dtype=dtype, quick=quick)
+    size = min(len(result.loss), TOGETHER)
+    return map_chunks(
+        lambda chunk: programs.run(
+            (function, problem), all_fits, *chunk, dtype=dtype, quick=len(result.loss) <= QUICK
+        ),
+        (result, *arrays),
+        size,
+    )
 
 
 FAR = 1e-12  # of the largest number there is: so many shots are as good as infinitely many, and their products are finite

@@ -80,7 +80,7 @@ def units_of(
                 rows = b.curves.reshape(n, 1, 1), np.repeat(b.groups, b.curves.shape[1])[:, None]
             number = tasks[rows[1][:, 0]]
             for n in np.unique(number):
-                key = (rows[0].shape[2], int(bucket_length(b.shots.shape[2])), int(n))
+                key = (rows[0].shape[2], int(bucket_length(b.length)), int(n))
                 merged.setdefault(key, []).append(tuple(a[number == n] for a in rows))
         for (_, _, number), parts in merged.items():
             index, groups = (np.concatenate([p[i] for p in parts]) for i in (0, 1))

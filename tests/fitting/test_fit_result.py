@@ -11,10 +11,12 @@ from fit_helpers import POINTS, curves_of, mixed_bag
 
 import iclbayes
 from iclbayes import laws
+from iclbayes.fitting import result
 from iclbayes.fitting.batch import fit_batch
 from iclbayes.fitting.losses import squared
 from iclbayes.fitting.multistart import DEFAULT_OPTIMIZER
 from iclbayes.fitting.problem import Problem
+from iclbayes.runtime import programs
 
 LONG = 96  # points, enough for the starts to be run on binned points
 
@@ -87,3 +89,19 @@ def test_an_unidentified_fit_is_visible_under_a_ridge():
     )
     fits = iclbayes.fit(iclbayes.Curves.from_arrays(np.arange(POINTS), rising), "bayesian_heterogeneous")
     assert (fits.diagnostics()["condition"] < 1e8).all()
+
+
+def test_what_follows_from_many_fits_is_made_in_parts_of_one_shape(monkeypatch):
+    n, prob = mixed_bag(np.random.default_rng(3), 21, POINTS)
+    fits = iclbayes.fit(iclbayes.Curves.from_arrays(n, prob), "power")
+    whole = fits.predict([0, 3, np.inf]), fits.predict(fits.curves), fits.stderr["alpha"]
+    seen = []
+    run = programs.run
+    monkeypatch.setattr(result, "TOGETHER", 8)
+    monkeypatch.setattr(
+        programs, "run", lambda name, f, *a, **k: seen.append(len(a[0].loss)) or run(name, f, *a, **k)
+    )
+    parts = fits.predict([0, 3, np.inf]), fits.predict(fits.curves), fits.stderr["alpha"]
+    assert seen == [8] * 9
+    for one, other in zip(parts, whole, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-12)

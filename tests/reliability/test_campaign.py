@@ -26,7 +26,11 @@ def test_killed_commands_leave_whole_files_and_succeed_again(name):
     with campaign.fresh_folder() as folder:
         bad_inputs.write_files(folder)
         whole = kills.undisturbed(name, folder)
-        assert kills.kill(name, folder, 0.9 * whole.seconds, whole) is None
+        found = list(kills.kill(name, folder, 2, np.random.default_rng(0), whole))
+        assert [fault for _, fault in found] == [None, None]
+        other = whole._replace(contents=dict.fromkeys(whole.contents, b"other"))
+        ((_, fault),) = kills.kill(name, folder, 1, np.random.default_rng(0), other)
+        assert fault and fault.startswith("differs from an undisturbed run's: ")
 
 
 def test_torn_files_are_noticed(tmp_path):
