@@ -10,7 +10,7 @@ afterwards). Curves of both sources, with competing answers, are collected on qu
 after; a law is fitted to both (what moved), and from the first shots after, with all that is known from before, the return of
 the suppressed answers is forecast. The folder of results holds config.json, record.json, training.csv, model/ (a folder that
 transformers reads), curves.csv, before.json, after.json (what they are curves of), contrast.csv, contrast.txt, forecast.csv
-(where the answer fell) and curves.png.
+and forecast.txt (where the answer fell) and curves.png.
 
 Hardware: two CPU cores for a model of 135 million parameters: some minutes each for tuning, curves before, curves after.
 """
@@ -380,6 +380,8 @@ def run(config: Config) -> Path:
         if fell:
             forecast = returns(frame, config)
             write_csv(forecast, out / "forecast.csv")
+            sentence = "\n".join([sentence, *suppression.return_sentences(forecast)])
+            write_text(sentence + "\n", out / "forecast.txt")
         plots.save(figure(frame, forecast, config), out / "curves.png")
         print(*answers.sentences, sentence, sep="\n")
         print(f"results: {out}")

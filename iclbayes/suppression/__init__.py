@@ -16,6 +16,7 @@ from .reemergence import forecast as forecast
 from .reemergence import forecast_summary as forecast_summary
 from .reemergence import forecast_with_bands as forecast_with_bands
 from .reemergence import plateau as plateau
+from .reemergence import return_sentences as return_sentences
 from .reemergence import shots_back as shots_back
 from .report import analyse as analyse
 from .report import mean_attribution as mean_attribution
@@ -32,3 +33,5 @@ from .tuning import pretrained_curves as pretrained_curves
 from .tuning import tune as tune
 from .tuning import tune_amounts as tune_amounts
 from .tuning import tuning_data as tuning_data
+from .unforeseen import UNFORESEEN as UNFORESEEN
+from .unforeseen import Unforeseen as Unforeseen

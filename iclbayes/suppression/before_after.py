@@ -1,13 +1,17 @@
 """What is known of a task before it was suppressed, as a law of two curves: the pretrained model's and the tuned one's.
 
-Both follow the scoring law, the second with parameters that fine-tuning moved by an unknown amount:
+Both follow the scoring law, with shots that may count for less and less, the second with parameters that fine-tuning moved by an
+unknown amount:
 
-    before:  p(n) = β + (γ − β) σ( o + K n ln(γ / β) ),             q = (logit γ, logit(β/γ), ln K, o), o = logit ρ
+    before:  p(n) = β + (γ − β) σ( o + K x(n) ln(γ / β) ),          q = (logit γ, logit(β/γ), ln K, o), o = logit ρ
     after:   the same with q + d
+    both:    x(n) = ((1 + n)^λ − 1) / λ,  0 < λ < 1                 (Box, Cox 1964)
 
-One posterior of q and d is inferred from the whole curve before and the first shots after. The prior of d says how far
-fine-tuning is thought to move each: little for γ and β, some for K, anywhere for ρ. So what few shots cannot tell is taken
-from the pretrained model, with its own uncertainty.
+At λ = 1 all shots count alike, as in the scoring law; towards 0 the log odds grow as ln(1 + n), as those of real models do. One
+posterior of q, d and λ is inferred from the whole curve before and the first shots after. The prior of d says how far
+fine-tuning is thought to move each: γ, β and K some, for it may cost knowledge, ρ anywhere. So what few shots cannot tell comes
+from the pretrained model, with its own uncertainty; what the height may have lost, few shots cannot tell, and a return that may
+never be whole is forecast as one.
 """
 
 import dataclasses
@@ -25,7 +29,7 @@ from numpyro.distributions import Distribution
 from scipy.optimize import least_squares
 
 from ..curves import Curves
-from ..laws.base import Params
+from ..laws.base import Law, Params
 from ..laws.scoring import ScoringLaw
 from ..posterior import PosteriorWarning, sample
 from ..posterior.model.priors import normal
@@ -35,8 +39,8 @@ from ..posterior.model.priors import normal
 class ShiftPrior:
     """How far fine-tuning is thought to move each parameter: standard deviations in the unconstrained scale."""
 
-    gamma: float = 0.3  # of logit γ
-    beta: float = 0.5  # of logit (β / γ)
+    gamma: float = 1.0  # of logit γ
+    beta: float = 1.0  # of logit (β / γ)
     efficiency: float = 0.7  # of ln K
     odds: float = 4.0  # of logit ρ
     discrepancy: float = (
@@ -46,7 +50,7 @@ class ShiftPrior:
     def priors(self) -> dict[str, Distribution]:
         """Priors of the raw parameters of `BeforeAfter`, by the names that `iclbayes.posterior` takes."""
         moved = {f"raw_{name}_moved": normal(0.0, getattr(self, name)) for name in PARTS}
-        return moved | {f"raw_{name}": normal(*BeforeAfter.ridge_at[name]) for name in PARTS}
+        return moved | {f"raw_{name}": normal(*BeforeAfter.ridge_at[name]) for name in (*PARTS, "bend")}
 
 
 SHIFT_PRIOR = ShiftPrior()
@@ -62,13 +66,18 @@ def local_of(q: jax.Array) -> jax.Array:
     return jnp.stack([gamma * jax.nn.sigmoid(logit_ratio), gamma * jax.nn.sigmoid(-logit_ratio), odds, rate])
 
 
+def slowed(shots: Array, power: ArrayLike) -> Array:
+    """x(n) = ((1 + n)^λ − 1) / λ for λ > 0: n itself at 1, ln(1 + n) towards 0."""
+    return jnp.expm1(power * jnp.log1p(shots)) / power
+
+
 @dataclasses.dataclass(frozen=True)
 class BeforeAfter(ScoringLaw):
-    """The scoring law of two curves, before and after: raw parameters q, and d under the names …_moved, all scalars."""
+    """The law of two curves, before and after: raw parameters q, d under the names …_moved, and bend = logit λ, all scalars."""
 
     name: str = "scoring_before_after"
     label: ClassVar[str] = "Bayesian (scoring), before and after"
-    param_names: ClassVar[tuple[str, ...]] = (*PARTS, *MOVED)
+    param_names: ClassVar[tuple[str, ...]] = (*PARTS, *MOVED, "bend")
     per_source: ClassVar[tuple[str, ...]] = ()
     needs: ClassVar[dict[str, tuple[str, ...]]] = {}
     ridge: ClassVar[float] = 0.02  # points fits are modes: d is never determined by the points alone
@@ -77,6 +86,7 @@ class BeforeAfter(ScoringLaw):
         "beta": (-1.0, 1.5),
         "efficiency": (-1.0, 2.0),
         "odds": (0.0, 3.0),
+        "bend": (1.5, 2.5),  # of logit λ: 0.07 to 0.997, with most of its mass near one of both ends
         **{f"{name}_moved": (0.0, getattr(SHIFT_PRIOR, name)) for name in PARTS},
     }
 
@@ -91,13 +101,24 @@ class BeforeAfter(ScoringLaw):
         return dict(params)
 
     def local(self, raw: Params) -> Array:
-        before, moved = (jnp.stack([raw[name] for name in names]) for names in (PARTS, MOVED))
-        return local_of(jnp.stack([before, before + moved], axis=1))
+        two = local_of(self._both(raw)[:-1])
+        return jnp.concatenate([two, jnp.broadcast_to(jax.nn.sigmoid(raw["bend"]), (1, 2))])
+
+    def point(self, q: Array, x: Array) -> Array:
+        return ScoringLaw().point(q[:-1], slowed(x, q[-1]))
+
+    def point_and_jacobian(self, q: Array, x: Array) -> tuple[Array, tuple[Array, ...]]:
+        return Law.point_and_jacobian(self, q, x)
 
     def shots_to_reach(self, params: Params, level: Array) -> Array:
+        return jax.vmap(_reach, in_axes=(1, None))(self._both(params), level)
+
+    @staticmethod
+    def _both(params: Params) -> Array:
+        """q of both curves with logit λ behind it [5, 2]."""
         before, moved = (jnp.stack([params[name] for name in names]) for names in (PARTS, MOVED))
-        both = jnp.stack([before, before + moved], axis=1)
-        return jax.vmap(_reach, in_axes=(1, None))(both, level)
+        bend = jnp.broadcast_to(params["bend"], (1, 2))
+        return jnp.concatenate([jnp.stack([before, before + moved], axis=1), bend])
 
     def guess(self, x: Array, y: Array, w: Array, n_starts: int, key: Array, background: int) -> Params:
         del background
@@ -110,6 +131,7 @@ class BeforeAfter(ScoringLaw):
             "odds": odds[:, 0],
             **dict.fromkeys(MOVED, still),
             "odds_moved": jnp.clip(odds[:, 1] - odds[:, 0], -4.0, 4.0),
+            "bend": still,
         }
 
 
@@ -145,7 +167,7 @@ def posterior_draws(
       **options: of `iclbayes.posterior.sample`.
 
     Returns:
-      (q + d [curves, draws, 4]; k̂ [curves] of importance sampling, NaN without).
+      (q + d with logit λ behind it [curves, draws, 5]; k̂ [curves] of importance sampling, NaN without).
     """
     chains = 4
     options = {
@@ -166,7 +188,8 @@ def posterior_draws(
             seed=seed,
             **options,
         )
-    q = np.stack([found.params[name] + found.params[f"{name}_moved"] for name in PARTS], -1)  # [C, D, G, 4]
+    moved = [found.params[name] + found.params[f"{name}_moved"] for name in PARTS]
+    q = np.stack([*moved, found.params["bend"]], -1)  # [C, D, G, 5]
     q = q.reshape(-1, *q.shape[2:]).swapaxes(0, 1)
     return q, found.diagnostics()["k_hat"].to_numpy(float)
 
@@ -179,7 +202,7 @@ def point_draws(
     draws: int = 2000,
     seed: int = 0,
 ) -> np.ndarray:
-    """Draws [curves, draws, 4] of the same, with the pretrained model's point fits, centres [curves, 4], taken for granted.
+    """Draws [curves, draws, 4] of q + d, with the pretrained model's point fits, centres [curves, 4], taken for granted, λ = 1.
 
     Finds the mode of the posterior of q around its centre (least squares from several priors ρ), proposes from a Student t (5
     degrees of freedom) with the curvature there, and resamples by importance.
@@ -251,8 +274,8 @@ def _as_curves(pairs: Sequence[CurvePair]) -> Curves:
 
 
 def _reach(q, level):
-    """n* [] of the scoring law for q [4]: a task of its own beside all others."""
-    logit_gamma, logit_ratio, log_efficiency, odds = q
+    """n* [] for q [4], a task of its own beside all others, or q with logit λ behind it [5]."""
+    logit_gamma, logit_ratio, log_efficiency, odds = q[:4]
     gamma = jax.nn.sigmoid(logit_gamma)
     params = {
         "prior": jax.nn.sigmoid(jnp.stack([odds, -odds])),
@@ -260,25 +283,39 @@ def _reach(q, level):
         "gamma": gamma[None],
         "beta": (gamma * jax.nn.sigmoid(logit_ratio))[None],
     }
-    return ScoringLaw().shots_to_reach(params, level)[0]
+    x = ScoringLaw().shots_to_reach(params, level)[0]
+    power = _power(q)
+    return jnp.expm1(jnp.log1p(power * x) / power)
 
 
-_mean_of_many = jax.jit(jax.vmap(lambda q, shots: ScoringLaw().point(local_of(q)[:, None], shots)))
+def _power(q):
+    """λ of q [5]; 1 for q [4]."""
+    return jax.nn.sigmoid(q[4]) if q.shape[0] > len(PARTS) else 1.0
+
+
+def _mean(q, shots):
+    return ScoringLaw().point(local_of(q[:4])[:, None], slowed(shots, _power(q)))
+
+
+_mean_of_many = jax.jit(jax.vmap(_mean))
 _reach_of_many = jax.jit(jax.vmap(_reach))
 
 
 def curves_of(q: np.ndarray, shots: np.ndarray) -> np.ndarray:
-    """p(n) of the scoring law in float64 for q [curves, 4] and shots [curves, n]: [curves, n]."""
+    """p(n) in float64 for q [curves, 4], the scoring law, or [curves, 5], with logit λ, and shots [curves, n]: [curves, n]."""
     with jax.enable_x64(True):
         return np.asarray(_mean_of_many(np.asarray(q, float), np.asarray(shots, float)))
 
 
 def shots_to_level(q: np.ndarray, level: ArrayLike) -> np.ndarray:
-    """n* of the scoring law in float64 for q […, 4] and levels that broadcast against […]: 0 from the start, inf for never."""
+    """n* in float64 for q […, 4], the scoring law, or […, 5], with logit λ, and levels that broadcast against […].
+
+    0 from the start, inf for never.
+    """
     q = np.asarray(q, float)
     level = np.broadcast_to(np.asarray(level, float), q.shape[:-1])
     with jax.enable_x64(True):
-        return np.asarray(_reach_of_many(q.reshape(-1, 4), level.reshape(-1))).reshape(level.shape)
+        return np.asarray(_reach_of_many(q.reshape(-1, q.shape[-1]), level.reshape(-1))).reshape(level.shape)
 
 
 def q_of(frame: pd.DataFrame, margin: float = 1e-12) -> np.ndarray:

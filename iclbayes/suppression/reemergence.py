@@ -2,7 +2,8 @@
 
 What is known before: the pretrained model's own curve of that task. What is seen: the first few shots after fine-tuning. If
 fine-tuning left the knowledge in place, the new prior ρ is all that the few shots have to tell: `before_after` has the posterior
-that says so. Without that knowledge few shots say next to nothing; `forecast` gives the plain law fitted to them beside it.
+that says so, and doubts it. `unforeseen` is what no law tells of the shots to come. Without that knowledge few shots say next to
+nothing; `forecast` gives the plain law fitted to them beside it.
 """
 
 from collections.abc import Sequence
@@ -15,17 +16,20 @@ from scipy.optimize import isotonic_regression
 from ..contrasts.tables import BAND
 from ..errors import InputError
 from ..fits import fit
+from ..posterior.answers import share_text, shots_apart, shots_text
+from ..posterior.contrast_answers import OPEN
+from ..posterior.identification import WIDEST
 from .before_after import (
     SHIFT_PRIOR,
     CurvePair,
     ShiftPrior,
-    curves_of,
     point_draws,
     posterior_draws,
     q_of,
     shots_to_level,
 )
 from .sharing import FAMILY, amount_curves
+from .unforeseen import HORIZON, UNFORESEEN, Paths, Unforeseen, paths
 
 LEVELS = (0.25, 0.5, 0.75)  # shares of the way back
 CASES = ("ahead", "seen", "at start", "beyond")
@@ -66,6 +70,7 @@ def forecast_with_bands(
     windows: Sequence[float] = (0.1, 0.2),
     levels: Sequence[float] = LEVELS,
     shift_prior: ShiftPrior = SHIFT_PRIOR,
+    unforeseen: Unforeseen = UNFORESEEN,
     method: Literal["psis", "laplace", "nuts", "point"] = "psis",
     seed: int = 0,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -81,6 +86,7 @@ def forecast_with_bands(
       windows: shares of the shots to see.
       levels: shares of the way back.
       shift_prior: how far fine-tuning may have moved each parameter.
+      unforeseen: how far the curve may part from the law beyond the window.
       method: how the forecast is inferred: `posterior_draws` by "psis", "laplace" or "nuts", or `point_draws`, which takes the
         pretrained model's point fit for granted.
       seed: of the draws.
@@ -91,7 +97,7 @@ def forecast_with_bands(
       without interval):
         share; level (that probability), start (measured at 0 shots), seen (largest number of shots in the window), max_shots,
         observed (shots to be back at the level; 0 if never below, inf if not within the prompt), predicted (median), lo90, hi90,
-        p_never;
+        p_never (not within 100,000 shots);
         error: |log₂ (1 + predicted) / (1 + observed)|; where the return lies beyond the prompt, the least that the error can be;
         covered: whether the interval holds what is observed (beyond the prompt: whether it reaches there);
         case: "ahead" (the return was still to come at the end of the window and came within the prompt), "seen" (it came within
@@ -153,7 +159,9 @@ def forecast_with_bands(
     else:
         q, k_hat = posterior_draws(pairs, shift_prior=shift_prior, method=method, seed=seed)
     pair, level = common["pair"].to_numpy(), common["level"].to_numpy()
-    draws = shots_to_level(q[pair], level[:, None])
+    first = common.drop_duplicates("pair")
+    curves_ahead = paths(q, first["seen"].to_numpy(float), unforeseen, seed)
+    draws = np.concatenate([curves_ahead.shots_to(i, level[pair == i]) for i in range(len(q))])
     low, middle, high = np.quantile(draws, [0.05, 0.5, 0.95], axis=1, method="inverted_cdf")
     observed, top = common["observed"].to_numpy(), common["max_shots"].to_numpy()
     inside = np.where(np.isfinite(observed), (low <= observed) & (observed <= high), high >= top)
@@ -171,29 +179,27 @@ def forecast_with_bands(
     table["error"] = forecast_error(
         *(table[c].to_numpy(float) for c in ("predicted", "observed", "max_shots"))
     )
-    return table, _bands(
-        common.drop_duplicates("pair"), q, [measured[c][0] for c in common["curve"].unique()]
-    )
+    return table, _bands(first, curves_ahead, [measured[c][0] for c in common["curve"].unique()])
 
 
-def _bands(first: pd.DataFrame, q: np.ndarray, shots: Sequence[np.ndarray]) -> pd.DataFrame:
-    """Quantiles over draws of the law's curve.
+def _bands(first: pd.DataFrame, ahead: Paths, shots: Sequence[np.ndarray]) -> pd.DataFrame:
+    """Quantiles over draws of curves.
 
     Args:
       first: a row for each pair: curve, pair, and what tells it apart.
-      q: [pairs, draws, 4]; MOST_DRAWS of them are used.
+      ahead: of the pairs; MOST_DRAWS of their draws are used.
       shots: measured, of each curve, in the order in which curves come.
     """
     kept = ["method", "layers", "seed", "k", "amount", "source", "window", "seen"]
     order = {curve: i for i, curve in enumerate(first["curve"].unique())}
     grids = [_thinned(shots[order[curve]]) for curve in first["curve"]]
-    draws = q[:, :: max(1, q.shape[1] // MOST_DRAWS)]
-    longest = max(map(len, grids))
-    filled = np.stack(
-        [np.pad(grid, (0, longest - len(grid)), mode="edge") for grid in grids]
-    )  # one shape for all
-    at = np.repeat(filled[:, None], draws.shape[1], axis=1).reshape(-1, longest)
-    p = curves_of(draws.reshape(-1, 4), at).reshape(*draws.shape[:2], longest)
+    step = max(1, ahead.q.shape[1] // MOST_DRAWS)
+    few = ahead._replace(q=ahead.q[:, ::step], stretch=ahead.stretch[:, ::step], drift=ahead.drift[:, ::step])
+    longest = max(map(len, grids))  # one shape for all
+    p = [
+        few.at(i, np.pad(np.log1p(grid), (0, longest - len(grid)), mode="edge"))
+        for i, grid in enumerate(grids)
+    ]
     parts = []
     for (_, row), grid, mine in zip(first.iterrows(), grids, p, strict=True):
         levels = np.quantile(mine[:, : len(grid)], list(BAND.values()), axis=0)
@@ -247,3 +253,28 @@ def forecast_summary(table: pd.DataFrame, by: Sequence[str] = ("forecaster", "wi
         }
     ).join(counts.drop(columns="n_ahead"))
     return summary.assign(n=table.groupby(by).size()).reset_index()
+
+
+def return_sentences(table: pd.DataFrame) -> list[str]:
+    """A line for each forecast with knowledge: the shots to a share of the way back, or that these are not determined.
+
+    Args:
+      table: of `forecast`.
+    """
+    return [
+        f"{100 * row['share']:g} % of the way back ({row['level']:.2f}), from {shots_text(row['seen'])} shots: {_said(row)}"
+        for _, row in table[table["forecaster"] == "knowledge"].iterrows()
+    ]
+
+
+def _said(row: pd.Series) -> str:
+    low, high, never = row["lo90"], row["hi90"], share_text(row["p_never"])
+    within = f"never within {HORIZON:,.0f} shots: {never}"
+    if np.isinf(low):
+        return f"not to be expected; {within}"
+    if np.isinf(row["predicted"]):
+        return f"may never come; {within}, and if it comes, after {shots_text(low)} shots or more"
+    if np.isinf(high) or np.log((1 + high) / (1 + low)) > WIDEST:
+        return f"{OPEN} (90 %: {shots_text(low)} shots to {shots_text(high)}); {within}"
+    count, ends = shots_apart((row["predicted"], low, high))
+    return f"after {count} shots (90 %: {ends})"

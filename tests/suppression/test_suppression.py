@@ -426,10 +426,12 @@ def test_forecasts_are_right_and_their_intervals_cover(suppressed, method):
     for window in (0.1, 0.2):
         row = half.loc["knowledge", window]
         assert row["n_ahead"] >= 30
-        # 0.49 and 0.22 measured: few shots fix ρ but hardly K, which the prior leaves free by a factor of two. (At half of the
-        # plateau, which is only 30 % of the way, 0.3 and 0.2.) Those were from proposals of one Student t; with the
-        # adapted mixture of them the second is 0.30.
-        assert row["median_error_ahead"] < (0.6 if window == 0.1 else 0.35)
+        # Few shots fix ρ but hardly K, the height, and how shots add up, all of which the priors leave free; here nothing but
+        # ρ moved and the scoring law is true. 1.43 and 0.69 measured, 0.72 and 0.39 of the forecaster that takes the pretrained
+        # fit, and that all shots count alike, for granted. A forecaster that is sure of the height too has 0.5 and 0.3 here, and
+        # holds few of the returns of `test_honest_returns`.
+        largest = {"psis": (1.8, 0.9), "point": (0.9, 0.5)}[method]
+        assert row["median_error_ahead"] < largest[window > 0.1]
         assert 0.8 <= row["coverage_ahead"] <= 1
         assert row["median_error_ahead"] < half.loc["alone", window]["median_error_ahead"]
         # Over all levels, of which the last part of the way depends most on K.
@@ -465,11 +467,14 @@ def _check_bands(measured, table, bands):
 
 def test_a_forecaster_that_is_too_sure_does_not_cover(suppressed):
     sure = suppression.ShiftPrior(gamma=1e-3, beta=1e-3, efficiency=1e-3, odds=4.0, discrepancy=1e-4)
+    exact = suppression.Unforeseen(stretch=0.0, drift=0.0)
     slow = suppressed.copy()
     after = slow["amount"] > 0
-    slow.loc[after, "shots"] *= 2  # as if K had halved
+    slow.loc[after, "shots"] *= 3  # as if K were a third
     for method in ("psis", "point"):
-        few = suppression.forecast(slow.assign(stderr=1e-3), windows=(0.1,), shift_prior=sure, method=method)
+        few = suppression.forecast(
+            slow.assign(stderr=1e-3), windows=(0.1,), shift_prior=sure, unforeseen=exact, method=method
+        )
         coverage = (
             suppression.forecast_summary(few).set_index("forecaster").loc["knowledge", "coverage_ahead"]
         )
@@ -478,16 +483,25 @@ def test_a_forecaster_that_is_too_sure_does_not_cover(suppressed):
         suppression.forecast(slow, method="map")
 
 
-def test_the_law_of_two_curves_is_two_scoring_laws():
+def test_the_law_of_two_curves_is_two_scoring_laws_whose_shots_may_count_less():
     law = suppression.BeforeAfter()
     q, d = np.array([1.3, -0.9, -1.1, 0.4]), np.array([-0.2, 0.3, 0.5, -4.0])
-    raw = dict(zip(law.param_names, [*q, *d], strict=True))
-    found = law.mean_raw({name: jnp.asarray(v) for name, v in raw.items()}, jnp.asarray(SHOTS, jnp.float32))
-    for row, (a, b, c, odds) in enumerate((q, q + d)):
-        gamma = 1 / (1 + np.exp(-a))
-        beta = gamma / (1 + np.exp(-b))
-        expected = scoring_curve(1 / (1 + np.exp(-odds)), np.exp(c), gamma, beta, SHOTS)
-        np.testing.assert_allclose(found[row], expected, rtol=2e-5)
+    for bend, counted in ((40.0, SHOTS), (0.0, 2 * (np.sqrt(1.0 + SHOTS) - 1)), (-9.0, np.log1p(SHOTS))):
+        raw = {name: jnp.asarray(v) for name, v in zip(law.param_names, [*q, *d, bend], strict=True)}
+        found = law.mean_raw(raw, jnp.asarray(SHOTS, jnp.float32))
+        reached = law.shots_to_reach(raw, jnp.asarray(0.5))
+        for row, (a, b, c, odds) in enumerate((q, q + d)):
+            gamma = 1 / (1 + np.exp(-a))
+            beta = gamma / (1 + np.exp(-b))
+            expected = scoring_curve(1 / (1 + np.exp(-odds)), np.exp(c), gamma, beta, counted)
+            np.testing.assert_allclose(found[row], expected, rtol=1e-3 if bend < 0 else 2e-5)
+            moved = np.r_[(q, q + d)[row], bend]
+            np.testing.assert_allclose(
+                suppression.before_after.curves_of(moved[None], SHOTS[None])[0], found[row], rtol=2e-5
+            )
+            np.testing.assert_allclose(reached[row], suppression.shots_to_level(moved, 0.5), rtol=1e-4)
+            if expected[0] < 0.5 < expected[-1]:
+                np.testing.assert_allclose(reached[row], np.interp(0.5, expected, SHOTS), atol=0.3)
 
 
 def test_the_posterior_equals_that_of_a_known_curve_where_much_is_known():
@@ -501,7 +515,7 @@ def test_the_posterior_equals_that_of_a_known_curve_where_much_is_known():
         pairs.append(suppression.CurvePair(many, (SHOTS[:13], after[:13], error[:13])))
         centres.append([np.log(4), np.log(1 / 3), np.log(0.3), np.log(1 / 2)])
     shift_prior = suppression.ShiftPrior(discrepancy=1e-6)
-    noise = {"raw_noise": normal(np.log(1e-4), 0.01)}
+    noise = {"raw_noise": normal(np.log(1e-4), 0.01), "raw_bend": normal(9.0, 0.01)}  # all shots count alike
     expected = suppression.point_draws(pairs, np.array(centres), shift_prior=shift_prior, draws=8000)
     found, k_hat = suppression.posterior_draws(
         pairs, shift_prior=shift_prior, draws=8000, priors=noise, n_importance=8000
