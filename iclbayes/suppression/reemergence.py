@@ -15,9 +15,9 @@ from scipy.optimize import isotonic_regression
 
 from ..contrasts.tables import BAND
 from ..errors import InputError
+from ..fit_blocks import NOT_DETERMINED
 from ..fits import fit
 from ..posterior.answers import share_text, shots_apart, shots_text
-from ..posterior.contrast_answers import OPEN
 from ..posterior.identification import WIDEST
 from .before_after import (
     SHIFT_PRIOR,
@@ -275,6 +275,6 @@ def _said(row: pd.Series) -> str:
     if np.isinf(row["predicted"]):
         return f"may never come; {within}, and if it comes, after {shots_text(low)} shots or more"
     if np.isinf(high) or np.log((1 + high) / (1 + low)) > WIDEST:
-        return f"{OPEN} (90 %: {shots_text(low)} shots to {shots_text(high)}); {within}"
+        return f"{NOT_DETERMINED} (90 %: {shots_text(low)} shots to {shots_text(high)}); {within}"
     count, ends = shots_apart((row["predicted"], low, high))
     return f"after {count} shots (90 %: {ends})"
