@@ -211,21 +211,21 @@ def _parameter_lines(fits: "Fits", table: "pd.DataFrame") -> Iterator[str]:
     from ..curves import curve_labels
     from ..fit_blocks import NOT_DETERMINED, left_open
 
-    known = {
-        column: ~left_open(table, column)
-        for name in fits.law.param_names
-        for column in table
-        if re.fullmatch(rf"{name}(_\d+)?", str(column))
-    }
-    for (_, row), label, place in zip(
-        table.iterrows(), curve_labels(fits.curves), range(len(table)), strict=True
-    ):
-        told = []
-        for name in (name for name, sure in known.items() if sure[place] and row[name] == row[name]):
-            ends = (row.get(f"{name}_lo90"), row.get(f"{name}_hi90"))
-            around = "" if ends[0] is None else " (90 %: {} to {})".format(*map(number, ends))
-            told.append(f"{name} {number(row[name])}{around}")
-        vague = [name for name, sure in known.items() if not sure[place]]
+    wanted = re.compile(rf"({'|'.join(map(re.escape, fits.law.param_names))})(_\d+)?")
+    columns = [name for name in map(str, table.columns) if wanted.fullmatch(name)]
+    opened = {name: left_open(table, name) for name in columns}
+    ends = "{0}_lo90", "{0}_hi90"
+    for place, label in enumerate(curve_labels(fits.curves)):
+        row = table.iloc[place]
+        told, vague = [], []
+        for name in columns:
+            if opened[name][place]:
+                vague.append(name)
+            elif row[name] == row[name]:
+                around = [number(row[end.format(name)]) for end in ends if end.format(name) in table]
+                told.append(
+                    f"{name} {number(row[name])}" + (f" (90 %: {' to '.join(around)})" if around else "")
+                )
         rest = [f"{NOT_DETERMINED}: {', '.join(vague)}"] if vague else []
         yield f"  {label}: " + "; ".join([*([", ".join(told)] if told else []), *rest])
 
