@@ -59,6 +59,40 @@ def test_paths_of_a_normal_density_are_its_conditional_means_with_its_marginal_d
     assert seen > 12  # paths end only where next to nothing is left
 
 
+def bent(theta, unit):
+    """−ln density of x ~ N(0, 1), y ~ N(x², 0.2²), z ~ N(sin y, 0.3²)."""
+    del unit
+    x, y, z = np.moveaxis(theta, -1, 0)
+    return 0.5 * (x**2 + ((y - x**2) / 0.2) ** 2 + ((z - np.sin(y)) / 0.3) ** 2)
+
+
+def slopes_of_bent(theta, unit):
+    del unit
+    x, y, z = np.moveaxis(theta, -1, 0)
+    of_y, of_z = (y - x**2) / 0.04, (z - np.sin(y)) / 0.09
+    return np.stack([x - 2 * x * of_y, of_y - np.cos(y) * of_z, of_z], -1)
+
+
+def test_stops_of_a_bent_density_lie_on_its_ridge():
+    mode = laplace.best_modes(bent, slopes_of_bent, np.array([[[0.3, 0.1, 0.0]]]))
+    found = conditional_modes.stops(bent, slopes_of_bent, mode, np.full(3, 0.8), np.array([0]))
+    x, y, z = found.centre[0][np.isfinite(found.log_mass[0])].T
+    assert np.abs(x).max() > 3  # four steps away, where the ridge has turned by 80°
+    np.testing.assert_allclose(y, x**2, atol=0.1)
+    np.testing.assert_allclose(z, np.sin(y), atol=0.15)
+
+
+def test_secant_updates_find_a_hessian_in_as_many_steps_as_coordinates():
+    rng = np.random.default_rng(0)
+    truth = np.diag([3.0, -1.0, 0.2, 5.0]) + 0.3
+    hessian, steps = np.tile(np.eye(4), (2, 1, 1)), rng.standard_normal((4, 2, 4))
+    for moved in steps:
+        hessian = conditional_modes._secant(hessian, moved, moved @ truth)
+    np.testing.assert_allclose(hessian, np.tile(truth, (2, 1, 1)), atol=1e-9)
+    still = conditional_modes._secant(hessian, np.zeros((2, 4)), np.ones((2, 4)))
+    np.testing.assert_array_equal(still, hessian)
+
+
 def two_arms(theta, unit):
     """−ln posterior of x, y with e^x + e^y measured as 1 ± s under N(−1, 1.3²) for each; s is 0.1 and 0.01."""
     s = np.array([0.1, 0.01])[unit][:, None]

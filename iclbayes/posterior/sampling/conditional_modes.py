@@ -6,7 +6,9 @@ prior lets them be. A proposal that begins at the mode, in one arm, never sees t
 what is never seen. Held at a low value, though, either coordinate leads into its arm: the rest follows by Newton's method.
 
 For coordinate j one path goes up from the mode and one down, in steps of the prior's standard deviation s_j. At every stop the
-others are at their conditional mode c; H is the Hessian of the potential V there without row and column j. The stop becomes
+others move to their conditional mode c by quasi-Newton steps: a Hessian costs as many gradients as there are coordinates, so that
+of the last stop serves, corrected by every gradient on the way (the symmetric rank-one update, which may be indefinite, as these
+Hessians are). H is the Hessian of the potential V at c, without row and column j. The stop becomes
 
     a component of centre c and covariance H⁻¹ + (s_j t)(s_j t)ᵀ,    t_j = 1, t_rest = −H⁻¹ ∂²V/∂θ_rest ∂θ_j
 
@@ -18,10 +20,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .laplace import Mode, Slopes, Values, curvature, lowest_of, positive
+from .laplace import Mode, Slopes, Values, curvature, gradient, lowest_of, positive
 
 STOPS = 4  # of a path
-CORRECTIONS = 3  # Newton steps at a stop
+CORRECTIONS = 4  # quasi-Newton steps at a stop
 NEGLIGIBLE = 14.0  # nats below the mode from which a path goes no further
 LENGTHS = np.array([1.0, 0.5, 0.25, 0.1, 0.03, 0.0])  # of steps, tried at once
 APART = (
@@ -79,7 +81,8 @@ def stops(values: Values, slopes: Slopes, mode: Mode, scale: np.ndarray, held: n
     out = Components(np.zeros((*shape, size)), np.tile(np.eye(size), (*shape, 1, 1)), np.full(shape, -np.inf))
     unit, j = np.arange(units).repeat(paths), np.tile(held.repeat(2), units)
     by = scale[j] * np.tile([1.0, -1.0], units * len(held))
-    here, hessian = mode.theta[unit], curvature(slopes, mode.theta, np.arange(units))[1][unit]
+    here = mode.theta[unit]
+    slope, hessian = (part[unit] for part in curvature(slopes, mode.theta, np.arange(units)))
     tangent = _conditional(hessian, j)[2]
     going = np.arange(len(unit))
     for stop in range(STOPS if len(held) else 0):
@@ -88,19 +91,23 @@ def stops(values: Values, slopes: Slopes, mode: Mode, scale: np.ndarray, held: n
         ahead = by[going, None] * tangent  # as the ridge ran at the last stop, or less far
         tried = here[:, None] + LENGTHS[:, None] * ahead[:, None]
         tried[rows, :, at] = (here[rows, at] + by[going])[:, None]
+        before = here
         here, best = lowest_of(values, tried, who)
         for _ in range(CORRECTIONS):
-            gradient, hessian = curvature(slopes, here, who)
-            step = -np.einsum("bij,bj->bi", _conditional(hessian, at)[0], gradient)
+            was, slope = slope, gradient(slopes, here, who)
+            hessian = _secant(hessian, here - before, slope - was)
+            step = -np.einsum("bij,bj->bi", _conditional(hessian, at)[0], slope)
+            before = here
             here, best = lowest_of(values, here[:, None] + LENGTHS[:, None] * step[:, None], who)
-        inverse, log_det, tangent = _conditional(curvature(slopes, here, who)[1], at)
+        slope, hessian = curvature(slopes, here, who)
+        inverse, log_det, tangent = _conditional(hessian, at)
         along = scale[at, None] * tangent
         covariance = inverse + along[:, :, None] * along[:, None]
         out.centre[stop, going] = here
         out.factor[stop, going] = _factor(covariance)
         out.log_mass[stop, going] = np.log(scale[at]) + 0.5 * log_det - best
         on = best < mode.value[who] + NEGLIGIBLE
-        going, here, tangent = going[on], here[on], tangent[on]
+        going, here, tangent, slope, hessian = (part[on] for part in (going, here, tangent, slope, hessian))
         if len(going) == 0:
             break
     by_unit = [np.moveaxis(part, 0, 1).reshape(units, STOPS * paths, *part.shape[2:]) for part in out]
@@ -113,6 +120,17 @@ def _factor(covariance: np.ndarray) -> np.ndarray:
     scale = np.sqrt(np.diagonal(covariance, axis1=-2, axis2=-1))
     correlation = covariance / (scale[..., :, None] * scale[..., None, :])
     return scale[..., None] * np.linalg.cholesky(correlation + 1e-9 * np.eye(covariance.shape[-1]))
+
+
+def _secant(hessian: np.ndarray, moved: np.ndarray, change: np.ndarray) -> np.ndarray:
+    """Hessians [B, P, P] made to send the steps `moved` [B, P] to the changes of gradient [B, P] seen over them, by the symmetric
+    matrix of rank one that does so; as they are where that matrix would be large by rounding alone."""
+    missing = change - np.einsum("bij,bj->bi", hessian, moved)
+    along = np.einsum("bi,bi->b", missing, moved)
+    lengths = np.linalg.norm(missing, axis=1) * np.linalg.norm(moved, axis=1)
+    usable = np.isfinite(along) & (np.abs(along) > 1e-8 * lengths) & (lengths > 0)
+    missing = np.where(usable[:, None], missing, 0.0)
+    return hessian + missing[:, :, None] * missing[:, None] / np.where(usable, along, 1.0)[:, None, None]
 
 
 def _conditional(hessian: np.ndarray, j: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

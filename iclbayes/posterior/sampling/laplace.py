@@ -56,6 +56,12 @@ def curvature(slopes: Slopes, theta: np.ndarray, unit: np.ndarray) -> tuple[np.n
     return np.where(ok[:, None], g, 0.0), h
 
 
+def gradient(slopes: Slopes, theta: np.ndarray, unit: np.ndarray) -> np.ndarray:
+    """Gradient [B, P] at theta [B, P]; 0 where it is not finite."""
+    found = slopes(theta[:, None], unit)[:, 0]
+    return np.where(np.isfinite(found).all(1, keepdims=True), found, 0.0)
+
+
 def positive(hessian: np.ndarray, floor: float = FLOOR) -> tuple[np.ndarray, np.ndarray]:
     """Eigenvalues [..., P] of Hessians made positive, |λ| ≥ floor, and eigenvectors [..., P, P]."""
     values, vectors = np.linalg.eigh(hessian)

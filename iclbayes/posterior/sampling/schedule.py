@@ -6,7 +6,7 @@ import jax
 import numpy as np
 from jax import Array
 
-from ...runtime import one_blas_thread
+from ...runtime import map_chunks, one_blas_thread, programs
 from ..model.latent import normal_prior, potential, prior_scales, start_vectors
 from ..model.spec import Spec, UnitData
 from ..seeds import stream
@@ -17,6 +17,7 @@ from .coordinates import Coordinates
 from .options import SamplerOptions
 from .unit_draws import UnitDraws
 
+PLACES = 8  # for each of the units side by side, whose gradients are taken in one call
 MOST_HELD, MOST_COORDINATES = 20, 60  # beyond, paths to the arms of a posterior cost more than chains
 
 
@@ -85,12 +86,16 @@ def approximate(
         return over_units(("values", spec), one, inputs, chunk if many else places, quick=quick)
 
     def slopes(theta: np.ndarray, unit: np.ndarray) -> np.ndarray:
-        """[B, n, P] gradients at theta [B, n, P]."""
+        """[B, n, P] gradients at theta [B, n, P], one program for any n: each place brings its unit's data."""
 
         def one(theta: Array, data: UnitData) -> Array:
-            return jax.vmap(jax.grad(lambda t: potential(spec, t, data)))(theta)
+            return jax.grad(lambda t: potential(spec, t, data))(theta)
 
-        return over_units(("slopes", spec), one, (theta, rows(data, unit)), places)
+        def some(chunk: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+            return programs.run(("slopes", spec), jax.vmap(one), chunk[0], rows(data, chunk[1]))
+
+        flat = theta.reshape(-1, theta.shape[2]), unit.repeat(theta.shape[1])
+        return map_chunks(some, flat, PLACES * places).reshape(theta.shape)
 
     fitted = start_vectors(spec, raw)
     plain = start_vectors(spec, {name: _prior_centre(spec, name, value) for name, value in raw.items()})
