@@ -87,9 +87,16 @@ def _verdicts(rows: pd.DataFrame, pair: pd.Series, tolerance: float) -> list[str
     same = list(clear.loc[clear["moved"] == "same", "parameter"])
     if same:
         lines.append(f"the same within a factor of {np.exp(tolerance):.2f}: {', '.join(same)}")
+    open_ones = clear[clear["moved"] == "unclear"]
+    apart = (open_ones["lo90"] > 0) | (open_ones["hi90"] < 0)
+    lines += [
+        f"perhaps moved (p = {row['p_value']:.2g}, corrected for looking at {len(clear)} parameters): {row['parameter']}, "
+        f"{shift_text(row)}"
+        for _, row in open_ones[apart].iterrows()
+    ]
     lines += [
         f"unclear whether it moved: {row['parameter']}, {shift_text(row)}"
-        for _, row in clear[clear["moved"] == "unclear"].iterrows()
+        for _, row in open_ones[~apart].iterrows()
     ]
     if len(vague):
         names = [f"{row['parameter']}{where[row['undetermined']]}" for _, row in vague.iterrows()]

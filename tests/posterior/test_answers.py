@@ -163,3 +163,16 @@ def test_a_posterior_is_named_by_what_tells_it_from_others():
     assert told.startswith("logistic: the posterior fails its diagnostics (1 by the normal approximation): b")
     two = checks.assign(source=["x", "y"])
     assert answers.diagnostics_sentence("logistic", two).endswith(": b y (k-hat 0.9)")
+
+
+def test_an_interval_without_zero_is_not_told_as_if_nothing_had_been_seen():
+    shift = {"value_before": 0.74, "value_after": 0.48, "shift_sd": 0.5, "undetermined": "", "moved": "unclear"}
+    rows = pd.DataFrame(
+        [
+            {"parameter": "gamma", "shift": -1.1, "lo90": -1.9, "hi90": -0.1, "p_value": 0.08, **shift},
+            {"parameter": "beta", "shift": -0.4, "lo90": -1.9, "hi90": 0.6, "p_value": 0.6, **shift},
+        ]
+    )
+    perhaps, unclear = contrast_answers._verdicts(rows, pd.Series({"before": "base", "after": "chat"}), 0.3)
+    assert perhaps.startswith("perhaps moved (p = 0.08, corrected for looking at 2 parameters): gamma, odds ")
+    assert unclear.startswith("unclear whether it moved: beta, ")

@@ -117,3 +117,20 @@ def test_quasi_binomial_masses_sum_to_one_and_are_finite_with_finite_slopes_howe
         RNG, np.full(40_000, 0.7), {"dispersion": 1.0, "overdispersion": 0.0}, np.full(40_000, 250.0), None
     )
     assert abs(draws.std() / stats.binom(250, 0.7).std() * 250 - 1) < 0.03
+
+
+@pytest.mark.parametrize("spread", [1e-4, 1e-8, 1e-20, 1e-100, 1e-200])
+def test_without_scatter_a_beta_binomial_is_a_binomial(spread):
+    """Rounding of ln Γ(1/spread²) was worth thousands of nats once, and a sampler that strayed so far stayed there."""
+    k, p = np.array([0.0, 3.0, 30.0, 100.0]), np.array([0.01, 0.1, 0.9, 1 - 1e-9])
+
+    def log_mass_of(p, spread):
+        noise = {"overdispersion": spread}
+        return LIKELIHOODS["beta_binomial"].log_prob(
+            p, noise, jnp.full(4, 100.0), jnp.zeros(4), jnp.asarray(k)
+        )
+
+    found = log_mass_of(jnp.asarray(p), jnp.asarray(spread))
+    np.testing.assert_allclose(found, stats.binom.logpmf(k, 100, p), rtol=1e-3, atol=1e-3)
+    slopes = jax.grad(lambda *at: log_mass_of(*at).sum(), (0, 1))(jnp.asarray(p), jnp.asarray(spread))
+    assert np.isfinite(slopes[0]).all() and np.isfinite(slopes[1])

@@ -44,6 +44,9 @@ Drawn = dict[str, ndarray]  # the same, of draws, outside programs
 # Probabilities are kept this far from 0 and 1: of a million tests (more than anyone asks) a law at the edge expects a thousandth
 # of a wrong answer, yet its log odds, ±21, and their slopes are finite.
 EDGE = 1e-9
+# Beyond this φ a beta-binomial of 10⁴ tests is a binomial to one part in 10⁴, and ln Γ(φ) has so many digits before the point
+# that differences of it are rounding, in the end worth more than any prior takes off.
+MOST_PHI = 1e8
 MANY = 50  # tests from which on a count is nearly normal: at p = 0.9 the skewness of a binomial is 0.4 there
 
 
@@ -201,7 +204,8 @@ class Beta(Likelihood):
 
 
 def _beta(p: Any, spread: Any, xp: Any = jnp) -> tuple[Any, Any]:
-    phi = xp.maximum(1.0 / spread**2 - 1.0, 1e-3)
+    phi = 1.0 / xp.maximum(spread, MOST_PHI**-0.5) ** 2 - 1.0
+    phi = xp.maximum(phi, 1e-3)
     return p * phi, (1.0 - p) * phi
 
 
