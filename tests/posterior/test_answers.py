@@ -166,7 +166,13 @@ def test_a_posterior_is_named_by_what_tells_it_from_others():
 
 
 def test_an_interval_without_zero_is_not_told_as_if_nothing_had_been_seen():
-    shift = {"value_before": 0.74, "value_after": 0.48, "shift_sd": 0.5, "undetermined": "", "moved": "unclear"}
+    shift = {
+        "value_before": 0.74,
+        "value_after": 0.48,
+        "shift_sd": 0.5,
+        "undetermined": "",
+        "moved": "unclear",
+    }
     rows = pd.DataFrame(
         [
             {"parameter": "gamma", "shift": -1.1, "lo90": -1.9, "hi90": -0.1, "p_value": 0.08, **shift},

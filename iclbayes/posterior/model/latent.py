@@ -7,7 +7,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import numpyro
 import numpyro.distributions as dist
 from jax import Array
 from numpyro.infer.util import log_density
@@ -18,17 +17,21 @@ from .spec import Spec, UnitData
 
 @functools.cache
 def latent_shapes(spec: Spec, n_groups: int) -> tuple[tuple[str, tuple[int, ...]], ...]:
-    """(name, shape) of the latent sites in the order of the latent vector."""
-
-    def draw():
-        blank = jnp.zeros((n_groups, spec.n_curves, 1))
-        data = UnitData(blank, blank, blank > 0, blank + 1, blank, blank[..., 0], blank[..., 0])
-        with numpyro.handlers.seed(rng_seed=0):
-            trace = numpyro.handlers.trace(model).get_trace(spec, data, data.obs)
-        sites = trace.values()
-        return {s["name"]: s["value"] for s in sites if s["type"] == "sample" and not s["is_observed"]}
-
-    return tuple((name, leaf.shape) for name, leaf in sorted(jax.eval_shape(draw).items()))
+    """(name, shape) of the latent sites in the order of the latent vector: those of `numpyro_model.model`, without tracing it."""
+    found: dict[str, tuple[int, ...]] = {}
+    for name, shape in spec.shapes.items():
+        if math.prod(shape) == 0:
+            continue
+        if name in spec.hierarchy:
+            found[f"location_{name}"] = (1, *shape)
+            found[f"log_scale_{name}"] = ()
+            found[f"deviation_{name}"] = (n_groups, *shape)
+        else:
+            found[f"raw_{name}"] = (n_groups, *shape)
+    found |= {f"raw_{name}": (n_groups,) for name, _ in spec.priors if name not in spec.shapes}
+    if spec.discrepancy:
+        found["steps"] = (n_groups, spec.n_curves, spec.discrepancy.n_steps)
+    return tuple(sorted(found.items()))
 
 
 def unravel(spec: Spec, theta: Array, n_groups: int) -> Sites:

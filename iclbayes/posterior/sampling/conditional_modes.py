@@ -3,7 +3,7 @@
 Data that fix a sum leave a choice: with NLL(n) = E + L at the first shots and nothing known of later ones, either E or L may be
 next to nothing. In ln E and ln L that posterior is an L whose two arms are as thin as the data are precise, and as long as the
 prior lets them be. A proposal that begins at the mode, in one arm, never sees the other, and importance weights say nothing of
-what is never seen. Held at a low value, though, either coordinate leads into its arm: the rest follows by Newton's method.
+what is never seen. Held at a low value, though, either coordinate leads into its arm: the rest follows.
 
 For coordinate j one path goes up from the mode and one down, in steps of the prior's standard deviation s_j. At every stop the
 others move to their conditional mode c by quasi-Newton steps: a Hessian costs as many gradients as there are coordinates, so that
