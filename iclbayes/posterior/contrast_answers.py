@@ -67,16 +67,18 @@ def contrast_sentences(
         mine = table[(table["before"] == pair["before"]) & (table["after"] == pair["after"])]
         for name in rest:
             mine = mine[mine[name] == pair[name]]
+        looked_at = int(mine["p_value"].notna().sum())
         mine = mine[(mine["source"] == pair["source"]) | (mine["source"] == "")]
         told = [f"{name} {pair[name]}" for name in rest if name != "source"]
         told += [f"{pair['source']}"] if many or "source" in rest else []
         lines.append("\n" + ", ".join([f"{pair['before']} → {pair['after']}", *told]))
-        lines += [f"  {line}" for line in _verdicts(mine, pair, tolerance)]
+        lines += [f"  {line}" for line in _verdicts(mine, pair, tolerance, looked_at)]
         lines += [f"  {line}" for line in (*both, *times_sentence(pair))]
     return lines
 
 
-def _verdicts(rows: pd.DataFrame, pair: pd.Series, tolerance: float) -> list[str]:
+def _verdicts(rows: pd.DataFrame, pair: pd.Series, tolerance: float, looked_at: int) -> list[str]:
+    """The lines on parameters; `looked_at` is for how many p-values, those of other sources among them, they are corrected."""
     where = {"before": f" in {pair['before']}", "after": f" in {pair['after']}", "both": ""}
     vague = rows[rows["undetermined"] != ""]
     clear = rows[rows["undetermined"] == ""]
@@ -90,7 +92,7 @@ def _verdicts(rows: pd.DataFrame, pair: pd.Series, tolerance: float) -> list[str
     open_ones = clear[clear["moved"] == "unclear"]
     apart = (open_ones["lo90"] > 0) | (open_ones["hi90"] < 0)
     lines += [
-        f"perhaps moved (p = {row['p_value']:.2g}, corrected for looking at {len(clear)} parameters): {row['parameter']}, "
+        f"perhaps moved (p = {row['p_value']:.2g}, corrected for looking at {looked_at} parameters): {row['parameter']}, "
         f"{shift_text(row)}"
         for _, row in open_ones[apart].iterrows()
     ]

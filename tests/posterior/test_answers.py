@@ -179,6 +179,8 @@ def test_an_interval_without_zero_is_not_told_as_if_nothing_had_been_seen():
             {"parameter": "beta", "shift": -0.4, "lo90": -1.9, "hi90": 0.6, "p_value": 0.6, **shift},
         ]
     )
-    perhaps, unclear = contrast_answers._verdicts(rows, pd.Series({"before": "base", "after": "chat"}), 0.3)
+    perhaps, unclear = contrast_answers._verdicts(
+        rows, pd.Series({"before": "base", "after": "chat"}), 0.3, 2
+    )
     assert perhaps.startswith("perhaps moved (p = 0.08, corrected for looking at 2 parameters): gamma, odds ")
     assert unclear.startswith("unclear whether it moved: beta, ")

@@ -128,7 +128,7 @@ def _secant(hessian: np.ndarray, moved: np.ndarray, change: np.ndarray) -> np.nd
     missing = change - np.einsum("bij,bj->bi", hessian, moved)
     along = np.einsum("bi,bi->b", missing, moved)
     lengths = np.linalg.norm(missing, axis=1) * np.linalg.norm(moved, axis=1)
-    usable = np.isfinite(along) & (np.abs(along) > 1e-8 * lengths) & (lengths > 0)
+    usable = np.isfinite(along) & (np.abs(along) > 1e-8 * lengths)
     missing = np.where(usable[:, None], missing, 0.0)
     return hessian + missing[:, :, None] * missing[:, None] / np.where(usable, along, 1.0)[:, None, None]
 

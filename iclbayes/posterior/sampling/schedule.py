@@ -10,7 +10,7 @@ from ...runtime import map_chunks, one_blas_thread, programs
 from ..model.latent import normal_prior, potential, prior_scales, start_vectors
 from ..model.spec import Spec, UnitData
 from ..seeds import stream
-from ..units import Units, chunk_size, over_units
+from ..units import Units, chunk_size
 from . import conditional_modes, coordinates, diagnostics, importance, laplace, psis
 from .chains import rows, sample_chains
 from .coordinates import Coordinates
@@ -74,6 +74,16 @@ def approximate(
     # Modes and paths ask for few points at many places: there a call costs more than what it computes.
     chunk, places = chunk_size(n_units), max(16, chunk_size(n_units))
 
+    def over(
+        name: str, one: Callable, theta: np.ndarray, unit: np.ndarray, size: int, quick: bool
+    ) -> np.ndarray:
+        """`one` of each row of theta and the data of its unit, which are looked up chunk by chunk."""
+
+        def some(chunk: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+            return programs.run((name, spec), jax.vmap(one), chunk[0], rows(data, chunk[1]), quick=quick)
+
+        return map_chunks(some, (theta, unit), size)
+
     def values(theta: np.ndarray, unit: np.ndarray) -> np.ndarray:
         """[B, n] potentials of theta [B, n, P]."""
 
@@ -81,21 +91,17 @@ def approximate(
             return jax.vmap(lambda t: potential(spec, t, data))(theta)
 
         many = theta.shape[1] >= importance.PART
-        inputs = (theta, rows(data, unit))
         quick = not (many and spec.law.loops)
-        return over_units(("values", spec), one, inputs, chunk if many else places, quick=quick)
+        return over("values", one, theta, unit, chunk if many else places, quick)
 
     def slopes(theta: np.ndarray, unit: np.ndarray) -> np.ndarray:
-        """[B, n, P] gradients at theta [B, n, P], one program for any n: each place brings its unit's data."""
+        """[B, n, P] gradients at theta [B, n, P], one program for any n."""
 
         def one(theta: Array, data: UnitData) -> Array:
             return jax.grad(lambda t: potential(spec, t, data))(theta)
 
-        def some(chunk: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-            return programs.run(("slopes", spec), jax.vmap(one), chunk[0], rows(data, chunk[1]))
-
         flat = theta.reshape(-1, theta.shape[2]), unit.repeat(theta.shape[1])
-        return map_chunks(some, flat, PLACES * places).reshape(theta.shape)
+        return over("slopes", one, *flat, PLACES * places, True).reshape(theta.shape)
 
     fitted = start_vectors(spec, raw)
     plain = start_vectors(spec, {name: _prior_centre(spec, name, value) for name, value in raw.items()})
