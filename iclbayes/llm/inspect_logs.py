@@ -140,7 +140,7 @@ def read_inspect(
     settings = varying(points, OF_TASKS)
     kept = counting(points, settings, notes)
     points, settings = [points[i] for i in kept], [settings[i] for i in kept]
-    frame, curves_by = labelled(points, settings, accuracies(points))
+    frame, curves_by = labelled(points, settings, accuracies(points, notes))
     about = {"logs": [plain(path.name) for path in paths], "runs": runs, "curves_by": curves_by}
     return frame, about | {"skipped": notes.lines()}
 

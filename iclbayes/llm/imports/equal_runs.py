@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from .notes import Notes
 from .points import Point
 
+FAR = 4  # standard errors that two runs of one model do not differ by
+
 
 def counting(points: Sequence[Point], columns: Sequence[dict[str, str]], notes: Notes) -> list[int]:
     """Places of the points that count: of equal ones, that with more samples, then the newer."""
@@ -27,7 +29,7 @@ def counting(points: Sequence[Point], columns: Sequence[dict[str, str]], notes: 
         why, age = _reason(points[kept], points[left])
         notes.add(
             "runs equal to another with more samples, or newer",
-            f"{age} run of {points[left]} in {points[left].path}: {points[kept].path} {why}",
+            f"{age} run of {points[left]} in {points[left].path}: {points[kept].path} {why}{_apart(points[kept], points[left])}",
         )
     return sorted(best.values())
 
@@ -53,3 +55,14 @@ def _reason(kept: Point, left: Point) -> tuple[str, str]:
     if kept.written > left.written:
         return "is newer, with all settings equal", "an older"
     return "is equal in all settings and in age, and comes later by name", "a second"
+
+
+def _apart(kept: Point, left: Point) -> str:
+    """How the values of equal runs of one size differ; if by more than chance allows, they are hardly of one model."""
+    if kept.value == left.value or _more(kept, left) is not None:
+        return ""
+    said = f"; its {kept.metric} is {kept.value:.4g}, not {left.value:.4g}"
+    spread = math.hypot(kept.stderr, left.stderr)
+    if not spread or not abs(kept.value - left.value) >= FAR * spread:
+        return said
+    return f"{said}, further apart than chance allows: if these are of different models, import them apart"

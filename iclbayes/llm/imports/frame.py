@@ -1,10 +1,12 @@
 """Points as a table that `iclbayes.read_curves` reads."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
+from .notes import Notes
 from .points import Point
 
 COLUMNS = (
@@ -59,15 +61,17 @@ def _renamed(name: str) -> str:
     return f"{name}_setting" if name in COLUMNS else name
 
 
-def accuracies(points: Sequence[Point]) -> pd.DataFrame:
+def accuracies(points: Sequence[Point], notes: Notes) -> pd.DataFrame:
+    """Counts with their accuracies and standard errors, if every point has counts; else values with standard errors.
+
+    A note says whose counts are left out since others have none. Without counts a standard error of 0, which is what a
+    share of 0 or 1 gets, tells nothing, and is left empty.
+    """
     value, n_test = np.array([p.value for p in points]), np.array([p.n_test for p in points])
-    stderr = [p.stderr for p in points]
+    stderr = np.array([p.stderr for p in points])
     counts = np.round(value * n_test)
-    if (
-        all(p.counted for p in points)
-        and not np.isnan(n_test).any()
-        and np.allclose(counts, value * n_test, rtol=0, atol=1e-6)
-    ):
+    has_counts = np.array([p.counted for p in points]) & (np.abs(counts - value * n_test) <= 1e-6)
+    if has_counts.all():
         return pd.DataFrame(
             {
                 "n_correct": counts.astype(np.int64),
@@ -76,4 +80,16 @@ def accuracies(points: Sequence[Point]) -> pd.DataFrame:
                 "stderr": stderr,
             }
         )
-    return pd.DataFrame({"prob": value, "stderr": stderr})
+    if has_counts.any():
+        first = points[int(np.argmin(has_counts))]
+        lacks = (
+            "does not say how many examples it had"
+            if math.isnan(first.n_test)
+            else f"has {first.metric}, which is no count of right answers"
+        )
+        notes.add(
+            "counts",
+            f"counts (n_correct, n_test) of {has_counts.sum()} of {len(points)} points, since a file has them for all or"
+            f" for none: {first} {lacks}; import those apart, or choose a --metric",
+        )
+    return pd.DataFrame({"prob": value, "stderr": np.where(stderr > 0, stderr, np.nan)})

@@ -5,6 +5,13 @@ import math
 import re
 from typing import Any
 
+POINTER = "is a pointer of Git LFS, not the file; fetch that (git lfs pull)"
+
+
+def is_pointer(content: str) -> bool:
+    """Whether a file is what Git keeps in place of one that Git LFS stores."""
+    return content.startswith("version https://git-lfs")
+
 
 def plain(value: object) -> str:
     """Text of one line that can be written as UTF-8."""

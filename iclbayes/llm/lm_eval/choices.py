@@ -191,7 +191,8 @@ def _parse(sample: dict, place: int, name: str, delimiter: str) -> Sample:
     answers = answers if isinstance(answers, list) else []
     logs = [_loglik(answer) for answer in answers]
     if not logs or np.isnan(logs).any() or max(logs) > 1e-3 or max(logs) == -np.inf:
-        raise InputError(f"{name}: sample {place} has no log likelihood of each choice; {INSTEAD}")
+        above = f" ({max(logs):g} is above 0)" if logs and max(logs) > 1e-3 else ""
+        raise InputError(f"{name}: sample {place} has no log likelihood of each choice{above}; {INSTEAD}")
     contexts, texts = _arguments(sample.get("arguments"), len(logs))
     half = len(logs) // 2
     if half >= 2 and len(logs) == 2 * half and texts[:half] == texts[half:] and set(contexts[half:]) == {""}:

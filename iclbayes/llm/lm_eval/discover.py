@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..imports.lenient import seconds
+from ..imports.lenient import POINTER, is_pointer, seconds
 from ..imports.notes import Notes
 
 STAMP = re.compile(r"_(\d{4}-\d\d-\d\dT\d\d[-:]\d\d[-:]\d\d(?:\.\d+)?)\.json$")
@@ -29,7 +29,11 @@ def find_runs(folder: Path, notes: Notes) -> Iterator[Run]:
         if path.is_dir():
             continue
         try:
-            content = json.loads(path.read_text(encoding="utf-8-sig"))
+            written = path.read_text(encoding="utf-8-sig")
+            if is_pointer(written):
+                notes.add("pointers of Git LFS", f"{path}: {POINTER}")
+                continue
+            content = json.loads(written)
         except (ValueError, OSError, RecursionError) as error:
             notes.add("files that are no JSON", f"{path}: cannot be read as JSON ({str(error)[:80]})")
             continue

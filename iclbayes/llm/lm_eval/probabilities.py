@@ -18,6 +18,7 @@ def probabilities(points: list[TaskPoint], folder: Path, notes: Notes) -> tuple[
     """Places of the points whose samples tell it, and the mean probabilities of their right choices."""
     missing = "runs without samples"
     read: dict[str, list[tuple[int, list[dict], list[Sample]]]] = {}
+    reasons: list[str] = []
     for i, point in enumerate(points):
         if point.samples is None and point.embedded is None:
             notes.add(missing, f"{point}: no samples beside its results")
@@ -25,6 +26,7 @@ def probabilities(points: list[TaskPoint], folder: Path, notes: Notes) -> tuple[
         try:
             samples = _checked_samples(point)
         except InputError as error:
+            reasons.append(str(error))
             notes.add("runs with samples that cannot be read", str(error))
             continue
         read.setdefault(point.task, []).append((i, *samples))
@@ -33,7 +35,7 @@ def probabilities(points: list[TaskPoint], folder: Path, notes: Notes) -> tuple[
             f"{folder}: no samples files beside the results; run lm_eval with --log_samples, or import"
             " accuracies (--value accuracy)"
         )
-    rows, reasons = {}, []
+    rows = {}
     for task, runs in read.items():
         first = points[runs[0][0]]
         try:
@@ -46,8 +48,7 @@ def probabilities(points: list[TaskPoint], folder: Path, notes: Notes) -> tuple[
         for (i, samples, _), own in zip(runs, np.split(prob, ends)):
             rows[i] = _row(points[i], samples, own)
     if not rows:
-        unread = [line for line in notes.lines() if "no samples beside" not in line]
-        raise InputError((reasons or unread)[0])
+        raise InputError(reasons[0])
     numbers = pd.DataFrame(
         [rows[i] for i in sorted(rows)], columns=["n_correct", "n_test", "accuracy", "prob", "stderr"]
     )

@@ -16,7 +16,7 @@ from ..imports.frame import accuracies, labelled
 from ..imports.lenient import plain
 from ..imports.notes import Notes
 from ..imports.settings import varying
-from .discover import find_runs
+from .discover import Run, find_runs
 from .identity import OF_TASKS, TOLD
 from .probabilities import probabilities
 from .values import Found, choose, tasks_of
@@ -59,7 +59,7 @@ def read_results(
             f"{folder}: holds no results of lm-evaluation-harness (a JSON file with results); give the folder"
             " that --output_path named" + (f"; unreadable: {unread[0]}" if unread else "")
         )
-    found = [task for run in runs for task in tasks_of(run)]
+    found = [task for run in runs for task in _tasks(run, notes)]
     points = list(choose(found, metric, notes))
     if not points:
         raise InputError(_why_none(folder, found, metric, notes))
@@ -67,7 +67,7 @@ def read_results(
     kept = counting(points, settings, notes)
     points, settings = [points[i] for i in kept], [settings[i] for i in kept]
     if value == "accuracy":
-        numbers = accuracies(points)
+        numbers = accuracies(points, notes)
     else:
         chosen, numbers = probabilities(points, folder, notes)
         points, settings = [points[i] for i in chosen], [settings[i] for i in chosen]
@@ -80,6 +80,19 @@ def read_results(
         "skipped": notes.lines(),
     }
     return frame, about
+
+
+def _tasks(run: Run, notes: Notes) -> list[Found]:
+    """The tasks of a run; a note where it has none."""
+    tasks = list(tasks_of(run))
+    if not tasks:
+        results = run.content["results"]
+        has = ", ".join(map(plain, results)) if isinstance(results, dict) else f"a list of {len(results)}"
+        notes.add(
+            "files without tasks",
+            f"{run.path}: its results hold no task with metrics, groups apart (they hold {has[:60] or 'nothing'})",
+        )
+    return tasks
 
 
 def _why_none(folder: Path, found: list[Found], metric: str | None, notes: Notes) -> str:

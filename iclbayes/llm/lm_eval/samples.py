@@ -6,19 +6,25 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import InputError
+from ..imports.lenient import POINTER, is_pointer
 
 
 def samples_beside(results: Path, stamp: str, task: str, arguments: Any) -> Path | None:
     """The samples file of a task beside a results file.
 
-    It is `samples_<task>_<time>.jsonl`, and `<model arguments>_<task>.jsonl` where results have no time (0.4.2).
+    It is `samples_<task>_<time>.jsonl`, and `<model arguments>_<task>.jsonl` where results have no time: up to 0.4.2, and
+    with `=` in its name before 0.4.0.
     """
-    name = (
-        f"samples_{task}_{stamp}.jsonl" if stamp else f"{re.sub('[/=]', '__', str(arguments))}_{task}.jsonl"
-    )
+    names = [
+        *([f"samples_{task}_{stamp}.jsonl"] if stamp else []),
+        *(
+            []
+            if stamp
+            else [f"{re.sub(unfit, '__', str(arguments))}_{task}.jsonl" for unfit in ("[/=]", "/")]
+        ),
+    ]
     try:
-        path = results.parent / name
-        return path if path.is_file() else None
+        return next((path for name in names if (path := results.parent / name).is_file()), None)
     except (OSError, ValueError):  # a name that no file can have
         return None
 
@@ -34,6 +40,8 @@ def read_samples(path: Path, kind: str = "") -> list[dict]:
         content = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); {again}") from None
+    if is_pointer(content[:80].decode("utf-8", "replace")):
+        raise InputError(f"{path}: {POINTER}")
     if content.lstrip()[:1] == b"[":
         try:
             found = json.loads(content)

@@ -127,10 +127,9 @@ def choose(found: list[Found], metric: str | None, notes: Notes) -> Iterator[Tas
                 and lower.get(name.partition(",")[0]) is not False
             ]
             if not shares:
-                has = ", ".join(f"{name} {value:g}" for name, value in list(one.numbers.items())[:4])
                 notes.add(
                     "tasks without a share",
-                    f"{where} has no metric that is a share between 0 and 1 ({has or 'it has no number'})",
+                    f"{where} has no metric that is a share of right answers ({_has(one)})",
                 )
                 continue
             name = shares[0]
@@ -150,6 +149,15 @@ def choose(found: list[Found], metric: str | None, notes: Notes) -> Iterator[Tas
             notes.add("tasks that do not say their shots", f"{where} does not say how many shots it had")
             continue
         yield _point(one, name, one.shots)
+
+
+def _has(one: Found) -> str:
+    """What a task without a share has instead."""
+    numbers = ", ".join(f"{name} {value:g}" for name, value in list(one.numbers.items())[:4])
+    sections = ", ".join(plain(name) for name, value in one.values.items() if isinstance(value, dict))
+    return numbers or (
+        f"it has no number, only sections: {sections[:60]}" if sections else "it has no number"
+    )
 
 
 def _point(one: Found, name: str, shots: int) -> TaskPoint:
@@ -203,6 +211,9 @@ def _named(numbers: dict[str, float], metric: str) -> str | None:
 def _shots(content: dict, key: str) -> int | None:
     own = section(content, "configs", key).get("num_fewshot")
     general = section(content, "config").get("num_fewshot")  # 0.3.0
+    tasks = list(section(content, "versions"))
+    if isinstance(general, list):  # one for each task, in the order of these (Stability AI's version)
+        general = dict(zip(tasks, general)).get(key) if len(general) == len(tasks) else None
     listed = section(content, "n-shot").get(key)
     return next((shots for x in (listed, own, general) if (shots := whole(x)) is not None), None)
 
