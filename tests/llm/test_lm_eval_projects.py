@@ -15,7 +15,7 @@ from iclbayes.llm.lm_eval import choice_probabilities, read_results
 LFS = "version https://git-lfs.github.com/spec/v1\noid sha256:126509be\nsize 800\n"
 
 
-def old(shots=0, value=0.5, stderr=0.05, task="quiz", **top):
+def old(shots: object = 0, value=0.5, stderr: object = 0.05, task="quiz", **top):
     """A results file of version 0.3.0, which says neither when it was written nor of how many examples it is."""
     config = {"model": "gpt2", "model_args": "pretrained=lab/tiny", "num_fewshot": shots, "limit": None}
     found = {task: {"acc": value, "acc_stderr": stderr}}
