@@ -143,6 +143,14 @@ def test_values_of_equal_runs_that_differ_are_told(tmp_path, one, other, end):
     assert note.endswith(end)
 
 
+def test_far_values_of_equal_runs_are_not_lost_among_many(tmp_path):
+    for i in range(8):
+        (tmp_path / f"{i}.json").write_text(json.dumps(old(5, 0.5, task="calm")))
+    notes = skipped(written(tmp_path, x=old(5, 0.2), y=old(5, 0.8)))
+    assert notes[0].startswith("7 runs equal to another with more samples, or newer; the first: ")
+    assert notes[1].endswith("import them apart") and len(notes) == 2
+
+
 @pytest.mark.parametrize(
     ("without", "why"),
     [

@@ -27,9 +27,12 @@ def counting(points: Sequence[Point], columns: Sequence[dict[str, str]], notes: 
         kept, left = (i, best[key]) if _before(points[best[key]], point) else (best[key], i)
         best[key] = kept
         why, age = _reason(points[kept], points[left])
+        pair = points[kept], points[left]
         notes.add(
-            "runs equal to another with more samples, or newer",
-            f"{age} run of {points[left]} in {points[left].path}: {points[kept].path} {why}{_apart(points[kept], points[left])}",
+            "runs equal to another, but far from its value"
+            if _far(*pair)
+            else "runs equal to another with more samples, or newer",
+            f"{age} run of {points[left]} in {points[left].path}: {points[kept].path} {why}{_differ(*pair)}",
         )
     return sorted(best.values())
 
@@ -57,12 +60,17 @@ def _reason(kept: Point, left: Point) -> tuple[str, str]:
     return "is equal in all settings and in age, and comes later by name", "a second"
 
 
-def _apart(kept: Point, left: Point) -> str:
-    """How the values of equal runs of one size differ; if by more than chance allows, they are hardly of one model."""
+def _differ(kept: Point, left: Point) -> str:
+    """How the values of equal runs of one size differ, if they do."""
     if kept.value == left.value or _more(kept, left) is not None:
         return ""
     said = f"; its {kept.metric} is {kept.value:.4g}, not {left.value:.4g}"
-    spread = math.hypot(kept.stderr, left.stderr)
-    if not spread or not abs(kept.value - left.value) >= FAR * spread:
+    if not _far(kept, left):
         return said
     return f"{said}, further apart than chance allows: if these are of different models, import them apart"
+
+
+def _far(kept: Point, left: Point) -> bool:
+    """Whether the values of equal runs of one size differ by more than chance allows, as runs of one model hardly do."""
+    spread = math.hypot(kept.stderr, left.stderr)
+    return _more(kept, left) is None and spread > 0 and abs(kept.value - left.value) >= FAR * spread
