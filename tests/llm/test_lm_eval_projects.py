@@ -45,6 +45,31 @@ def test_shots_listed_in_the_order_of_the_tasks(tmp_path):
         read_results(written(tmp_path, a=old([3, 2, 5], **several)))
 
 
+def test_settings_that_another_version_adds_tell_runs_apart(tmp_path):
+    """How the model was quantized, say; what the harness itself says in `config` does not tell runs apart."""
+    bits = {"bnb": run(5, 100, 0.6, quantization_module="bnb", bit_width="int4"), "base": run(0, 100, 0.7)}
+    bits |= {"quanto": run(0, 100, 0.5, quantization_module="quanto", bit_width="int4", batch_size=8)}
+    frame, about = read_results(written(tmp_path, **bits))
+    assert (
+        about["curves_by"] == ["model", "task", "bit_width", "quantization_module"] and about["skipped"] == []
+    )
+    assert dict(zip(frame["quantization_module"], frame["accuracy"])) == {
+        "bnb": 0.6,
+        "none": 0.7,
+        "quanto": 0.5,
+    }
+    harmless = {
+        "batch_sizes": [8],
+        "no_cache": True,
+        "write_out": True,
+        "model_num_parameters": 8,
+        "output_path": "x",
+    }
+    (tmp_path / "sweep").mkdir()
+    _, about = read_results(written(tmp_path / "sweep", a=run(0), b=run(5, **harmless)))
+    assert about["curves_by"] == ["model", "task"]
+
+
 def test_a_standard_error_of_nothing_is_unknown(tmp_path):
     """What a share of 0 or 1 gets for one; a posterior refuses a point that is known without error."""
     folder = written(tmp_path, a=old(0, 0.0, 0.0), b=old(4, 0.3, 0.01), c=old(8, 1.0, "0.0"))

@@ -1,7 +1,7 @@
 """What makes the numbers of two runs differ: the model and how it was loaded, prompted and asked.
 
 Settings that only decide how fast or where a run went are left out (`HARMLESS`); every other argument of the
-model counts, known to us or not. Seeds are apart: runs that differ in them alone are replicates.
+model or entry of the run's `config` counts, known to us or not. Seeds are apart: runs that differ in them alone are replicates.
 """
 
 from typing import Any
@@ -33,6 +33,25 @@ HARMLESS_STARTS = (
     "sample_",
     "user_script",
     "config_files",
+)
+# What the harness itself says of a run, and identity or shots tell already or need not: anything else that stands there,
+# such as the quantization in somebody's own version, counts.
+OF_RUNS = frozenset(
+    [
+        *("model", "model_args", "model_name", "model_num_parameters", "model_dtype", "model_revision"),
+        *("model_sha", "peft_sha", "delta_sha", "num_fewshot", "batch_sizes", "no_cache", "limit", "samples"),
+        *("bootstrap_iters", "description_dict", "gen_kwargs", "random_seed", "numpy_seed", "torch_seed"),
+        *(
+            "fewshot_seed",
+            "tasks",
+            "write_out",
+            "log_samples",
+            "output_path",
+            "output_base_path",
+            "verbosity",
+        ),
+        *("check_integrity", "decontamination_ngrams_path", "predict_only", "provide_description"),
+    ]
 )
 # The harness's own defaults, which runs before these were recorded had.
 SEEDS = {"random_seed": 0, "numpy_seed": 1234, "torch_seed": 1234, "fewshot_seed": 1234}
@@ -115,9 +134,10 @@ def identity(content: dict, task: str) -> dict[str, str]:
         "model_sha": _first(config.get("model_sha"), general.get("model_sha"), default=UNKNOWN)[:12],
         "dtype": _dtype(config.get("model_dtype"), given.get("dtype"), general.get("model_dtype")),
     }
-    for key in sorted(given):
-        if key not in HARMLESS and key not in told and not key.startswith(HARMLESS_STARTS):
-            told[f"{key}_argument" if key in AFTER_ARGUMENTS else key] = text(given[key])
+    for key, value in sorted((config | given).items()):
+        counts = key in given or key not in OF_RUNS
+        if counts and key not in HARMLESS and key not in told and not key.startswith(HARMLESS_STARTS):
+            told[f"{key}_argument" if key in AFTER_ARGUMENTS else key] = text(value)
     told |= {
         "chat_template": _chat_template(content),
         "system_instruction": text(
