@@ -211,6 +211,7 @@ def _point(log: Any, path: Path, told: dict[str, Any], shots_from: str, shots: i
         counted=_counted(value, stderr, n_test),
         limited=log.eval.config.limit is not None,
         identity=_settings(log, told, shots_from),
+        besides={},
         seeds=_seeds(log, told),
         written=seconds(log.eval.created),
         path=path,

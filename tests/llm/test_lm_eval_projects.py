@@ -160,6 +160,9 @@ def test_log_likelihoods_above_nothing_are_named():
         (old(5, 0.50), old(5, 0.55), "its acc is 0.55, not 0.5"),
         (old(5, 0.5), old(5, 0.8), "further apart than chance allows: if these are of different models, import them apart"),
         (old(5, 0.50, None), old(5, 0.80), "its acc is 0.8, not 0.5"),
+        (old(5, experts={"pruned": 1, "time": 3}), old(5, experts={"pruned": 2, "time": 4}), "later by name; its experts.pruned"
+         " is 2, not 1: if these are of different models, import them apart"),
+        (old(5, wall_seconds=1, speed=0.5, tokenizer_pad_token="x"), old(5, wall_seconds=2), "comes later by name"),
         (run(5, n=900, value=0.5), run(5, n=1000, value=0.9), "has 1000 samples, not 900"),
     ],
 )  # fmt: skip

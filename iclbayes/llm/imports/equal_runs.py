@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from .notes import Notes
 from .points import Point
+from .settings import NONE
 
 FAR = 4  # standard errors that two runs of one model do not differ by
 
@@ -28,9 +29,10 @@ def counting(points: Sequence[Point], columns: Sequence[dict[str, str]], notes: 
         best[key] = kept
         why, age = _reason(points[kept], points[left])
         pair = points[kept], points[left]
+        doubtful = _far(*pair) or bool(_others(*pair))
         notes.add(
-            "runs equal to another, but far from its value"
-            if _far(*pair)
+            "doubtful runs equal to another"
+            if doubtful
             else "runs equal to another with more samples, or newer",
             f"{age} run of {points[left]} in {points[left].path}: {points[kept].path} {why}{_differ(*pair)}",
         )
@@ -61,13 +63,20 @@ def _reason(kept: Point, left: Point) -> tuple[str, str]:
 
 
 def _differ(kept: Point, left: Point) -> str:
-    """How the values of equal runs of one size differ, if they do."""
-    if kept.value == left.value or _more(kept, left) is not None:
-        return ""
-    said = f"; its {kept.metric} is {kept.value:.4g}, not {left.value:.4g}"
-    if not _far(kept, left):
-        return said
-    return f"{said}, further apart than chance allows: if these are of different models, import them apart"
+    """In what equal runs differ all the same: their values, if they are of one size, and what else they say of themselves."""
+    told, others = [], _others(kept, left)
+    if kept.value != left.value and _more(kept, left) is None:
+        chance = ", further apart than chance allows" if _far(kept, left) else ""
+        told = [f"its {kept.metric} is {kept.value:.4g}, not {left.value:.4g}{chance}"]
+    told += [f"its {name} is {one}, not {other}" for name, one, other in others[:3]]
+    advice = ": if these are of different models, import them apart" if others or _far(kept, left) else ""
+    return f"; {', and '.join(told)}{advice}" if told else ""
+
+
+def _others(kept: Point, left: Point) -> list[tuple[str, str, str]]:
+    names = dict.fromkeys([*kept.besides, *left.besides])
+    both = [(name, kept.besides.get(name, NONE), left.besides.get(name, NONE)) for name in names]
+    return [(name, one, other) for name, one, other in both if one != other]
 
 
 def _far(kept: Point, left: Point) -> bool:

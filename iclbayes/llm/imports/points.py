@@ -9,8 +9,8 @@ class Point:
     """One task of one run. `stderr` and `n_test` are NaN where the run does not say; `counted`, if the
     value is the share of examples that were right; `limited`, if a limit cut the run short.
 
-    `identity` holds all settings that make its numbers differ, as text; `seeds` those that make it a replicate; `written`
-    is when it was, in seconds since 1970.
+    `identity` holds all settings that make its numbers differ, as text; `besides` what else the run says of itself, which
+    may be a setting or not; `seeds` what makes it a replicate; `written` is when it was, in seconds since 1970.
     """
 
     model: str
@@ -23,6 +23,7 @@ class Point:
     counted: bool
     limited: bool
     identity: dict[str, str]
+    besides: dict[str, str]
     seeds: dict[str, int]
     written: float
     path: Path

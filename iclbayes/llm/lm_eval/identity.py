@@ -4,6 +4,7 @@ Settings that only decide how fast or where a run went are left out (`HARMLESS`)
 model or entry of the run's `config` counts, known to us or not. Seeds are apart: runs that differ in them alone are replicates.
 """
 
+import re
 from typing import Any
 
 from ..imports.lenient import plain, section, whole
@@ -53,6 +54,24 @@ OF_RUNS = frozenset(
         *("check_integrity", "decontamination_ngrams_path", "predict_only", "provide_description"),
     ]
 )
+# The parts of a results file, in all layouts.
+PARTS = frozenset(
+    [
+        *("results", "groups", "group_subtasks", "configs", "versions", "n-shot", "higher_is_better"),
+        *("n-samples", "samples", "config", "git_hash", "date", "pretty_env_info", "transformers_version"),
+        *("lm_eval_version", "upper_git_hash", "eot_token_id", "max_length", "task_hashes", "model_source"),
+        *(
+            "model_name",
+            "model_name_sanitized",
+            "system_instruction",
+            "system_instruction_sha",
+            "chat_template",
+        ),
+        *("chat_template_sha", "fewshot_as_multiturn", "config_general", "config_tasks", "summary_general"),
+        *("summary_tasks", "table_results"),
+    ]
+)
+TIME = re.compile(r"time|date|second|elapsed|duration", re.IGNORECASE)
 # The harness's own defaults, which runs before these were recorded had.
 SEEDS = {"random_seed": 0, "numpy_seed": 1234, "torch_seed": 1234, "fewshot_seed": 1234}
 BACKENDS = {
@@ -154,6 +173,19 @@ def identity(content: dict, task: str) -> dict[str, str]:
         "prompt": digest({key: no_address(own[key]) for key in PROMPT if own.get(key)}) if own else UNKNOWN,
     }
     return told
+
+
+def besides(content: dict) -> dict[str, str]:
+    """What a project writes into its results beside the harness's own parts, times apart: texts, whole numbers and switches."""
+    told: dict[str, Any] = {}
+    for key, value in content.items():
+        if key not in PARTS and not key.startswith("tokenizer_"):
+            told |= (
+                {f"{key}.{inner}": v for inner, v in value.items()}
+                if isinstance(value, dict)
+                else {key: value}
+            )
+    return {key: text(v) for key, v in told.items() if isinstance(v, (str, int)) and not TIME.search(key)}
 
 
 def seeds(content: dict) -> dict[str, int]:

@@ -14,7 +14,7 @@ from ..imports.notes import Notes
 from ..imports.points import Point
 from ..imports.settings import text
 from .discover import Run
-from .identity import identity, model_name, seeds
+from .identity import besides, identity, model_name, seeds
 from .samples import of_filter, read_samples, samples_beside
 
 # Parts of the names of numbers that can lie between 0 and 1 and are no shares all the same.
@@ -182,6 +182,7 @@ def _point(one: Found, name: str, shots: int) -> TaskPoint:
         samples=samples,
         embedded=embedded,
         identity=identity(content, one.key) | one.setting,
+        besides=besides(content),
         seeds=seeds(content),
         written=run.written,
         path=run.path,
