@@ -108,6 +108,21 @@ def test_what_a_task_without_a_share_has(tmp_path):
     assert "gen has no metric that is a share of right answers (bleu 0.27)" in notes[1]
 
 
+def test_a_score_above_1_shows_that_its_task_has_percentages(tmp_path):
+    weak = old(0, results={"squad": {"exact_match": 0.5, "f1": 2.6}})
+    notes = skipped(written(tmp_path, weak=weak, quiz=run()))
+    assert len(notes) == 1 and "task squad has percentages (f1 2.6), and a curve needs shares" in notes[0]
+    weaker = old(0, results={"squad": {"exact_match": 0.2, "f1": 0.7}})
+    notes = skipped(written(tmp_path, another=weaker))
+    assert (
+        "another.json: task squad may have percentages, as " in notes[0]
+        and "weak.json has (f1 2.6)" in notes[0]
+    )
+    sure = old(0, results={"sure": {"acc": 1.0000000000000002, "acc_norm": 1.0}})
+    frame, _ = read_results(written(tmp_path, sure=sure), metric="acc_norm")
+    assert frame["task"].tolist() == ["sure"]
+
+
 def test_pointers_of_git_lfs_are_called_so(tmp_path):
     with pytest.raises(InputError, match=r"a\.json: is a pointer of Git LFS, .* \(git lfs pull\)"):
         read_results(written(tmp_path, a=LFS))

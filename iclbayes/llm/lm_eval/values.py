@@ -28,6 +28,8 @@ NO_SHARE = frozenset(
 )
 # Metrics of tasks whose numbers are percentages: one below 1 is no share (squadv2, EQ-bench).
 PERCENT = frozenset(["HasAns_exact", "percent_parseable"])
+# Metrics that are shares, so that one above 1 shows that its task's numbers are percentages (SQuAD's exact match and F1).
+SHARES = frozenset(["acc", "acc_norm", "em", "exact", "exact_match", "f1", "macro_f1", "micro_f1"])
 NO_METRIC = ("name", "alias", "sample_len", "samples", "sample_count")
 UNNAMED = "unnamed"
 
@@ -109,12 +111,20 @@ def choose(found: list[Found], metric: str | None, notes: Notes) -> Iterator[Tas
     outside = {
         (one.task, name) for one in found for name, value in one.numbers.items() if not 0 <= value <= 1
     }
+    above = {one.task: one for one in reversed(found) if _percentages(one)}
     for one in found:
         where = f"{one.run.path}: task {one.task}"
-        if percent := PERCENT.intersection(name.partition(",")[0] for name in one.numbers):
+        if percent := _percentages(one):
             notes.add(
                 "tasks with percentages",
-                f"{where} has percentages ({', '.join(sorted(percent))}), and a curve needs shares between 0 and 1",
+                f"{where} has percentages ({percent}), and a curve needs shares between 0 and 1",
+            )
+            continue
+        if one.task in above:
+            other = above[one.task]
+            notes.add(
+                "tasks with percentages",
+                f"{where} may have percentages, as {other.run.path} has ({_percentages(other)}), and a curve needs shares",
             )
             continue
         if metric is None:
@@ -149,6 +159,18 @@ def choose(found: list[Found], metric: str | None, notes: Notes) -> Iterator[Tas
             notes.add("tasks that do not say their shots", f"{where} does not say how many shots it had")
             continue
         yield _point(one, name, one.shots)
+
+
+def _percentages(one: Found) -> str:
+    """The metrics of a task that show its numbers to be percentages."""
+    bases = {name: name.partition(",")[0] for name in one.numbers}
+    shown = [b for b in bases.values() if b in PERCENT]
+    shown += [
+        f"{name} {one.numbers[name]:g}"
+        for name, b in bases.items()
+        if b in SHARES and one.numbers[name] > 1 + 1e-9
+    ]
+    return ", ".join(shown)
 
 
 def _has(one: Found) -> str:
