@@ -146,6 +146,7 @@ def measured() -> pd.DataFrame:
 def seconds(arguments: tuple[str, ...], folder: Path, cache: Path) -> tuple[float, float, float]:
     """(CPU seconds, wall seconds, peak memory in GB) of one process."""
     environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(cache)}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package has its bytecode
     began = time.perf_counter()
     with tempfile.TemporaryFile() as told:
         process = subprocess.Popen(

@@ -1,11 +1,12 @@
-"""Lowered programs on disk, so that a new process need not trace again what an earlier one traced.
+"""Programs on disk, so that a new process need not trace, lower and compile again what an earlier one did.
 
-Of a short job such as six posteriors, tracing and lowering are most of the time: JAX's compilation cache spares only what comes
-after them. What is kept here is the result of `jax.export`: a program in portable form (StableHLO). A file's name is a digest of
-all that the program depends on: the sources of iclbayes, the versions of Python, JAX, NumPy, numpyro and optax, the platform, the
-precision, the name of the program with everything that it closes over, and the shapes of its arguments. What cannot be described
-without doubt (a law or an optimizer from elsewhere) is not kept. Nothing here is code or pickle that could be run
-otherwise, and no fault of a file is more than a lost shortcut: stale, damaged and foreign files are passed over and replaced.
+Of a short job such as six posteriors, tracing and lowering are most of the time, and JAX's compilation cache spares only what
+comes after them. What is kept here is, on a CPU, what the compiler made of a program (`executables`), elsewhere the result of
+`jax.export`, a program in portable form (StableHLO). A file's name is a digest of all that the program depends on: the sources of
+iclbayes, the versions of Python, JAX, NumPy, numpyro and optax, the platform, the precision, the name of the program with
+everything that it closes over, and the shapes of its arguments; of a compiled one the processor and the compiler's options too.
+What cannot be described without doubt (a law or an optimizer from elsewhere) is not kept. No fault of a file is more than a lost
+shortcut: stale, damaged and foreign files are passed over and replaced.
 """
 
 import collections
@@ -24,9 +25,9 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.export
 import numpy as np
 
+from . import executables
 from .errors import InputError
 from .files import atomic_path
 
@@ -60,19 +61,27 @@ class ProgramStore:
         self.folder = Path(folder)
         self.loaded = self.written = 0
 
-    def lowered(
-        self, name: Hashable, function: Callable, arguments: Any, settings: Hashable
-    ) -> tuple[jax.stages.Lowered, Any] | None:
-        """`function` lowered for the shapes of `arguments`, from disk if it is there, else traced and put there.
+    def program(
+        self,
+        name: Hashable,
+        function: Callable,
+        arguments: Any,
+        settings: Hashable,
+        compiled: Callable[[jax.stages.Lowered], jax.stages.Compiled],
+        options: Hashable = None,
+    ) -> tuple[Callable[..., list], Any] | None:
+        """`function` compiled for the shapes of `arguments`, from disk as far as it is there, else traced and put there.
 
         Args:
           name: stands for the function and all that it closes over.
           function: takes and returns pytrees of arrays.
           arguments: pytree of `jax.ShapeDtypeStruct`.
           settings: what else the program depends on (its precision).
+          compiled: compiles a lowered program.
+          options: what the compiled program depends on beside that: how it is compiled.
 
         Returns:
-          (the program of the flat arrays, the structure of what it returns), or None for one that cannot be kept.
+          (the program of the flat arrays, the structure of what it returns), or None for one that cannot be described.
         """
         leaves, structure = jax.tree.flatten(arguments)
         try:
@@ -80,31 +89,50 @@ class ProgramStore:
             key = described((code_version(), jax.default_backend(), settings, name, str(structure), shapes))
         except NotStable:
             return None
-        path = self.folder / f"{hashlib.sha256(key.encode()).hexdigest()}.program"
-        found = _read(path)
-        if found is None:
-            found = self._export(path, function, structure, leaves)
-        else:
+        portable = self.folder / f"{hashlib.sha256(key.encode()).hexdigest()}.program"
+        ready = self.folder / f"{executables.name(key + described(options))}.machine"
+
+        def make() -> tuple[Callable[..., list], Any]:
+            flat, outcome = _flat(function, structure)
+            program = compiled(jax.jit(flat).lower(*leaves))
+            try:
+                text, body = encoded(_numbered(outcome())), executables.to_bytes(program)
+                self.written += self._write(ready, text, body)
+            except NotStable:
+                pass  # it returns classes from elsewhere
+            except ValueError:
+                self._export(portable, function, structure, leaves)
+            return program, outcome()
+
+        usable = executables.usable()
+        if usable and (found := _read(ready, functools.partial(_loaded, ready, len(leaves)))) is not None:
             self.loaded += 1
-        if found is None:
-            return None
-        exported, outcome = found
-        return jax.jit(exported.call).lower(*leaves), outcome
+            return executables.or_else(found[0], lambda: make()[0]), found[1]
+        exported = _read(portable, _exported)
+        if exported is not None:
+            self.loaded += 1
+        elif usable:
+            return make()
+        else:
+            exported = self._export(portable, function, structure, leaves)
+        return exported and (compiled(jax.jit(exported[0].call).lower(*leaves)), exported[1])
 
     def _export(self, path: Path, function: Callable, structure: Any, leaves: list) -> tuple[Any, Any] | None:
-        outcome = None
+        """The program in portable form, kept in a file, and the structure of what it returns; None if it has no such form, or if
+        what it returns is of classes from elsewhere."""
+        from jax import export  # as long to import as a program takes to read
 
-        def flat(*leaves: Any) -> list:
-            nonlocal outcome
-            found, outcome = jax.tree.flatten(function(*jax.tree.unflatten(structure, leaves)))
-            return found
-
+        flat, outcome = _flat(function, structure)
         try:
-            exported = jax.export.export(jax.jit(flat))(*leaves)
-            text = encoded(jax.tree.unflatten(outcome, range(len(exported.out_avals))))
-            body = bytes(exported.serialize())
+            exported = export.export(jax.jit(flat))(*leaves)
+            text, body = encoded(_numbered(outcome())), bytes(exported.serialize())
         except (NotStable, NotImplementedError, ValueError):
-            return None  # a program that JAX cannot export, or a result of classes from elsewhere
+            return None
+        self.written += self._write(path, text, body)
+        return exported, outcome()
+
+    def _write(self, path: Path, text: Any, body: bytes) -> bool:
+        """A file for `_read`, and whether it could be written: a full disk or a locked folder costs the next process its time."""
         content = json.dumps(text).encode() + b"\n" + body
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -112,24 +140,56 @@ class ProgramStore:
                 Path(temporary).write_bytes(
                     MAGIC + hashlib.sha256(content).hexdigest().encode() + b"\n" + content
                 )
-            self.written += 1
         except (OSError, InputError):
-            pass  # a full disk or a place that cannot be written costs the next process its time
-        return exported, outcome
+            return False
+        return True
 
 
-def _read(path: Path) -> tuple[Any, Any] | None:
-    """The program of a file and the structure of what it returns; None if there is none that can be trusted."""
+def _flat(function: Callable, structure: Any) -> tuple[Callable[..., list], Callable[[], Any]]:
+    """The function of flat arrays, and what gives the structure of its result once it was traced."""
+    outcome: list = []
+
+    def flat(*leaves: Any) -> list:
+        found, shape = jax.tree.flatten(function(*jax.tree.unflatten(structure, leaves)))
+        outcome[:] = [shape]
+        return found
+
+    # No other program has this name: from JAX's own cache XLA returns one that it cannot write as bytes again.
+    flat.__name__ = f"flat_{os.urandom(8).hex()}"
+    return flat, lambda: outcome[0]
+
+
+def _numbered(structure: Any) -> Any:
+    """A pytree of the structure whose leaves are 0, 1, …"""
+    return jax.tree.unflatten(structure, range(structure.num_leaves))
+
+
+def _read(path: Path, made: Callable[[Any, bytes], Any]) -> Any:
+    """`made(text, body)` of a file; None if there is none that can be trusted."""
     try:
         content = path.read_bytes()
         magic, digest, rest = content[: len(MAGIC)], content[len(MAGIC) :][:64], content[len(MAGIC) + 65 :]
         if magic != MAGIC or hashlib.sha256(rest).hexdigest().encode() != digest:
             return None
         text, _, body = rest.partition(b"\n")
-        outcome = jax.tree.structure(decoded(json.loads(text)))
-        return jax.export.deserialize(bytearray(body)), outcome
+        return made(json.loads(text), body)
     except Exception:  # whatever is wrong with it, tracing gives the same program
         return None
+
+
+def _exported(text: Any, body: bytes) -> tuple[Any, Any]:
+    """The exported program and the structure of what it returns."""
+    from jax import export
+
+    return export.deserialize(bytearray(body)), jax.tree.structure(decoded(text))
+
+
+def _loaded(path: Path, n_arguments: int, text: Any, body: bytes) -> tuple[Callable[..., list], Any]:
+    """The compiled program of a file and the structure of what it returns."""
+    outcome = jax.tree.structure(decoded(text))
+    if not executables.private(path):
+        raise PermissionError(path)
+    return executables.from_bytes(body, n_arguments, outcome.num_leaves), outcome
 
 
 @functools.cache

@@ -24,6 +24,8 @@ from .program_store import ProgramStore
 
 TOGETHER = 512  # rows of a block of `in_blocks`
 
+Effort = Literal["least", "little", "much"]  # see `compiler_options`
+
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
@@ -56,22 +58,48 @@ def workers() -> int:
     return cores() if devices[0].platform == "cpu" and len(devices) == 1 else 1
 
 
-@functools.cache
-def compiler_options(quick: bool = True) -> dict[str, Any] | None:
-    """What makes a CPU compile sooner: LLVM's lower level, whose programs run no slower, and (quick) loops emitted the plain way,
-    which halves the time again and costs large batches of short curves a fifth of their speed. Options that XLA has no more are
-    left out."""
+def compiler_options(effort: Effort) -> dict[str, Any] | None:
+    """How hard a CPU's compiler tries; None where the device is another.
+
+    - "much": LLVM's lower level, whose programs run no slower than those of its highest.
+    - "little": loops are emitted the plain way as well, which halves the time to compile and costs large batches of short curves
+      a fifth of their speed.
+    - "least": LLVM does not optimise, for programs that run for less than they compile: a third of the time of "little" to
+      compile, one and a half to three times as long to run.
+    """
     if jax.local_devices()[0].platform != "cpu":
         return None
-    wanted: dict[str, Any] = {"xla_backend_optimization_level": 1} | (
-        {"xla_cpu_use_fusion_emitters": False} if quick else {}
-    )
-    known = {}
-    for name, value in wanted.items():
-        with contextlib.suppress(jax.errors.JaxRuntimeError):
-            jax.jit(lambda x: x).lower(0.0).compile({name: value})
-            known[name] = value
-    return known
+    options: dict[str, Any] = {"xla_backend_optimization_level": 0 if effort == "least" else 1}
+    if effort != "much":
+        options["xla_cpu_use_fusion_emitters"] = False
+    if effort == "least":
+        options["xla_cpu_parallel_codegen_split_count"] = 1
+    return options
+
+
+def effort_for(rows: int, points: int) -> Effort:
+    """For a program of so many rows (fits, units), and of so many points in all, which is used a few times."""
+    if rows <= 8 and points <= 256:
+        return "least"
+    return "little" if rows <= 128 else "much"
+
+
+def compiled(lowered: jax.stages.Lowered, effort: Effort) -> jax.stages.Compiled:
+    """The program, compiled with `compiler_options`; those that this XLA does not know are left out."""
+    options = compiler_options(effort)
+    with contextlib.suppress(jax.errors.JaxRuntimeError):
+        return lowered.compile(options)
+    return lowered.compile({name: value for name, value in (options or {}).items() if _known(name, value)})
+
+
+@functools.cache
+def _known(name: str, value: Any) -> bool:
+    """Whether XLA has an option."""
+    try:
+        jax.jit(lambda x: x).lower(0.0).compile({name: value})
+    except jax.errors.JaxRuntimeError:
+        return False
+    return True
 
 
 class Programs:
@@ -105,7 +133,7 @@ class Programs:
         function: Callable,
         *arguments: Any,
         dtype: np.typing.DTypeLike = np.float64,
-        quick: bool = True,
+        effort: Effort = "little",
     ) -> Any:
         """`function(*arguments)`, compiled for the shapes of these arguments at the first call.
 
@@ -113,19 +141,19 @@ class Programs:
           name: stands for the function and all that it closes over: the same name and shapes, the same program.
           function: traced in `precision(dtype)`; or what `jax.jit` made of one, with shardings of its own.
           arguments: pytrees of NumPy arrays.
-          quick: see `compiler_options`.
+          effort: see `compiler_options`.
 
         Returns:
           The function's pytree, in NumPy.
         """
         leaves, structure = jax.tree.flatten(arguments)
         shapes = tuple((np.shape(a), np.result_type(a)) for a in leaves)
-        key = (name, structure, shapes, np.dtype(dtype), quick)
+        key = (name, structure, shapes, np.dtype(dtype), effort)
         with precision(dtype):
-            program = self._compiled.get(key) or self._build(key, function, arguments, quick)
+            program = self._compiled.get(key) or self._build(key, function, arguments, effort)
             return jax.device_get(program(*arguments))
 
-    def _build(self, key: Hashable, function: Callable, arguments: tuple, quick: bool) -> Callable:
+    def _build(self, key: Hashable, function: Callable, arguments: tuple, effort: Effort) -> Callable:
         with self._lock:  # for a moment; programs of different keys compile side by side
             gate = self._building.setdefault(key, threading.Lock())
         with gate:
@@ -133,25 +161,26 @@ class Programs:
                 shapes = jax.tree.map(
                     lambda a: jax.ShapeDtypeStruct(np.shape(a), np.result_type(a)), arguments
                 )
-                program = self._stored(key, function, shapes, quick)
+                program = self._stored(key, function, shapes, effort)
                 if program is None:
                     jitted = function if hasattr(function, "lower") else jax.jit(function)
-                    program = jitted.lower(*shapes).compile(compiler_options(quick))
+                    program = compiled(jitted.lower(*shapes), effort)
                 with self._lock:
                     self.compilations += 1
                     self._compiled[key] = program
             return self._compiled[key]
 
-    def _stored(self, key: Any, function: Callable, shapes: Any, quick: bool) -> Callable | None:
+    def _stored(self, key: Any, function: Callable, shapes: Any, effort: Effort) -> Callable | None:
         """The program by way of the store; None without one, or for what cannot be kept there."""
         if self.store is None or hasattr(function, "lower"):
             return None
         name, _, _, dtype, _ = key
-        found = self.store.lowered(name, function, shapes, str(dtype))
+        found = self.store.program(
+            name, function, shapes, str(dtype), lambda lowered: compiled(lowered, effort), effort
+        )
         if found is None:
             return None
-        lowered, outcome = found
-        program = lowered.compile(compiler_options(quick))
+        program, outcome = found
         return lambda *arguments: jax.tree.unflatten(outcome, program(*jax.tree.leaves(arguments)))
 
 

@@ -16,10 +16,10 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from ..errors import InputError
-from ..runtime import map_chunks, precision, programs, workers
+from ..runtime import effort_for, map_chunks, precision, programs, workers
 from .batch import fit_batch
 from .objective import Problem
-from .result import QUICK, FitResult
+from .result import FitResult
 
 CHUNKS = (8, 32, 128, 512)
 LARGE, SHORT = 1024, 512  # fits of a chunk, where each is a single curve of at most so many points
@@ -60,24 +60,26 @@ def run(
         # Who gets no chunk still has to know the shapes of the result.
         arrays = [a[mine if len(mine) else slice(size)] for a in arrays]
 
-    def fits(shots, prob, weight, key_data):
+    def fits(shots, prob, weight, words):
         return fit_batch(
             problem,
             shots,
             prob,
             weight,
-            key=jax.random.wrap_key_data(key_data),
+            key=jax.random.wrap_key_data(words, impl="threefry2x32"),
             n_starts=n_starts,
             max_steps=max_steps,
             optimizer=optimizer,
         )
 
+    words = key_data(seed)
     name = ("fits", problem, n_starts, max_steps, optimizer, tuple(devices))
     function = _on_each(devices, fits) if len(devices) > 1 else fits
-    with precision(dtype):
-        key_data = np.asarray(jax.random.key_data(jax.random.key(seed)))
+    effort = effort_for(size, batch * shape[0] * shape[1])
+    if effort == "least" and problem.law.loops:
+        effort = "little"
     result = map_chunks(
-        lambda chunk: programs.run(name, function, *chunk, key_data, dtype=dtype, quick=size <= QUICK),
+        lambda chunk: programs.run(name, function, *chunk, words, dtype=dtype, effort=effort),
         arrays,
         size,
         padding="zero",
@@ -113,6 +115,11 @@ def chunk_size(batch: int, shape: tuple[int, int], workers: int, n_devices: int,
         if batch >= max(2, workers) * size * hosts:
             return size
     return sizes[0] if batch > 1 else 1
+
+
+def key_data(seed: int) -> np.ndarray:
+    """[2] what `jax.random.key(seed)` holds in 64-bit JAX; to ask JAX for it compiles a program."""
+    return np.array([seed >> 32 & 0xFFFFFFFF, seed & 0xFFFFFFFF], np.uint32)
 
 
 def devices_of_each_host() -> int:

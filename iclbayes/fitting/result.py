@@ -12,11 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from ..runtime import map_chunks, programs
+from ..runtime import effort_for, map_chunks, programs
 from .linear_algebra import scaled_inverse
 from .problem import Problem
 
-QUICK = 128  # fits up to which compiling soon is worth more than running fast
 TOGETHER = 8192  # fits that one program works on here: what it needs besides its results stays small
 
 
@@ -103,9 +102,14 @@ def of_all(
     with np.errstate(over="ignore"):  # more shots than single precision holds are infinitely many
         arrays = tuple(np.asarray(a, dtype) for a in arrays)
     size = min(len(result.loss), TOGETHER)
+    effort = effort_for(len(result.loss), sum(a[0].size for a in arrays))
     return map_chunks(
         lambda chunk: programs.run(
-            (function, problem), all_fits, *chunk, dtype=dtype, quick=len(result.loss) <= QUICK
+            (function, problem),
+            all_fits,
+            *chunk,
+            dtype=dtype,
+            effort=effort,
         ),
         (result, *arrays),
         size,

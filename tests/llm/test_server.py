@@ -156,6 +156,40 @@ def test_echoed_tokens_that_are_empty_find_their_places():
             form.reader(echoed_prompt(text, ["a", "né", "b"], [1, 3, 1]))(reply)
 
 
+def test_echoed_tokens_without_those_that_begin_a_text_find_their_places():
+    """llama-cpp-python leaves out every token that is its model's first; in many chat templates each turn begins with it."""
+    text = "<|im_start|>user\nIs it?<|im_end|>\n<|im_start|>assistant\n Yes<|im_end|>\n<|im_start|>user\n So?"
+    tokens = [
+        "user",
+        "\n",
+        "Is",
+        " it",
+        "?",
+        "",
+        "\n",
+        "ass",
+        "istant",
+        "\n",
+        " Yes",
+        "",
+        "\n",
+        "user",
+        "\n",
+        " So",
+        "?",
+        "x",
+    ]
+    values = [None, *(-0.5 * i for i in range(1, len(tokens)))]
+    said = {"tokens": tokens, "token_logprobs": values}
+    reply = {"choices": [{"text": text + "x", "logprobs": said}]}
+    form = EchoForm(special=["<|im_start|>", "<|im_end|>"])
+    found = form.reader(echoed_prompt(text, [" Yes", " So?"], [1, 2]))(reply)
+    np.testing.assert_allclose(found[:, 0], [-5.0, -7.5 - 8.0])
+    said["tokens"] = [*tokens[:7], "arr", *tokens[8:]]
+    with pytest.raises(Torn, match="join to the prompt"):
+        form.reader(echoed_prompt(text, [" Yes"], [1]))(reply)
+
+
 def test_faults_lose_nothing_and_score_nothing_twice(folder, models, tmp_path):
     server = Server(*models["chatml"])
     settings = {"shuffles": 12, "concurrency": 4, "timeout": 2.0}

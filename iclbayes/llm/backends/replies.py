@@ -292,7 +292,8 @@ def _align(tokens: Sequence[str], text: str, special: Sequence[str]) -> list[tup
     """Characters of each echoed token in the text.
 
     The server's own offsets are of no use: llama.cpp counts them in a text without special tokens, which it
-    echoes as empty ones. Empty are also, or replaced by U+FFFD, tokens that are a part of a letter.
+    echoes as empty ones, or leaves out, wherever they stand, if they are what it would begin a text with. Empty are also, or
+    replaced by U+FFFD, tokens that are a part of a letter.
 
     Raises:
       Torn: the tokens do not join to the text.
@@ -304,6 +305,9 @@ def _align(tokens: Sequence[str], text: str, special: Sequence[str]) -> list[tup
             places.append((at, at))
             continue
         name = next((x for x in names if text.startswith(x, at)), "")
+        if not waiting and name and token.strip() and not text.startswith(token, at):
+            at += len(name)  # its token is left out
+            name = next((x for x in names if text.startswith(x, at)), "")
         if not waiting and token in ("", name) and name:
             places.append((at, at + len(name)))
             at += len(name)

@@ -85,7 +85,7 @@ class RandomWalk:
         Returns:
           [..., J, n].
         """
-        walk = jnp.sum(self.ramps(first, last, shots) * steps[..., None, :], -1)
+        walk = jnp.einsum("...nk,...k->...n", self.ramps(first, last, shots), steps)
         return sigma[..., None, None] * walk
 
     def ramps(self, first: Array, last: Array, shots: Array) -> Array:
@@ -114,15 +114,14 @@ class RandomWalk:
         Returns:
           (s [..., n_steps], ln |∂s/∂z| [...]).
         """
-        design = sigma[..., None, None] * ramps
-        weighted = precision[..., None] * design
         columns = range(self.n_steps)
-        gram = {
-            (i, j): jnp.sum(weighted[..., i] * design[..., j], -1) + (i == j)
-            for i in columns
-            for j in range(i + 1)
-        }
-        right = [jnp.sum(weighted[..., i] * residual, -1) for i in columns]
+        pairs = [(i, j) for i in columns for j in range(i + 1)]
+        # Sums over points of what is the same for all draws of a posterior, in one product each.
+        products = jnp.stack([ramps[..., i] * ramps[..., j] for i, j in pairs], -1)
+        sums = sigma[..., None] ** 2 * jnp.einsum("...n,...nk->...k", precision, products)
+        gram = {(i, j): sums[..., k] + (i == j) for k, (i, j) in enumerate(pairs)}
+        sums = sigma[..., None] * jnp.einsum("...n,...nk->...k", precision * residual, ramps)
+        right = [sums[..., i] for i in columns]
         # Written out, since matrices are this small: elementwise over the batch, where LAPACK would take them one by one.
         low: dict[tuple[int, int], Array] = {}
         for j in columns:

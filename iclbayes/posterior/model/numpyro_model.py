@@ -23,6 +23,8 @@ from .spec import Spec, UnitData
 
 Sites = dict[str, Array]
 
+MOST_LOGIT = 9.21  # log odds of 0.9999
+
 
 def model(spec: Spec, data: UnitData, obs: Array | None = None) -> Array:
     """The numpyro model of G groups. See the module's text for its sites.
@@ -75,10 +77,9 @@ def walk_steps(spec: Spec, raw: Sites, extra: Sites, data: UnitData) -> tuple[Ar
     total = data.n_test
     y = (data.obs + 0.5) / (total + 1) if spec.likelihood.counts else data.obs
     # Both only shape the coordinates, so they may be rough: beyond 2 and 98 % observed log odds are far from normal, and a
-    # law that goes to 0 or 1 must not send the residual to infinity.
+    # law that goes to 0 or 1 must not send the residual far away.
     y = jnp.clip(y, 0.02, 0.98)
-    law = jnp.clip(jax.vmap(spec.law.mean_raw)(raw, data.shots), 1e-4, 1 - 1e-4)
-    residual = jnp.log(y) - jnp.log1p(-y) - jnp.log(law) + jnp.log1p(-law)
+    residual = logit(y) - jnp.clip(logit(_of_law(spec, raw, data)), -MOST_LOGIT, MOST_LOGIT)
     variance = spec.likelihood.logit_variance(y, noise_at(spec, extra, data.shots), total, data.stderr)
     precision = jnp.where(data.mask, 1 / (variance + 1e-6), 0.0)  # at most that of a thousandth of log odds
     sigma = jnp.exp(extra["raw_discrepancy"])[:, None]
@@ -117,7 +118,7 @@ def iid(prior: dist.Distribution, n_groups: int, shape: tuple[int, ...]) -> dist
 
 def probability(spec: Spec, raw: Sites, extra: Sites, data: UnitData) -> Array:
     """Expected probability [G, J, n] with the discrepancy within the fitted range (constant beyond it)."""
-    p = jnp.clip(jax.vmap(spec.law.mean_raw)(raw, data.shots), EDGE, 1 - EDGE)
+    p = _of_law(spec, raw, data)
     if not spec.discrepancy:
         return p
     sigma = jnp.exp(extra["raw_discrepancy"])
@@ -125,9 +126,19 @@ def probability(spec: Spec, raw: Sites, extra: Sites, data: UnitData) -> Array:
     return shift(p, delta)
 
 
+def _of_law(spec: Spec, raw: Sites, data: UnitData) -> Array:
+    """The law's probability [G, J, n], kept off 0 and 1."""
+    return jnp.clip(jax.vmap(spec.law.mean_raw)(raw, data.shots), EDGE, 1 - EDGE)
+
+
+def logit(p: Array) -> Array:
+    """Log odds of p in (0, 1). The difference of two logarithms would be no nearer: 1 − p is exact where it is small."""
+    return jnp.log(p / (1.0 - p))
+
+
 def shift(p: Array, delta: Array) -> Array:
     """sigmoid(logit p + δ), kept off 0 and 1."""
-    return jnp.clip(jax.nn.sigmoid(jnp.log(p) - jnp.log1p(-p) + delta), EDGE, 1 - EDGE)
+    return jnp.clip(jax.nn.sigmoid(logit(p) + delta), EDGE, 1 - EDGE)
 
 
 def _point_distribution(spec: Spec, extra: Sites, p: Array, data: UnitData) -> dist.Distribution:

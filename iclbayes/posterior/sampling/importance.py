@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import gammaln, logsumexp
 
+from ...runtime import map_chunks
 from .conditional_modes import Components
 from .laplace import Slopes, Values, curvature, positive
 
@@ -26,6 +27,7 @@ DEFENSIVE = 0.15  # share of the wide part
 WIDER = 1.5  # its covariance, in units of that of all weighted draws
 LEAST = 0.01  # share of a component before all are made to add up
 TRUST = 2.0  # draws for each coordinate that a component's place and shape count for when new draws are seen
+SIDE = 2  # units whose mixtures are worked on together: their draws stay in a core's cache
 PART = 1000  # draws of a unit in one call of the density; a round has two of them
 ROUNDS = 4  # of ordinary posteriors, four more gain nothing
 AGAIN = 8  # of a second effort, with twice the components and twice the draws
@@ -54,6 +56,11 @@ def sample(rng: np.random.Generator, mixture: Mixture, n: int) -> np.ndarray:
 
 def log_parts(mixture: Mixture, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """([U, K, n] ln of weight times density of every component at x [U, n, P], [U, K, n] squared distances)."""
+    return map_chunks(_log_parts, (mixture, x), SIDE)
+
+
+def _log_parts(some: tuple[Mixture, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    mixture, x = some
     size = x.shape[2]
     inverse = np.linalg.inv(mixture.factor).transpose(0, 1, 3, 2)
     units, components = mixture.weight.shape
@@ -103,9 +110,12 @@ def adapted(
       mixture, x, log_ratio: what is fitted, and to which draws [U, n, P] of which log importance ratios [U, n].
       known: `log_parts(mixture, x)`, where it was computed already.
     """
+    return map_chunks(_adapted, (mixture, x, capped(log_ratio), *(known or log_parts(mixture, x))), SIDE)
+
+
+def _adapted(some: tuple[Mixture, np.ndarray, np.ndarray, np.ndarray, np.ndarray]) -> Mixture:
+    mixture, x, weight, parts, distance = some
     size = x.shape[2]
-    weight = capped(log_ratio)
-    parts, distance = known or log_parts(mixture, x)
     parts, distance = parts[:, :-1], distance[:, :-1]
     share = np.exp(parts - np.asarray(logsumexp(parts, axis=1, keepdims=True))) * weight[:, None]  # [U, K, n]
     mass = share.sum(2)

@@ -1,12 +1,13 @@
 """Inference of the units of one bucket: modes, importance sampling, chains, and chains again where diagnostics are poor."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
 from jax import Array
 
-from ...runtime import map_chunks, one_blas_thread, programs
+from ...runtime import Effort, map_chunks, one_blas_thread, programs
 from ..model.latent import normal_prior, potential, prior_scales, start_vectors
 from ..model.spec import Spec, UnitData
 from ..seeds import stream
@@ -17,6 +18,7 @@ from .coordinates import Coordinates
 from .options import SamplerOptions
 from .unit_draws import UnitDraws
 
+SIDE = 4  # units whose draws' densities a CPU takes in one call: the arrays of more leave a core's cache, and take twice the time
 PLACES = 8  # for each of the units side by side, whose gradients are taken in one call
 MOST_HELD, MOST_COORDINATES = 20, 60  # beyond, paths to the arms of a posterior cost more than chains
 
@@ -72,15 +74,16 @@ def approximate(
     data = units.data
     n_units = len(data.shots)
     # Modes and paths ask for few points at many places: there a call costs more than what it computes.
-    chunk, places = chunk_size(n_units), max(16, chunk_size(n_units))
+    few, places = n_units < 8, max(16, chunk_size(n_units))
+    side = SIDE if jax.default_backend() == "cpu" else chunk_size(n_units)
 
     def over(
-        name: str, one: Callable, theta: np.ndarray, unit: np.ndarray, size: int, quick: bool
-    ) -> np.ndarray:
+        name: str, one: Callable, theta: np.ndarray, unit: np.ndarray, size: int, effort: Effort = "little"
+    ) -> Any:
         """`one` of each row of theta and the data of its unit, which are looked up chunk by chunk."""
 
-        def some(chunk: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-            return programs.run((name, spec), jax.vmap(one), chunk[0], rows(data, chunk[1]), quick=quick)
+        def some(chunk: tuple[np.ndarray, np.ndarray]) -> Any:
+            return programs.run((name, spec), jax.vmap(one), chunk[0], rows(data, chunk[1]), effort=effort)
 
         return map_chunks(some, (theta, unit), size)
 
@@ -90,18 +93,26 @@ def approximate(
         def one(theta: Array, data: UnitData) -> Array:
             return jax.vmap(lambda t: potential(spec, t, data))(theta)
 
-        many = theta.shape[1] >= importance.PART
-        quick = not (many and spec.law.loops)
-        return over("values", one, theta, unit, chunk if many else places, quick)
+        if theta.shape[1] >= importance.PART:
+            return over("values", one, theta, unit, side, "little" if few and not spec.law.loops else "much")
+        if few:
+            return with_slopes(theta, unit)[0]
+        return over("values", one, theta, unit, places)
 
-    def slopes(theta: np.ndarray, unit: np.ndarray) -> np.ndarray:
-        """[B, n, P] gradients at theta [B, n, P], one program for any n."""
+    def with_slopes(theta: np.ndarray, unit: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Potentials [B, n] and gradients [B, n, P] at theta [B, n, P], one program for any n. With few units a call costs the
+        same without gradients, and a program of its own would have to be compiled."""
 
-        def one(theta: Array, data: UnitData) -> Array:
-            return jax.grad(lambda t: potential(spec, t, data))(theta)
+        def one(theta: Array, data: UnitData) -> tuple[Array, Array]:
+            return jax.value_and_grad(lambda t: potential(spec, t, data))(theta)
 
         flat = theta.reshape(-1, theta.shape[2]), unit.repeat(theta.shape[1])
-        return over("slopes", one, *flat, PLACES * places, True).reshape(theta.shape)
+        value, slope = over("slopes", one, *flat, PLACES * places)
+        return value.reshape(theta.shape[:2]), slope.reshape(theta.shape)
+
+    def slopes(theta: np.ndarray, unit: np.ndarray) -> np.ndarray:
+        """[B, n, P] gradients at theta [B, n, P]."""
+        return with_slopes(theta, unit)[1]
 
     fitted = start_vectors(spec, raw)
     plain = start_vectors(spec, {name: _prior_centre(spec, name, value) for name, value in raw.items()})
