@@ -88,6 +88,22 @@ def test_one_number_for_every_token_is_refused_by_name(models, style, value):
     assert "\n" not in str(caught.value)
 
 
+def test_a_text_that_ends_where_the_server_is_checked_is_checked_elsewhere(models):
+    """llama-cpp-python has empty lists for a first token that ends the text, as behind an answer in a chat."""
+    asked = []
+
+    def change(choice, server):
+        logs = choice["logprobs"]
+        if len(logs["tokens"]) == 1:
+            asked.append(1)
+        if len(asked) == 1 or len(logs["tokens"]) > 1:
+            for values in logs.values():
+                values.pop()
+
+    scored(models, Odd(*models[1]["chatml"], change, "echo"))
+    assert len(asked) == 2
+
+
 @pytest.mark.parametrize("how", [raw, by_number], ids=["raw", "number"])
 @pytest.mark.parametrize("style", ["vllm", "decoded_token alone", "echo"])
 @pytest.mark.parametrize("name", ["chatml", "metaspace"])

@@ -190,17 +190,20 @@ async def _check_echo(
     client: Client, model: str, prompt: Prompt, cut: int, special: Sequence[str], spellings: Spellings
 ) -> Form:
     cannot = f"{client.name} cannot return prompt log probabilities"
-    end = int(prompt.chars[cut, 1])
-    begin = prompt.text[:end]
-    whole = prompt.text if len(prompt.text) > end else begin + "\n\n" + begin
     form = EchoForm(special=special, spellings=spellings)
     drop = prompt.bos_chars
     ask = {"echo": True, "logprobs": TOP}
     try:
-        reply = await client.complete(_body(model, begin[drop:], logprobs=TOP), check=_with_choice)
-        if drop and (reply.get("usage") or {}).get("prompt_tokens") == prompt.spans[cut, 1] - 1:
-            form, drop = EchoForm(True, special, spellings), 0
-            reply = await client.complete(_body(model, begin, logprobs=TOP), check=_with_choice)
+        # Behind an answer a turn ends, of which llama.cpp says nothing: then before it.
+        for side in (1, 0):
+            begin = prompt.text[: int(prompt.chars[cut, side])]
+            reply = await client.complete(_body(model, begin[drop:], logprobs=TOP), check=_with_choice)
+            if drop and (reply.get("usage") or {}).get("prompt_tokens") == prompt.spans[cut, side] - 1:
+                form, drop = EchoForm(True, special, spellings), 0
+                reply = await client.complete(_body(model, begin, logprobs=TOP), check=_with_choice)
+            if not _ended(reply):
+                break
+        whole = prompt.text if len(prompt.text) > len(begin) else begin + "\n\n" + begin
         longer = await client.complete(_body(model, whole[drop:], **ask), check=_with_choice)
     except Refused as error:
         if error.status in (400, 413, 422, 501):
@@ -254,6 +257,12 @@ def _with_choice(reply: dict) -> dict:
 def _first_top(reply: dict) -> list[Alternative]:
     """The most probable first generated tokens and their log probabilities."""
     return _alternatives(_choice(reply)["logprobs"]["top_logprobs"][0])
+
+
+def _ended(reply: dict) -> bool:
+    """Whether a reply has the lists of tokens and nothing in them, since the text ends there."""
+    logs = _choice(reply).get("logprobs")
+    return isinstance(logs, dict) and logs.get("tokens") == []
 
 
 def _alternatives(listed: dict[str, Any] | None) -> list[Alternative]:
