@@ -338,7 +338,7 @@ def use_compilation_cache(directory: str | os.PathLike | None = None) -> Path | 
 
 
 def use_program_store(folder: Path | None) -> None:
-    """Keeps lowered programs in `programs` below the compilation cache's folder; None: no longer. A setting of the process."""
+    """Keeps programs in `programs` below the compilation cache's folder; None: no longer. A setting of the process."""
     programs.store = ProgramStore(folder / "programs") if folder else None
 
 
