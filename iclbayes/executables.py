@@ -1,17 +1,19 @@
 """Compiled programs as bytes: what a process needs neither to lower nor to compile again.
 
 JAX's own compilation cache is found by a program's lowered form, so that a process has to lower each program before it may look.
-Here a program is found by what it is made of. The bytes are machine code and a pickle that JAX reads, so they are trusted as far
-as JAX's cache is, and no further: only files that belong to this user, and that no other may write, are read.
+Here a program is found by what it is made of. The bytes are machine code and a pickle that JAX reads, and are trusted as far as
+the files that hold them: see `program_store`.
 """
 
+import contextlib
 import functools
 import hashlib
 import os
 import platform
-import stat
+import subprocess
+import threading
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,24 +34,39 @@ def name(key: str) -> str:
 
 @functools.cache
 def _machine() -> str:
-    """What a CPU's machine code depends on beside the program: the processor, its instructions, and what XLA was told."""
-    told = [os.environ.get(name, "") for name in ("XLA_FLAGS", "NPROC")]
+    """What a CPU's machine code depends on beside the program: the processor, its instructions, and what XLA was told; and whose
+    it is, since nobody reads the files of another user."""
+    told = [os.environ.get(variable, "") for variable in ("XLA_FLAGS", "NPROC")]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    try:
+    user = os.getuid() if hasattr(os, "getuid") else ""
+    return repr((platform.system(), platform.machine(), _processor(), cores, told, user))
+
+
+def _processor() -> str:
+    with contextlib.suppress(OSError, UnicodeDecodeError):
         lines = Path("/proc/cpuinfo").read_text().split("\n\n", 1)[0].splitlines()
-        kind = "\n".join(
-            x for x in lines if x.startswith(("vendor_id", "cpu family", "model", "flags", "Features"))
+        return "\n".join(
+            x
+            for x in lines
+            if x.startswith(("vendor_id", "cpu family", "model", "flags", "CPU ", "Features"))
         )
-    except (OSError, UnicodeDecodeError):
-        kind = platform.processor()
-    return repr((platform.platform(), kind, cores, told))
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        asked = ["sysctl", "-n", "machdep.cpu.brand_string"]
+        return subprocess.run(asked, capture_output=True, text=True, check=True, timeout=5).stdout
+    return platform.processor()
 
 
-def private(path: Path) -> bool:
-    """Whether a file belongs to this user (or the system's), and no other may write it."""
-    found = path.stat()
-    own = not hasattr(os, "getuid") or found.st_uid in (os.getuid(), 0)
-    return own and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+@contextlib.contextmanager
+def kept_elsewhere() -> Iterator[None]:
+    """Keeps what is compiled inside the block out of JAX's own cache, where this JAX has a setting for it."""
+    try:
+        from jax._src.config import persistent_cache_min_compile_time_secs as least
+
+        setting = least(1e9)
+    except (ImportError, TypeError):
+        setting = contextlib.nullcontext()
+    with setting:
+        yield
 
 
 def to_bytes(program: jax.stages.Compiled) -> bytes:
@@ -60,7 +77,8 @@ def to_bytes(program: jax.stages.Compiled) -> bytes:
     """
     from jax.experimental import serialize_executable
 
-    if "custom_call_target" in (program.as_text() or ""):
+    text = program.as_text()
+    if text is None or "custom_call_target" in text:
         raise ValueError("the program calls code outside itself")
     try:
         return zlib.compress(serialize_executable.serialize(program)[0], 1)
@@ -82,14 +100,22 @@ def from_bytes(body: bytes, n_arguments: int, n_results: int) -> Callable[..., A
 
 
 def or_else(program: Callable[..., Any], make: Callable[[], Callable[..., Any]]) -> Callable[..., Any]:
-    """The program, and from the time on that this machine cannot run it, what `make` returns."""
+    """The program, or what `make` returns if its first call shows that this machine cannot run it."""
+    lock, ran = threading.Lock(), False
 
     def run(*arguments: Any) -> Any:
-        nonlocal program
-        try:
-            return jax.block_until_ready(program(*arguments))
-        except jax.errors.JaxRuntimeError:
-            program = make()
+        nonlocal program, ran
+        if ran:
             return program(*arguments)
+        with lock:
+            if not ran:
+                try:
+                    result = jax.block_until_ready(program(*arguments))
+                except jax.errors.JaxRuntimeError:
+                    program = make()
+                    result = program(*arguments)
+                ran = True
+                return result
+        return program(*arguments)
 
     return run

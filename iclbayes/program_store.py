@@ -6,10 +6,11 @@ comes after them. What is kept here is, on a CPU, what the compiler made of a pr
 iclbayes, the versions of Python, JAX, NumPy, numpyro and optax, the platform, the precision, the name of the program with
 everything that it closes over, and the shapes of its arguments; of a compiled one the processor and the compiler's options too.
 What cannot be described without doubt (a law or an optimizer from elsewhere) is not kept. No fault of a file is more than a lost
-shortcut: stale, damaged and foreign files are passed over and replaced.
+shortcut: damaged files and those that another user may write are passed over and replaced, old ones are removed.
 """
 
 import collections
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -18,6 +19,9 @@ import json
 import marshal
 import os
 import platform
+import stat
+import tempfile
+import time
 import types
 from collections.abc import Callable, Hashable
 from importlib import metadata
@@ -28,8 +32,6 @@ import jax
 import numpy as np
 
 from . import executables
-from .errors import InputError
-from .files import atomic_path
 
 KNOWN = (
     "builtins",
@@ -43,6 +45,15 @@ KNOWN = (
     "optax",
 )  # their code has a version
 MAGIC = b"iclbayes program 1\n"
+LONG = 60 * 86_400  # seconds that a file is kept
+# Settings of JAX that change what is traced.
+TRACED_WITH = (
+    "jax_default_matmul_precision",
+    "jax_default_prng_impl",
+    "jax_numpy_dtype_promotion",
+    "jax_numpy_rank_promotion",
+    "jax_threefry_partitionable",
+)
 
 
 class NotStable(Exception):
@@ -50,7 +61,7 @@ class NotStable(Exception):
 
 
 class ProgramStore:
-    """A folder of exported programs.
+    """A folder of programs.
 
     Attributes:
       folder: where they are; made when the first one is written.
@@ -81,72 +92,87 @@ class ProgramStore:
           options: what the compiled program depends on beside that: how it is compiled.
 
         Returns:
-          (the program of the flat arrays, the structure of what it returns), or None for one that cannot be described.
+          (the program of the flat arrays, the structure of what it returns), or None for one that cannot be kept.
         """
         leaves, structure = jax.tree.flatten(arguments)
         try:
             shapes = [(leaf.shape, str(leaf.dtype)) for leaf in leaves]
+            settings = (settings, *(str(getattr(jax.config, known, None)) for known in TRACED_WITH))
             key = described((code_version(), jax.default_backend(), settings, name, str(structure), shapes))
         except NotStable:
             return None
         portable = self.folder / f"{hashlib.sha256(key.encode()).hexdigest()}.program"
         ready = self.folder / f"{executables.name(key + described(options))}.machine"
+        usable = executables.usable()
 
-        def make() -> tuple[Callable[..., list], Any]:
-            flat, outcome = _flat(function, structure)
-            program = compiled(jax.jit(flat).lower(*leaves))
+        def make() -> tuple[Callable[..., list], Any] | None:
+            jitted, outcome = _flat(function, structure)
+            lowered = jitted.lower(*leaves)
             try:
-                text, body = encoded(_numbered(outcome())), executables.to_bytes(program)
-                self.written += self._write(ready, text, body)
+                text = encoded(_numbered(outcome()))
             except NotStable:
-                pass  # it returns classes from elsewhere
-            except ValueError:
-                self._export(portable, function, structure, leaves)
+                return None
+            if not usable or "custom_call" in lowered.as_text():
+                exported = self._export(portable, jitted, leaves, text)
+                return exported and (compiled(jax.jit(exported.call).lower(*leaves)), outcome())
+            with executables.kept_elsewhere():
+                program = compiled(lowered)
+            with contextlib.suppress(ValueError):
+                self.written += self._write(ready, text, executables.to_bytes(program))
             return program, outcome()
 
-        usable = executables.usable()
-        if usable and (found := _read(ready, functools.partial(_loaded, ready, len(leaves)))) is not None:
+        found = _read(ready, functools.partial(_loaded, len(leaves))) if usable else None
+        if found is not None:
             self.loaded += 1
-            return executables.or_else(found[0], lambda: make()[0]), found[1]
+            return executables.or_else(found[0], lambda: (make() or found)[0]), found[1]
         exported = _read(portable, _exported)
-        if exported is not None:
-            self.loaded += 1
-        elif usable:
+        if exported is None:
             return make()
-        else:
-            exported = self._export(portable, function, structure, leaves)
-        return exported and (compiled(jax.jit(exported[0].call).lower(*leaves)), exported[1])
+        self.loaded += 1
+        return compiled(jax.jit(exported[0].call).lower(*leaves)), exported[1]
 
-    def _export(self, path: Path, function: Callable, structure: Any, leaves: list) -> tuple[Any, Any] | None:
-        """The program in portable form, kept in a file, and the structure of what it returns; None if it has no such form, or if
-        what it returns is of classes from elsewhere."""
+    def _export(self, path: Path, jitted: Any, leaves: list, text: Any) -> Any:
+        """The program in portable form, kept in a file; None if it has no such form."""
         from jax import export  # as long to import as a program takes to read
 
-        flat, outcome = _flat(function, structure)
         try:
-            exported = export.export(jax.jit(flat))(*leaves)
-            text, body = encoded(_numbered(outcome())), bytes(exported.serialize())
-        except (NotStable, NotImplementedError, ValueError):
+            exported = export.export(jitted)(*leaves)
+            body = bytes(exported.serialize())
+        except (NotImplementedError, ValueError):
             return None
         self.written += self._write(path, text, body)
-        return exported, outcome()
+        return exported
 
     def _write(self, path: Path, text: Any, body: bytes) -> bool:
         """A file for `_read`, and whether it could be written: a full disk or a locked folder costs the next process its time."""
         content = json.dumps(text).encode() + b"\n" + body
+        temporary = None
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with atomic_path(path) as temporary:
-                Path(temporary).write_bytes(
-                    MAGIC + hashlib.sha256(content).hexdigest().encode() + b"\n" + content
-                )
-        except (OSError, InputError):
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not self.written:
+                _forget(path.parent)
+            # Of this user alone, whatever the umask.
+            handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".")
+            with os.fdopen(handle, "wb") as file:
+                file.write(MAGIC + hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
+            os.replace(temporary, path)
+        except OSError:
+            if temporary is not None:
+                Path(temporary).unlink(missing_ok=True)
             return False
         return True
 
 
-def _flat(function: Callable, structure: Any) -> tuple[Callable[..., list], Callable[[], Any]]:
-    """The function of flat arrays, and what gives the structure of its result once it was traced."""
+def _forget(folder: Path) -> None:
+    """Removes files of the store that were written long ago: of programs that are still in use new ones are soon there."""
+    with contextlib.suppress(OSError):
+        for path in folder.iterdir():
+            if path.suffix in (".machine", ".program", "") and path.stat().st_mtime < time.time() - LONG:
+                path.unlink()
+
+
+def _flat(function: Callable, structure: Any) -> tuple[Any, Callable[[], Any]]:
+    """The jitted function of flat arrays, and what gives the structure of its result once it was traced."""
     outcome: list = []
 
     def flat(*leaves: Any) -> list:
@@ -156,7 +182,7 @@ def _flat(function: Callable, structure: Any) -> tuple[Callable[..., list], Call
 
     # No other program has this name: from JAX's own cache XLA returns one that it cannot write as bytes again.
     flat.__name__ = f"flat_{os.urandom(8).hex()}"
-    return flat, lambda: outcome[0]
+    return jax.jit(flat), lambda: outcome[0]
 
 
 def _numbered(structure: Any) -> Any:
@@ -165,9 +191,12 @@ def _numbered(structure: Any) -> Any:
 
 
 def _read(path: Path, made: Callable[[Any, bytes], Any]) -> Any:
-    """`made(text, body)` of a file; None if there is none that can be trusted."""
+    """`made(text, body)` of a file; None if there is none that can be trusted: whole, and of this user, written by no other."""
     try:
-        content = path.read_bytes()
+        with open(path, "rb") as file:
+            if not _private(os.fstat(file.fileno())):
+                return None
+            content = file.read()
         magic, digest, rest = content[: len(MAGIC)], content[len(MAGIC) :][:64], content[len(MAGIC) + 65 :]
         if magic != MAGIC or hashlib.sha256(rest).hexdigest().encode() != digest:
             return None
@@ -177,6 +206,13 @@ def _read(path: Path, made: Callable[[Any, bytes], Any]) -> Any:
         return None
 
 
+def _private(found: os.stat_result) -> bool:
+    """Whether a file belongs to this user (or the system's), and no other may write it; where files have no owners, always."""
+    if not hasattr(os, "getuid"):
+        return True
+    return found.st_uid in (os.getuid(), 0) and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+
+
 def _exported(text: Any, body: bytes) -> tuple[Any, Any]:
     """The exported program and the structure of what it returns."""
     from jax import export
@@ -184,11 +220,9 @@ def _exported(text: Any, body: bytes) -> tuple[Any, Any]:
     return export.deserialize(bytearray(body)), jax.tree.structure(decoded(text))
 
 
-def _loaded(path: Path, n_arguments: int, text: Any, body: bytes) -> tuple[Callable[..., list], Any]:
-    """The compiled program of a file and the structure of what it returns."""
+def _loaded(n_arguments: int, text: Any, body: bytes) -> tuple[Callable[..., list], Any]:
+    """The compiled program and the structure of what it returns."""
     outcome = jax.tree.structure(decoded(text))
-    if not executables.private(path):
-        raise PermissionError(path)
     return executables.from_bytes(body, n_arguments, outcome.num_leaves), outcome
 
 
@@ -302,4 +336,11 @@ def decoded(text: Any) -> Any:
     kind: Any = importlib.import_module(module)
     for part in name.split("."):
         kind = getattr(kind, part)
+    if not (
+        isinstance(kind, type)
+        and issubclass(kind, tuple)
+        and hasattr(kind, "_fields")
+        and kind.__module__ == module
+    ):
+        raise ValueError(label)
     return kind(*parts)

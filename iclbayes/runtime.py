@@ -25,6 +25,7 @@ from .program_store import ProgramStore
 TOGETHER = 512  # rows of a block of `in_blocks`
 
 Effort = Literal["least", "little", "much"]  # see `compiler_options`
+EFFORTS: tuple[Effort, ...] = ("least", "little", "much")
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -78,7 +79,7 @@ def compiler_options(effort: Effort) -> dict[str, Any] | None:
 
 
 def effort_for(rows: int, points: int) -> Effort:
-    """For a program of so many rows (fits, units), and of so many points in all, which is used a few times."""
+    """For a program of so many rows (fits, units), used on so many points in all, as far as one knows when it is compiled."""
     if rows <= 8 and points <= 256:
         return "least"
     return "little" if rows <= 128 else "much"
@@ -87,9 +88,13 @@ def effort_for(rows: int, points: int) -> Effort:
 def compiled(lowered: jax.stages.Lowered, effort: Effort) -> jax.stages.Compiled:
     """The program, compiled with `compiler_options`; those that this XLA does not know are left out."""
     options = compiler_options(effort)
-    with contextlib.suppress(jax.errors.JaxRuntimeError):
+    try:
         return lowered.compile(options)
-    return lowered.compile({name: value for name, value in (options or {}).items() if _known(name, value)})
+    except jax.errors.JaxRuntimeError:
+        known = {name: value for name, value in (options or {}).items() if _known(name, value)}
+        if known == (options or {}):
+            raise
+        return lowered.compile(known)
 
 
 @functools.cache
@@ -150,8 +155,16 @@ class Programs:
         shapes = tuple((np.shape(a), np.result_type(a)) for a in leaves)
         key = (name, structure, shapes, np.dtype(dtype), effort)
         with precision(dtype):
-            program = self._compiled.get(key) or self._build(key, function, arguments, effort)
+            program = self._better(key) or self._build(key, function, arguments, effort)
             return jax.device_get(program(*arguments))
+
+    def _better(self, key: tuple) -> Callable | None:
+        """The program, if there is one that was compiled with this effort or a greater one."""
+        *same, effort = key
+        for other in EFFORTS[EFFORTS.index(effort) :]:
+            if (found := self._compiled.get((*same, other))) is not None:
+                return found
+        return None
 
     def _build(self, key: Hashable, function: Callable, arguments: tuple, effort: Effort) -> Callable:
         with self._lock:  # for a moment; programs of different keys compile side by side
@@ -192,16 +205,17 @@ def map_chunks(
     arrays: Any,
     size: int,
     *,
-    padding: Literal["last", "zero"] = "last",
+    padding: Literal["last", "zero"] | None = "last",
     on_done: Callable[[int], None] = lambda n: None,
 ) -> Any:
-    """`function` of chunks of exactly `size` rows, in as many threads as `workers()`; the results joined.
+    """`function` of chunks of `size` rows, in as many threads as `workers()`; the results joined.
 
     Args:
       function: takes a pytree like `arrays` with the leading axis [size] and returns one of arrays [size, …].
       arrays: pytree of arrays with a common leading axis [B], B ≥ 1.
       size: rows of a chunk.
-      padding: what fills up the last chunk: copies of the last row, or zeros. Its results are dropped.
+      padding: what fills up the last chunk: copies of the last row, or zeros, whose results are dropped. None: nothing, for a
+        function that takes any number of rows.
       on_done: called with the number of rows after each chunk, from any thread.
 
     Returns:
@@ -212,7 +226,7 @@ def map_chunks(
 
     def fill(a: np.ndarray, start: int) -> np.ndarray:
         rows = a[start : start + size]
-        if len(rows) == size:
+        if len(rows) == size or padding is None:
             return rows
         rest = np.zeros_like(a[-1:]) if padding == "zero" else a[-1:]
         return np.concatenate([rows, np.repeat(rest, size - len(rows), axis=0)])
@@ -343,7 +357,7 @@ def use_program_store(folder: Path | None) -> None:
 
 
 def use_cache(directory: str | os.PathLike | None = None) -> Path | None:
-    """Keeps both lowered and compiled programs between processes, as the commands do: `iclbayes.use_cache()` once, at the top of
+    """Keeps compiled programs between processes, as the commands do: `iclbayes.use_cache()` once, at the top of
     a notebook or script, before anything is fitted.
 
     A setting of the process. It turns on JAX's own cache, where programs of other users of JAX in this process go too, which is

@@ -12,6 +12,10 @@ import pytest
 from iclbayes import executables, runtime
 from iclbayes.program_store import ProgramStore
 
+pytestmark = pytest.mark.skipif(
+    not executables.usable(), reason="compiled programs are kept where there is one CPU device"
+)
+
 SCRIPT = """
 import sys, numpy as np, iclbayes
 folder = iclbayes.use_cache(sys.argv[1])
@@ -69,6 +73,14 @@ def test_a_program_that_calls_lapack_is_kept_in_portable_form(tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(os, "getuid"), reason="files of this system have no owner")
+def stored(folder):
+    """How many programs a new process would read from the folder, and write there."""
+    programs = runtime.Programs()
+    programs.store = ProgramStore(folder)
+    assert programs.run("three times", lambda x: 3.0 * x, np.ones(2))[0] == 3
+    return programs.store.loaded, programs.store.written
+
+
 def test_a_file_that_others_may_write_is_not_read(tmp_path):
     log = []
 
@@ -86,8 +98,35 @@ def test_a_file_that_others_may_write_is_not_read(tmp_path):
     path.chmod(0o666)
     assert run() == 2 and len(log) == 2
     (path,) = tmp_path.iterdir()
-    assert executables.private(path)  # a new one in its place
+    assert path.stat().st_mode & 0o777 == 0o600  # a new one in its place
     assert run() == 2 and len(log) == 2
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="files of this system have no owner")
+def test_files_are_of_the_user_alone_whatever_the_umask(tmp_path):
+    before = os.umask(0o002)
+    try:
+        assert stored(tmp_path) == (0, 1)
+        assert stored(tmp_path) == (1, 0)
+    finally:
+        os.umask(before)
+
+
+def test_files_that_are_old_are_removed(tmp_path):
+    old, new = tmp_path / "a.machine", tmp_path / "b.program"
+    for path in (old, new, tmp_path / "notes.txt"):
+        path.write_text("x")
+    os.utime(old, (0, 0))
+    os.utime(tmp_path / "notes.txt", (0, 0))
+    stored(tmp_path)
+    assert not old.exists() and new.exists() and (tmp_path / "notes.txt").exists()
+
+
+def test_settings_of_jax_that_change_what_is_traced_make_another_program(tmp_path):
+    assert stored(tmp_path) == (0, 1)
+    with jax.numpy_dtype_promotion("strict"):
+        assert stored(tmp_path) == (0, 1)
+    assert stored(tmp_path) == (1, 0)
 
 
 def test_a_program_that_does_not_run_here_is_made_anew():
@@ -102,8 +141,18 @@ def test_a_program_that_does_not_run_here_is_made_anew():
 
     program = executables.or_else(broken, make)
     assert program(1) == 2 and program(2) == 3 and len(calls) == 1
-    fine = executables.or_else(lambda x: jnp.sin(x), make)
-    assert fine(0.0) == 0 and len(calls) == 1
+    short = []
+
+    def out_of_memory(x):
+        if x:
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED")
+        return jnp.sin(short.append(x) or 0.0)
+
+    fine = executables.or_else(out_of_memory, make)
+    assert fine(0) == 0 and len(calls) == 1
+    with pytest.raises(jax.errors.JaxRuntimeError):  # what has run here once is not to blame
+        fine(1)
+    assert len(calls) == 1
 
 
 def test_code_is_of_one_processor_one_number_of_cores_and_one_set_of_flags(monkeypatch):
@@ -113,7 +162,7 @@ def test_code_is_of_one_processor_one_number_of_cores_and_one_set_of_flags(monke
         executables._machine.cache_clear()
         names.add(executables.name("a"))
     monkeypatch.undo()
-    monkeypatch.setattr(executables.platform, "platform", lambda: "another system")
+    monkeypatch.setattr(executables, "_processor", lambda: "another processor")
     executables._machine.cache_clear()
     names.add(executables.name("a"))
     monkeypatch.undo()
@@ -122,6 +171,5 @@ def test_code_is_of_one_processor_one_number_of_cores_and_one_set_of_flags(monke
 
 
 def test_a_device_that_someone_chose_is_left_alone():
-    assert executables.usable() == (len(jax.local_devices()) == 1 and jax.default_backend() == "cpu")
     with jax.default_device(jax.local_devices()[0]):
         assert not executables.usable()

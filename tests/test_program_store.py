@@ -189,6 +189,10 @@ def test_a_tree_comes_back_from_its_json():
     assert decoded(encoded(tree)) == tree
     with pytest.raises(ValueError):
         decoded(["os:system", None, [1]])
+    letters = ["iclbayes.files:os.sep.join", None, [["dict", ["ls"], [0]]]]
+    for what in ("iclbayes.files:os.system", "iclbayes.curves:Curves", "iclbayes.files:os.stat_result"):
+        with pytest.raises(ValueError):
+            decoded([what, None, [letters]])
 
 
 def test_a_command_run_again_finds_its_programs_and_gives_the_same_bytes(tmp_path):

@@ -119,6 +119,7 @@ def chunk_size(batch: int, shape: tuple[int, int], workers: int, n_devices: int,
 
 def key_data(seed: int) -> np.ndarray:
     """[2] what `jax.random.key(seed)` holds in 64-bit JAX; to ask JAX for it compiles a program."""
+    seed = int(seed)  # of NumPy, it might not hold the masks
     return np.array([seed >> 32 & 0xFFFFFFFF, seed & 0xFFFFFFFF], np.uint32)
 
 
@@ -131,7 +132,7 @@ def devices_of_each_host() -> int:
 
 
 def _on_each(devices: list, fits: Callable) -> Callable:
-    """The function `fits(shots, prob, weight, key_data)` with its fits spread over the devices."""
+    """The function `fits(shots, prob, weight, words)` with its fits spread over the devices."""
     # shard_map, not sharded jit: each device then loops until its own fits are done, without talking to the others.
     mesh = Mesh(np.array(devices), ("fit",))
     split, same = NamedSharding(mesh, P("fit")), NamedSharding(mesh, P())

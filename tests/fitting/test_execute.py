@@ -137,7 +137,9 @@ def test_two_hosts_give_the_result_of_one(tmp_path, count):
     np.testing.assert_allclose(results[0], results[1], rtol=1e-6)
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2**31 - 1, 2**32 + 5, 2**63 - 1, -1, -(2**40)])
+@pytest.mark.parametrize(
+    "seed", [0, 1, 2**31 - 1, 2**32 + 5, 2**63 - 1, -1, -(2**40), np.int32(3), np.uint8(7)]
+)
 def test_a_seed_gives_the_key_that_jax_gives(seed):
     with jax.enable_x64(True):
         np.testing.assert_array_equal(

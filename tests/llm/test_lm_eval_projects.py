@@ -64,10 +64,18 @@ def test_settings_that_another_version_adds_tell_runs_apart(tmp_path):
         "write_out": True,
         "model_num_parameters": 8,
         "output_path": "x",
+        "start_time": "12:05",
+        "run_id": "a7",
+        "log_dir": "/logs",
+        "hostname": "node 3",
     }
     (tmp_path / "sweep").mkdir()
     _, about = read_results(written(tmp_path / "sweep", a=run(0), b=run(5, **harmless)))
     assert about["curves_by"] == ["model", "task"]
+    (tmp_path / "trained").mkdir()
+    steps = written(tmp_path / "trained", a=run(0, update_steps=100), b=run(0, update_steps=200))
+    _, about = read_results(steps)
+    assert about["curves_by"] == ["model", "task", "update_steps"]
 
 
 def test_a_standard_error_of_nothing_is_unknown(tmp_path):

@@ -185,6 +185,10 @@ def test_echoed_tokens_without_those_that_begin_a_text_find_their_places():
     form = EchoForm(special=["<|im_start|>", "<|im_end|>"])
     found = form.reader(echoed_prompt(text, [" Yes", " So?"], [1, 2]))(reply)
     np.testing.assert_allclose(found[:, 0], [-5.0, -7.5 - 8.0])
+    twice = "<|im_start|><|im_start|>" + text + "<|im_start|>"  # the text may end with one, too
+    more = {"choices": [{"text": twice + "x", "logprobs": {"tokens": tokens, "token_logprobs": values}}]}
+    again = form.reader(echoed_prompt(twice, [" Yes", " So?"], [1, 2]))(more)
+    np.testing.assert_allclose(again, found)
     said["tokens"] = [*tokens[:7], "arr", *tokens[8:]]
     with pytest.raises(Torn, match="join to the prompt"):
         form.reader(echoed_prompt(text, [" Yes"], [1]))(reply)

@@ -78,6 +78,23 @@ def test_both_modes_are_found_with_their_masses():
     assert laplace.k_hat(np.random.default_rng(1), two_modes, mode, 4000)[0] > psis.GOOD
 
 
+@pytest.mark.parametrize("n_units", [1, 3, 5])
+def test_units_are_worked_on_a_few_at_a_time_as_each_alone(n_units):
+    rng = np.random.default_rng(5)
+    factor = np.tril(rng.normal(size=(n_units, 3, 2, 2))) + 3 * np.eye(2)
+    mixture = importance.Mixture(rng.dirichlet([2, 2, 2], n_units), rng.normal(size=(n_units, 3, 2)), factor)
+    x, ratio = rng.normal(size=(n_units, 50, 2)), rng.normal(size=(n_units, 50))
+    parts = importance.log_parts(mixture, x)
+    fitted = importance.adapted(mixture, x, ratio)
+    for u in range(n_units):
+        one = importance.Mixture(*(part[u : u + 1] for part in mixture))
+        alone = importance.log_parts(one, x[u : u + 1])
+        for a, b in zip(
+            (*parts, *fitted), (*alone, *importance.adapted(one, x[u : u + 1], ratio[u : u + 1]))
+        ):
+            np.testing.assert_allclose(a[u], b[0], rtol=1e-12)
+
+
 def test_density_of_a_mixture_is_that_of_scipy():
     rng = np.random.default_rng(2)
     weight = np.array([[0.3, 0.7], [0.9, 0.1]])

@@ -310,13 +310,13 @@ def _align(tokens: Sequence[str], text: str, special: Sequence[str]) -> list[tup
     places, waiting, at = [], 0, 0  # the last `waiting` tokens are parts of the letters from `at` on
     names = sorted(special, key=len, reverse=True)
     for token in tokens:
+        name = next((x for x in names if text.startswith(x, at)), "")
+        while not waiting and name and token and not text.startswith(token, at):
+            at += len(name)  # its token is left out
+            name = next((x for x in names if text.startswith(x, at)), "")
         if at == len(text) and not waiting:
             places.append((at, at))
             continue
-        name = next((x for x in names if text.startswith(x, at)), "")
-        if not waiting and name and token.strip() and not text.startswith(token, at):
-            at += len(name)  # its token is left out
-            name = next((x for x in names if text.startswith(x, at)), "")
         if not waiting and token in ("", name) and name:
             places.append((at, at + len(name)))
             at += len(name)

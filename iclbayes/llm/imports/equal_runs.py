@@ -28,13 +28,12 @@ def counting(points: Sequence[Point], columns: Sequence[dict[str, str]], notes: 
         kept, left = (i, best[key]) if _before(points[best[key]], point) else (best[key], i)
         best[key] = kept
         why, age = _reason(points[kept], points[left])
-        pair = points[kept], points[left]
-        doubtful = _far(*pair) or bool(_others(*pair))
+        differ, doubtful = _differ(points[kept], points[left])
         notes.add(
             "doubtful runs equal to another"
             if doubtful
             else "runs equal to another with more samples, or newer",
-            f"{age} run of {points[left]} in {points[left].path}: {points[kept].path} {why}{_differ(*pair)}",
+            f"{age} run of {points[left]} in {points[left].path}: {points[kept].path} {why}{differ}",
         )
     return sorted(best.values())
 
@@ -62,15 +61,17 @@ def _reason(kept: Point, left: Point) -> tuple[str, str]:
     return "is equal in all settings and in age, and comes later by name", "a second"
 
 
-def _differ(kept: Point, left: Point) -> str:
-    """In what equal runs differ all the same: their values, if they are of one size, and what else they say of themselves."""
-    told, others = [], _others(kept, left)
+def _differ(kept: Point, left: Point) -> tuple[str, bool]:
+    """In what equal runs differ all the same: their values, if they are of one size, and what else they say of themselves; and
+    whether that makes one doubt that they are runs of one model."""
+    told, others, far = [], _others(kept, left), _far(kept, left)
     if kept.value != left.value and _more(kept, left) is None:
-        chance = ", further apart than chance allows" if _far(kept, left) else ""
+        chance = ", further apart than chance allows" if far else ""
         told = [f"its {kept.metric} is {kept.value:.4g}, not {left.value:.4g}{chance}"]
     told += [f"its {name} is {one}, not {other}" for name, one, other in others[:3]]
-    advice = ": if these are of different models, import them apart" if others or _far(kept, left) else ""
-    return f"; {', and '.join(told)}{advice}" if told else ""
+    doubtful = bool(others) or far
+    advice = ": if these are of different models, import them apart" if doubtful else ""
+    return (f"; {', and '.join(told)}{advice}" if told else ""), doubtful
 
 
 def _others(kept: Point, left: Point) -> list[tuple[str, str, str]]:

@@ -71,7 +71,11 @@ PARTS = frozenset(
         *("summary_tasks", "table_results"),
     ]
 )
-TIME = re.compile(r"time|date|second|elapsed|duration", re.IGNORECASE)
+# What is said of when and where a run was, and under which name.
+CIRCUMSTANCE = re.compile(
+    r"(^|[_.\-])(times?|timestamp|dates?|seconds?|elapsed|duration|host|hostname|dir|path|folder|id|uuid|user|url)($|[_.\-])",
+    re.IGNORECASE,
+)
 # The harness's own defaults, which runs before these were recorded had.
 SEEDS = {"random_seed": 0, "numpy_seed": 1234, "torch_seed": 1234, "fewshot_seed": 1234}
 BACKENDS = {
@@ -154,7 +158,7 @@ def identity(content: dict, task: str) -> dict[str, str]:
         "dtype": _dtype(config.get("model_dtype"), given.get("dtype"), general.get("model_dtype")),
     }
     for key, value in sorted((config | given).items()):
-        counts = key in given or key not in OF_RUNS
+        counts = key in given or not (key in OF_RUNS or CIRCUMSTANCE.search(key))
         if counts and key not in HARMLESS and key not in told and not key.startswith(HARMLESS_STARTS):
             told[f"{key}_argument" if key in AFTER_ARGUMENTS else key] = text(value)
     told |= {
@@ -176,7 +180,7 @@ def identity(content: dict, task: str) -> dict[str, str]:
 
 
 def besides(content: dict) -> dict[str, str]:
-    """What a project writes into its results beside the harness's own parts, times apart: texts, whole numbers and switches."""
+    """What a project writes into its results beside the harness's own parts: texts, whole numbers and switches."""
     told: dict[str, Any] = {}
     for key, value in content.items():
         if key not in PARTS and not key.startswith("tokenizer_"):
@@ -185,7 +189,9 @@ def besides(content: dict) -> dict[str, str]:
                 if isinstance(value, dict)
                 else {key: value}
             )
-    return {key: text(v) for key, v in told.items() if isinstance(v, (str, int)) and not TIME.search(key)}
+    return {
+        key: text(v) for key, v in told.items() if isinstance(v, (str, int)) and not CIRCUMSTANCE.search(key)
+    }
 
 
 def seeds(content: dict) -> dict[str, int]:

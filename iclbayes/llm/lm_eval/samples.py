@@ -15,14 +15,8 @@ def samples_beside(results: Path, stamp: str, task: str, arguments: Any) -> Path
     It is `samples_<task>_<time>.jsonl`, and `<model arguments>_<task>.jsonl` where results have no time: up to 0.4.2, and
     with `=` in its name before 0.4.0.
     """
-    names = [
-        *([f"samples_{task}_{stamp}.jsonl"] if stamp else []),
-        *(
-            []
-            if stamp
-            else [f"{re.sub(unfit, '__', str(arguments))}_{task}.jsonl" for unfit in ("[/=]", "/")]
-        ),
-    ]
+    before = [f"{re.sub(unfit, '__', str(arguments))}_{task}.jsonl" for unfit in ("[/=]", "/")]
+    names = [f"samples_{task}_{stamp}.jsonl"] if stamp else before
     try:
         return next((path for name in names if (path := results.parent / name).is_file()), None)
     except (OSError, ValueError):  # a name that no file can have

@@ -132,7 +132,7 @@ def _of_law(spec: Spec, raw: Sites, data: UnitData) -> Array:
 
 
 def logit(p: Array) -> Array:
-    """Log odds of p in (0, 1). The difference of two logarithms would be no nearer: 1 − p is exact where it is small."""
+    """Log odds of p in (0, 1). The difference of two logarithms is no more accurate: 1 − p is exact where it is small."""
     return jnp.log(p / (1.0 - p))
 
 

@@ -56,7 +56,7 @@ def sample(rng: np.random.Generator, mixture: Mixture, n: int) -> np.ndarray:
 
 def log_parts(mixture: Mixture, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """([U, K, n] ln of weight times density of every component at x [U, n, P], [U, K, n] squared distances)."""
-    return map_chunks(_log_parts, (mixture, x), SIDE)
+    return map_chunks(_log_parts, (mixture, x), SIDE, padding=None)
 
 
 def _log_parts(some: tuple[Mixture, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -110,7 +110,8 @@ def adapted(
       mixture, x, log_ratio: what is fitted, and to which draws [U, n, P] of which log importance ratios [U, n].
       known: `log_parts(mixture, x)`, where it was computed already.
     """
-    return map_chunks(_adapted, (mixture, x, capped(log_ratio), *(known or log_parts(mixture, x))), SIDE)
+    seen = (mixture, x, capped(log_ratio), *(known or log_parts(mixture, x)))
+    return map_chunks(_adapted, seen, SIDE, padding=None)
 
 
 def _adapted(some: tuple[Mixture, np.ndarray, np.ndarray, np.ndarray, np.ndarray]) -> Mixture:

@@ -18,7 +18,7 @@ from .coordinates import Coordinates
 from .options import SamplerOptions
 from .unit_draws import UnitDraws
 
-SIDE = 4  # units whose draws' densities a CPU takes in one call: the arrays of more leave a core's cache, and take twice the time
+ROWS = 4  # rows of many draws whose densities a CPU takes in one call: the arrays of more leave its cache and take twice the time
 PLACES = 8  # for each of the units side by side, whose gradients are taken in one call
 MOST_HELD, MOST_COORDINATES = 20, 60  # beyond, paths to the arms of a posterior cost more than chains
 
@@ -75,7 +75,7 @@ def approximate(
     n_units = len(data.shots)
     # Modes and paths ask for few points at many places: there a call costs more than what it computes.
     few, places = n_units < 8, max(16, chunk_size(n_units))
-    side = SIDE if jax.default_backend() == "cpu" else chunk_size(n_units)
+    side = ROWS if jax.default_backend() == "cpu" else chunk_size(n_units)
 
     def over(
         name: str, one: Callable, theta: np.ndarray, unit: np.ndarray, size: int, effort: Effort = "little"
