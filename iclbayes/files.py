@@ -5,6 +5,7 @@ import ctypes
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,8 @@ from .errors import InputError, shown
 
 if TYPE_CHECKING:
     import pandas as pd
+
+_ASKING = threading.Lock()  # the umask can be asked for only by setting another for a moment
 
 
 def check_place(path: str | os.PathLike) -> None:
@@ -109,8 +112,9 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        mask = os.umask(0)
-        os.umask(mask)
+        with _ASKING:
+            mask = os.umask(0)
+            os.umask(mask)
         temporary.chmod(0o666 & ~mask)
         temporary.replace(path)
     except OSError as error:
