@@ -24,8 +24,9 @@ from .program_store import ProgramStore
 
 TOGETHER = 512  # rows of a block of `in_blocks`
 
-Effort = Literal["least", "little", "much"]  # see `compiler_options`
-EFFORTS: tuple[Effort, ...] = ("least", "little", "much")
+Effort = Literal["little", "much"]  # see `compiler_options`
+EFFORTS: tuple[Effort, ...] = ("little", "much")
+MANY = 128  # rows (fits, units) beyond which running fast is worth more than compiling soon
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -65,24 +66,11 @@ def compiler_options(effort: Effort) -> dict[str, Any] | None:
     - "much": LLVM's lower level, whose programs run no slower than those of its highest.
     - "little": loops are emitted the plain way as well, which halves the time to compile and costs large batches of short curves
       a fifth of their speed.
-    - "least": LLVM does not optimise, for programs that run for less than they compile: a third of the time of "little" to
-      compile, one and a half to three times as long to run.
     """
     if jax.local_devices()[0].platform != "cpu":
         return None
-    options: dict[str, Any] = {"xla_backend_optimization_level": 0 if effort == "least" else 1}
-    if effort != "much":
-        options["xla_cpu_use_fusion_emitters"] = False
-    if effort == "least":
-        options["xla_cpu_parallel_codegen_split_count"] = 1
-    return options
-
-
-def effort_for(rows: int, points: int) -> Effort:
-    """For a program of so many rows (fits, units), used on so many points in all, as far as one knows when it is compiled."""
-    if rows <= 8 and points <= 256:
-        return "least"
-    return "little" if rows <= 128 else "much"
+    options: dict[str, Any] = {"xla_backend_optimization_level": 1}
+    return options | ({} if effort == "much" else {"xla_cpu_use_fusion_emitters": False})
 
 
 def compiled(lowered: jax.stages.Lowered, effort: Effort) -> jax.stages.Compiled:

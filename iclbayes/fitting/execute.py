@@ -16,7 +16,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from ..errors import InputError
-from ..runtime import effort_for, map_chunks, precision, programs, workers
+from ..runtime import MANY, map_chunks, precision, programs, workers
 from .batch import fit_batch
 from .objective import Problem
 from .result import FitResult
@@ -75,9 +75,7 @@ def run(
     words = key_data(seed)
     name = ("fits", problem, n_starts, max_steps, optimizer, tuple(devices))
     function = _on_each(devices, fits) if len(devices) > 1 else fits
-    effort = effort_for(size, batch * shape[0] * shape[1])
-    if effort == "least" and problem.law.loops:
-        effort = "little"
+    effort = "little" if size <= MANY else "much"
     result = map_chunks(
         lambda chunk: programs.run(name, function, *chunk, words, dtype=dtype, effort=effort),
         arrays,

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from ..runtime import effort_for, map_chunks, programs
+from ..runtime import MANY, map_chunks, programs
 from .linear_algebra import scaled_inverse
 from .problem import Problem
 
@@ -102,7 +102,7 @@ def of_all(
     with np.errstate(over="ignore"):  # more shots than single precision holds are infinitely many
         arrays = tuple(np.asarray(a, dtype) for a in arrays)
     size = min(len(result.loss), TOGETHER)
-    effort = effort_for(len(result.loss), sum(a[0].size for a in arrays))
+    effort = "little" if len(result.loss) <= MANY else "much"
     return map_chunks(
         lambda chunk: programs.run(
             (function, problem),
