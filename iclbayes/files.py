@@ -93,10 +93,11 @@ def _same(one: Path, other: Path) -> bool:
 
 
 @contextlib.contextmanager
-def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
+def atomic_path(path: str | os.PathLike, private: bool = False) -> Iterator[Path]:
     """Yields a temporary path beside `path` with the same suffix; renames it to `path` if the block succeeds.
 
-    If the block raises, the temporary file is removed and `path` is left as it was.
+    If the block raises, the temporary file is removed and `path` is left as it was. A private file is for this user alone,
+    whatever the umask.
 
     Raises:
       InputError: the folder of `path` does not exist or cannot be written, or `path` is a folder itself, or the block or the
@@ -112,10 +113,11 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        with _ASKING:
-            mask = os.umask(0)
-            os.umask(mask)
-        temporary.chmod(0o666 & ~mask)
+        if not private:  # it was made for this user alone
+            with _ASKING:
+                mask = os.umask(0)
+                os.umask(mask)
+            temporary.chmod(0o666 & ~mask)
         temporary.replace(path)
     except OSError as error:
         if error.filename is not None and Path(os.fsdecode(error.filename)) not in (temporary, path):

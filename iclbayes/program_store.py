@@ -20,7 +20,6 @@ import marshal
 import os
 import platform
 import stat
-import tempfile
 import time
 import types
 from collections.abc import Callable, Hashable
@@ -32,6 +31,8 @@ import jax
 import numpy as np
 
 from . import executables
+from .errors import InputError
+from .files import atomic_path
 
 KNOWN = (
     "builtins",
@@ -146,19 +147,13 @@ class ProgramStore:
     def _write(self, path: Path, text: Any, body: bytes) -> bool:
         """A file for `_read`, and whether it could be written: a full disk or a locked folder costs the next process its time."""
         content = json.dumps(text).encode() + b"\n" + body
-        temporary = None
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             if not self.written:
                 _forget(path.parent)
-            # Of this user alone, whatever the umask.
-            handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".")
-            with os.fdopen(handle, "wb") as file:
-                file.write(MAGIC + hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
-            os.replace(temporary, path)
-        except OSError:
-            if temporary is not None:
-                Path(temporary).unlink(missing_ok=True)
+            with atomic_path(path, private=True) as temporary:
+                temporary.write_bytes(MAGIC + hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
+        except (OSError, InputError):
             return False
         return True
 
@@ -167,7 +162,7 @@ def _forget(folder: Path) -> None:
     """Removes files of the store that were written long ago: of programs that are still in use new ones are soon there."""
     with contextlib.suppress(OSError):
         for path in folder.iterdir():
-            if path.suffix in (".machine", ".program", "") and path.stat().st_mtime < time.time() - LONG:
+            if path.suffix in (".machine", ".program") and path.stat().st_mtime < time.time() - LONG:
                 path.unlink()
 
 

@@ -24,10 +24,6 @@ from .program_store import ProgramStore
 
 TOGETHER = 512  # rows of a block of `in_blocks`
 
-Effort = Literal["little", "much"]  # see `compiler_options`
-EFFORTS: tuple[Effort, ...] = ("little", "much")
-MANY = 128  # rows (fits, units) beyond which running fast is worth more than compiling soon
-
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
@@ -60,22 +56,18 @@ def workers() -> int:
     return cores() if devices[0].platform == "cpu" and len(devices) == 1 else 1
 
 
-def compiler_options(effort: Effort) -> dict[str, Any] | None:
-    """How hard a CPU's compiler tries; None where the device is another.
-
-    - "much": LLVM's lower level, whose programs run no slower than those of its highest.
-    - "little": loops are emitted the plain way as well, which halves the time to compile and costs large batches of short curves
-      a fifth of their speed.
-    """
+def compiler_options(quick: bool = True) -> dict[str, Any] | None:
+    """What makes a CPU compile sooner: LLVM's lower level, whose programs run no slower, and (quick) loops emitted the plain way,
+    which halves the time again and costs large batches of short curves a fifth of their speed. None for other devices."""
     if jax.local_devices()[0].platform != "cpu":
         return None
     options: dict[str, Any] = {"xla_backend_optimization_level": 1}
-    return options | ({} if effort == "much" else {"xla_cpu_use_fusion_emitters": False})
+    return options | ({"xla_cpu_use_fusion_emitters": False} if quick else {})
 
 
-def compiled(lowered: jax.stages.Lowered, effort: Effort) -> jax.stages.Compiled:
+def compiled(lowered: jax.stages.Lowered, quick: bool) -> jax.stages.Compiled:
     """The program, compiled with `compiler_options`; those that this XLA does not know are left out."""
-    options = compiler_options(effort)
+    options = compiler_options(quick)
     try:
         return lowered.compile(options)
     except jax.errors.JaxRuntimeError:
@@ -126,7 +118,7 @@ class Programs:
         function: Callable,
         *arguments: Any,
         dtype: np.typing.DTypeLike = np.float64,
-        effort: Effort = "little",
+        quick: bool = True,
     ) -> Any:
         """`function(*arguments)`, compiled for the shapes of these arguments at the first call.
 
@@ -134,27 +126,19 @@ class Programs:
           name: stands for the function and all that it closes over: the same name and shapes, the same program.
           function: traced in `precision(dtype)`; or what `jax.jit` made of one, with shardings of its own.
           arguments: pytrees of NumPy arrays.
-          effort: see `compiler_options`.
+          quick: see `compiler_options`.
 
         Returns:
           The function's pytree, in NumPy.
         """
         leaves, structure = jax.tree.flatten(arguments)
         shapes = tuple((np.shape(a), np.result_type(a)) for a in leaves)
-        key = (name, structure, shapes, np.dtype(dtype), effort)
+        key = (name, structure, shapes, np.dtype(dtype), quick)
         with precision(dtype):
-            program = self._better(key) or self._build(key, function, arguments, effort)
+            program = self._compiled.get(key) or self._build(key, function, arguments, quick)
             return jax.device_get(program(*arguments))
 
-    def _better(self, key: tuple) -> Callable | None:
-        """The program, if there is one that was compiled with this effort or a greater one."""
-        *same, effort = key
-        for other in EFFORTS[EFFORTS.index(effort) :]:
-            if (found := self._compiled.get((*same, other))) is not None:
-                return found
-        return None
-
-    def _build(self, key: Hashable, function: Callable, arguments: tuple, effort: Effort) -> Callable:
+    def _build(self, key: Hashable, function: Callable, arguments: tuple, quick: bool) -> Callable:
         with self._lock:  # for a moment; programs of different keys compile side by side
             gate = self._building.setdefault(key, threading.Lock())
         with gate:
@@ -162,23 +146,22 @@ class Programs:
                 shapes = jax.tree.map(
                     lambda a: jax.ShapeDtypeStruct(np.shape(a), np.result_type(a)), arguments
                 )
-                program = self._stored(key, function, shapes, effort)
+                program = self._stored(key, function, shapes, quick)
                 if program is None:
                     jitted = function if hasattr(function, "lower") else jax.jit(function)
-                    program = compiled(jitted.lower(*shapes), effort)
+                    program = compiled(jitted.lower(*shapes), quick)
                 with self._lock:
                     self.compilations += 1
                     self._compiled[key] = program
             return self._compiled[key]
 
-    def _stored(self, key: Any, function: Callable, shapes: Any, effort: Effort) -> Callable | None:
+    def _stored(self, key: Any, function: Callable, shapes: Any, quick: bool) -> Callable | None:
         """The program by way of the store; None without one, or for what cannot be kept there."""
         if self.store is None or hasattr(function, "lower"):
             return None
         name, _, _, dtype, _ = key
-        found = self.store.program(
-            name, function, shapes, str(dtype), lambda lowered: compiled(lowered, effort), effort
-        )
+        compiler = functools.partial(compiled, quick=quick)
+        found = self.store.program(name, function, shapes, str(dtype), compiler, quick)
         if found is None:
             return None
         program, outcome = found

@@ -72,7 +72,6 @@ def test_a_program_that_calls_lapack_is_kept_in_portable_form(tmp_path):
     )
 
 
-@pytest.mark.skipif(not hasattr(os, "getuid"), reason="files of this system have no owner")
 def stored(folder):
     """How many programs a new process would read from the folder, and write there."""
     programs = runtime.Programs()
@@ -81,6 +80,7 @@ def stored(folder):
     return programs.store.loaded, programs.store.written
 
 
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="files of this system have no owner")
 def test_a_file_that_others_may_write_is_not_read(tmp_path):
     log = []
 

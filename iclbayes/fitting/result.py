@@ -12,10 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from ..runtime import MANY, map_chunks, programs
+from ..runtime import map_chunks, programs
 from .linear_algebra import scaled_inverse
 from .problem import Problem
 
+QUICK = 128  # fits up to which compiling soon is worth more than running fast
 TOGETHER = 8192  # fits that one program works on here: what it needs besides its results stays small
 
 
@@ -102,14 +103,9 @@ def of_all(
     with np.errstate(over="ignore"):  # more shots than single precision holds are infinitely many
         arrays = tuple(np.asarray(a, dtype) for a in arrays)
     size = min(len(result.loss), TOGETHER)
-    effort = "little" if len(result.loss) <= MANY else "much"
     return map_chunks(
         lambda chunk: programs.run(
-            (function, problem),
-            all_fits,
-            *chunk,
-            dtype=dtype,
-            effort=effort,
+            (function, problem), all_fits, *chunk, dtype=dtype, quick=len(result.loss) <= QUICK
         ),
         (result, *arrays),
         size,

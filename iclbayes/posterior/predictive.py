@@ -317,8 +317,7 @@ def _probabilities(
 
         return jax.vmap(one)(theta)
 
-    effort = "much" if spec.law.loops else "little"
-    found = over_units(("along", spec), per_row, (theta, data, shots), ROWS, effort=effort)
+    found = over_units(("along", spec), per_row, (theta, data, shots), ROWS, quick=not spec.law.loops)
     out, begin = [], 0
     for (theta, data), count in zip(drawn, counts, strict=True):
         mine = jax.tree.map(lambda a, b=begin, c=count: a[b : b + c], found)
