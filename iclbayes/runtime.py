@@ -24,6 +24,8 @@ from .program_store import ProgramStore
 
 TOGETHER = 512  # rows of a block of `in_blocks`
 
+Effort = Literal["least", "little", "much"]  # of the compiler, see `compiler_options`
+
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
@@ -56,18 +58,35 @@ def workers() -> int:
     return cores() if devices[0].platform == "cpu" and len(devices) == 1 else 1
 
 
-def compiler_options(quick: bool = True) -> dict[str, Any] | None:
-    """What makes a CPU compile sooner: LLVM's lower level, whose programs run no slower, and (quick) loops emitted the plain way,
-    which halves the time again and costs large batches of short curves a fifth of their speed. None for other devices."""
+def compiler_options(effort: Effort) -> dict[str, Any] | None:
+    """What makes a CPU compile sooner; None for other devices.
+
+    - "much": LLVM's lower level, whose programs run no slower than those of its highest.
+    - "little": loops are emitted the plain way as well, which halves the time to compile and costs large batches of short curves
+      a fifth of their speed.
+    - "least": LLVM does not optimise at all, for what runs for less than it compiles: a third of the time of "little" to
+      compile, one and a half to three times as long to run.
+    """
     if jax.local_devices()[0].platform != "cpu":
         return None
-    options: dict[str, Any] = {"xla_backend_optimization_level": 1}
-    return options | ({"xla_cpu_use_fusion_emitters": False} if quick else {})
+    options: dict[str, Any] = {"xla_backend_optimization_level": 0 if effort == "least" else 1}
+    if effort != "much":
+        options["xla_cpu_use_fusion_emitters"] = False
+    if effort == "least":
+        options["xla_cpu_parallel_codegen_split_count"] = 1
+    return options
 
 
-def compiled(lowered: jax.stages.Lowered, quick: bool) -> jax.stages.Compiled:
+def effort_for(rows: int, points: int) -> Effort:
+    """For a program of so many rows (fits) with so many points in all."""
+    if rows <= 8 and points <= 256:
+        return "least"
+    return "little" if rows <= 128 else "much"
+
+
+def compiled(lowered: jax.stages.Lowered, effort: Effort) -> jax.stages.Compiled:
     """The program, compiled with `compiler_options`; those that this XLA does not know are left out."""
-    options = compiler_options(quick)
+    options = compiler_options(effort)
     try:
         return lowered.compile(options)
     except jax.errors.JaxRuntimeError:
@@ -118,7 +137,7 @@ class Programs:
         function: Callable,
         *arguments: Any,
         dtype: np.typing.DTypeLike = np.float64,
-        quick: bool = True,
+        effort: Effort = "little",
     ) -> Any:
         """`function(*arguments)`, compiled for the shapes of these arguments at the first call.
 
@@ -126,19 +145,19 @@ class Programs:
           name: stands for the function and all that it closes over: the same name and shapes, the same program.
           function: traced in `precision(dtype)`; or what `jax.jit` made of one, with shardings of its own.
           arguments: pytrees of NumPy arrays.
-          quick: see `compiler_options`.
+          effort: see `compiler_options`.
 
         Returns:
           The function's pytree, in NumPy.
         """
         leaves, structure = jax.tree.flatten(arguments)
         shapes = tuple((np.shape(a), np.result_type(a)) for a in leaves)
-        key = (name, structure, shapes, np.dtype(dtype), quick)
+        key = (name, structure, shapes, np.dtype(dtype), effort)
         with precision(dtype):
-            program = self._compiled.get(key) or self._build(key, function, arguments, quick)
+            program = self._compiled.get(key) or self._build(key, function, arguments, effort)
             return jax.device_get(program(*arguments))
 
-    def _build(self, key: Hashable, function: Callable, arguments: tuple, quick: bool) -> Callable:
+    def _build(self, key: Hashable, function: Callable, arguments: tuple, effort: Effort) -> Callable:
         with self._lock:  # for a moment; programs of different keys compile side by side
             gate = self._building.setdefault(key, threading.Lock())
         with gate:
@@ -146,22 +165,22 @@ class Programs:
                 shapes = jax.tree.map(
                     lambda a: jax.ShapeDtypeStruct(np.shape(a), np.result_type(a)), arguments
                 )
-                program = self._stored(key, function, shapes, quick)
+                program = self._stored(key, function, shapes, effort)
                 if program is None:
                     jitted = function if hasattr(function, "lower") else jax.jit(function)
-                    program = compiled(jitted.lower(*shapes), quick)
+                    program = compiled(jitted.lower(*shapes), effort)
                 with self._lock:
                     self.compilations += 1
                     self._compiled[key] = program
             return self._compiled[key]
 
-    def _stored(self, key: Any, function: Callable, shapes: Any, quick: bool) -> Callable | None:
+    def _stored(self, key: Any, function: Callable, shapes: Any, effort: Effort) -> Callable | None:
         """The program by way of the store; None without one, or for what cannot be kept there."""
         if self.store is None or hasattr(function, "lower"):
             return None
         name, _, _, dtype, _ = key
-        compiler = functools.partial(compiled, quick=quick)
-        found = self.store.program(name, function, shapes, str(dtype), compiler, quick)
+        compiler = functools.partial(compiled, effort=effort)
+        found = self.store.program(name, function, shapes, str(dtype), compiler, effort)
         if found is None:
             return None
         program, outcome = found

@@ -33,7 +33,7 @@ def test_a_program_is_compiled_once_for_a_name_shapes_dtype_and_options():
     others = [
         ("square", (np.arange(4.0),), {}),
         ("square", (np.arange(3),), {}),
-        ("square", (x,), {"quick": False}),
+        ("square", (x,), {"effort": "much"}),
         ("square", (x.astype(np.float32),), {"dtype": np.float32}),
         ("another", (x,), {}),
     ]
@@ -42,13 +42,19 @@ def test_a_program_is_compiled_once_for_a_name_shapes_dtype_and_options():
         assert programs.compilations == len(programs) == k + 2
 
 
+def test_small_work_is_compiled_with_least_effort():
+    assert [runtime.effort_for(*size) for size in ((6, 60), (8, 256))] == ["least", "least"]
+    assert [runtime.effort_for(*size) for size in ((9, 90), (8, 257), (128, 10**6))] == ["little"] * 3
+    assert runtime.effort_for(129, 129) == "much"
+
+
 def test_options_that_xla_does_not_know_are_left_out(monkeypatch):
-    options = runtime.compiler_options()
+    options = runtime.compiler_options("little")
     if options is None:
         pytest.skip("options are for CPUs alone")
-    monkeypatch.setattr(runtime, "compiler_options", lambda quick: options | {"xla_no_such_option": 1})
-    for quick in (True, False):
-        assert Programs().run("square", square, np.full(2, 3.0), quick=quick)["square"][0] == 9
+    monkeypatch.setattr(runtime, "compiler_options", lambda effort: options | {"xla_no_such_option": 1})
+    for effort in ("least", "little", "much"):
+        assert Programs().run("square", square, np.full(2, 3.0), effort=effort)["square"][0] == 9
 
 
 def test_a_program_is_traced_in_its_own_precision():

@@ -109,13 +109,11 @@ class NormalDraws:
             result = block.result
             with precision(self.fits.dtype):
                 centre = np.asarray(block.problem.ravel(result.raw))
-            covariance = np.asarray(result.covariance)
-            known = np.all(np.isfinite(covariance), axis=(1, 2))
-            values, vectors = np.linalg.eigh(np.where(known[:, None, None], covariance, 0.0))
-            root = vectors * np.sqrt(np.maximum(values, 0.0))[:, None]
+            known = np.all(np.isfinite(result.factor), axis=(1, 2))
+            factor = np.where(known[:, None, None], result.factor, 0.0)
             normal = rng.standard_normal((len(centre), self.n_draws, centre.shape[1]))
             theta = np.clip(
-                centre[:, None] + np.einsum("bpq,bsq->bsp", root, normal), -_LIMIT, _LIMIT
+                centre[:, None] + np.einsum("bpq,bsq->bsp", factor, normal), -_LIMIT, _LIMIT
             )  # exp overflows far out, where nothing changes any more
             theta[~known] = np.nan
             with precision(self.fits.dtype):

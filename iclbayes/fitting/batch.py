@@ -11,7 +11,7 @@ from ..laws import Law
 from ..runtime import in_blocks
 from .losses import PointLoss, get_loss
 from .multistart import DEFAULT_OPTIMIZER, search
-from .objective import evaluate, penalty
+from .objective import evaluate, information, penalty
 from .problem import Points, Problem
 from .result import FitResult, Status, constrain, curvature
 
@@ -74,11 +74,12 @@ def fit_batch(
     status = jnp.where(failed, Status.FAILED, status)
     status = jnp.where(total > 0, status, Status.NO_DATA)
 
-    grad, gram = found.grad, found.gram
-    if grad is None or gram is None:
+    grad = found.grad
+    if grad is None:
         last = jax.tree.map(lambda a: jnp.moveaxis(a, 0, -1), data)
-        grad, gram = (jnp.moveaxis(a, -1, 0) for a in evaluate(problem, theta.T, last)[1:])
+        grad = jnp.moveaxis(evaluate(problem, theta.T, last)[1], -1, 0)
     grad = jnp.where(failed[:, None], jnp.inf, grad)
+    gram = in_blocks(lambda some: _information(problem, *some), (theta, data))
     gram = jnp.where(failed[:, None, None], 0.0, gram)
     ridge = (
         2 * data.pull[:, None, None] * jnp.diag(problem.ridge_terms()[1]).astype(dtype)
@@ -86,7 +87,7 @@ def fit_batch(
         else None
     )
     loss = found.value - penalty(problem, theta, data.pull)
-    condition, covariance = curvature(gram, ridge, loss, count)
+    condition, factor = curvature(gram, ridge, loss, count)
     raw = jax.vmap(problem.unravel)(theta)
     return FitResult(
         params=jax.vmap(lambda r: constrain(problem, r))(raw),
@@ -97,8 +98,14 @@ def fit_batch(
         status=status,
         grad_norm=jnp.max(jnp.abs(grad), axis=1),
         condition=condition,
-        covariance=covariance,
+        factor=factor,
     )
+
+
+def _information(problem: Problem, theta: Array, data: Points) -> Array:
+    """`information` [B, P, P] at theta [B, P], with the fits first."""
+    theta, data = jax.tree.map(lambda a: jnp.moveaxis(a, 0, -1), (theta, data))
+    return jnp.moveaxis(information(problem, theta, data), -1, 0)
 
 
 def _guesses(problem: Problem, data: Points, n_starts: int, key: Array) -> Array:

@@ -16,10 +16,10 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from ..errors import InputError
-from ..runtime import map_chunks, precision, programs, workers
+from ..runtime import effort_for, map_chunks, precision, programs, workers
 from .batch import fit_batch
 from .objective import Problem
-from .result import QUICK, FitResult
+from .result import FitResult
 
 CHUNKS = (8, 32, 128, 512)
 LARGE, SHORT = 1024, 512  # fits of a chunk, where each is a single curve of at most so many points
@@ -75,8 +75,11 @@ def run(
     words = key_data(seed)
     name = ("fits", problem, n_starts, max_steps, optimizer, tuple(devices))
     function = _on_each(devices, fits) if len(devices) > 1 else fits
+    effort = effort_for(size, batch * shape[0] * shape[1])
+    if effort == "least" and problem.law.loops:
+        effort = "little"
     result = map_chunks(
-        lambda chunk: programs.run(name, function, *chunk, words, dtype=dtype, quick=size <= QUICK),
+        lambda chunk: programs.run(name, function, *chunk, words, dtype=dtype, effort=effort),
         arrays,
         size,
         padding="zero",

@@ -53,20 +53,23 @@ def _eliminate(a: Array, b: Array) -> Array:
     return jax.lax.fori_loop(0, n, backward, jnp.zeros_like(b))
 
 
-def invert_positive_definite(a: Array) -> Array:
-    """a⁻¹ for symmetric positive-definite a [P, P, …], trailing axes a batch, by Gauss–Jordan elimination."""
+def inverse_factor(a: Array, floor: float) -> Array:
+    """L⁻¹ of the Cholesky factor L [P, P, …] of positive-definite a with no eigenvalue below `floor`; a⁻¹ = L⁻ᵀ L⁻¹.
+
+    No pivot is below the smallest eigenvalue, so one that comes out below `floor` does so by rounding, and is lifted to it.
+    """
     n = a.shape[0]
-    tiny = jnp.finfo(a.dtype).tiny * 1e4
     upright = lambda v: v.reshape(v.shape + (1,) * (a.ndim - 2))  # noqa: E731
 
     def step(k, table):
-        row = table[k] / jnp.maximum(table[k, k], tiny)
-        swept = table - jnp.where(upright(jnp.arange(n) == k), 0.0, table[:, k])[:, None] * row
-        return swept.at[k].set(row)
+        row = table[k] / jnp.sqrt(jnp.maximum(table[k, k], floor))
+        column = jnp.where(upright(jnp.arange(n) > k), table[:, k], 0.0) / jnp.sqrt(
+            jnp.maximum(table[k, k], floor)
+        )
+        return (table - column[:, None] * row).at[k].set(row)
 
     eye = jnp.broadcast_to(upright(jnp.eye(n, dtype=a.dtype)), a.shape)
-    inverse = jax.lax.fori_loop(0, n, step, jnp.concatenate([a, eye], axis=1))[:, n:]
-    return 0.5 * (inverse + jnp.swapaxes(inverse, 0, 1))
+    return jax.lax.fori_loop(0, n, step, jnp.concatenate([a, eye], axis=1))[:, n:]
 
 
 def largest_eigenvalue(a: Array, squarings: int = 4, steps: int = 3) -> Array:
@@ -87,19 +90,21 @@ def largest_eigenvalue(a: Array, squarings: int = 4, steps: int = 3) -> Array:
     return jnp.sum(v * jnp.sum(a * v, axis=1), axis=0) / jnp.maximum(jnp.sum(v * v, axis=0), tiny)
 
 
-def scaled_inverse(a: Array) -> tuple[Array, Array]:
-    """Condition number [B] after scaling the diagonal to 1, and the inverse [B, P, P] of positive semi-definite matrices.
+def inverse_of_scaled(a: Array) -> tuple[Array, Array]:
+    """Condition number [B] after scaling the diagonal to 1, and a factor F [B, P, P] of the inverse, F Fᵀ = a⁻¹, of positive
+    semi-definite matrices.
 
-    A singular direction counts as P times the rounding error, so the condition number ends near 1e15 / P in float64.
+    A singular direction counts as P times the rounding error, so the condition number ends near 1e15 / P in float64. gᵀ a⁻¹ g is
+    the square of Fᵀ g. Of the inverse itself, singular directions would leave nothing but rounding errors of the rest.
     """
     size = a.shape[-1]
+    least = size * jnp.finfo(a.dtype).eps
     diag = jnp.maximum(jnp.diagonal(a, axis1=-2, axis2=-1), jnp.finfo(a.dtype).tiny * 1e8)
     root = jax.lax.rsqrt(diag)
-    eye = jnp.eye(size, dtype=a.dtype)
-    scaled = a * root[:, :, None] * root[:, None, :] + size * jnp.finfo(a.dtype).eps * eye
+    scaled = a * root[:, :, None] * root[:, None, :] + least * jnp.eye(size, dtype=a.dtype)
     scaled = jnp.moveaxis(scaled, 0, -1)
-    inverse = invert_positive_definite(scaled)
-    condition = largest_eigenvalue(scaled) * largest_eigenvalue(inverse)
+    half = inverse_factor(scaled, least)
+    condition = largest_eigenvalue(scaled) * largest_eigenvalue(jnp.einsum("kp...,kq...->pq...", half, half))
     most = 1 / jnp.finfo(a.dtype).eps
     condition = jnp.clip(jnp.nan_to_num(condition, nan=most, posinf=most), 1.0, most)
-    return condition, jnp.moveaxis(inverse, -1, 0) * root[:, :, None] * root[:, None, :]
+    return condition, jnp.transpose(half, (2, 1, 0)) * root[:, :, None]

@@ -49,6 +49,21 @@ def evaluate(problem: Problem, theta: Array, data: Points) -> tuple[Array, Array
     return value, grad, gram
 
 
+def information(problem: Problem, theta: Array, data: Points) -> Array:
+    """The Gauss–Newton matrix [P, P, B] of `evaluate`, without the ridge, to the last digits: it is for what follows from its
+    smallest eigenvalues, for the search it would be too slow.
+
+    Local parameters may hide that two raw ones act alike: sums over points then hold large terms which cancel in the chain rule,
+    and errors of a saturated curve's prediction would be made of what is left. Here the chain rule comes before the products.
+    """
+    q = jax.vmap(problem.local, in_axes=-1, out_axes=-1)(theta)
+    p, rows = problem.law.point_and_jacobian(q[:, :, None, :], data.x)
+    chain = jax.vmap(jax.jacfwd(problem.local), in_axes=-1, out_axes=-1)(theta)  # [d, S, P, B]
+    terms = (jnp.moveaxis(c, 1, 0)[:, :, None] * r for c, r in zip(chain, rows, strict=True))
+    jac = sum(terms, jnp.zeros_like(p))  # [P, S, n, B]
+    return jnp.einsum("psnb,qsnb->pqb", data.w * problem.loss(p, data.y)[2] * jac, jac)
+
+
 def _sums_batch_last(problem: Problem, q: Array, data: Points, order=None) -> tuple[Array, Array, Array]:
     """Value [B], gradient [d, S, B] and Gauss–Newton matrix [d, d, S, B] in local parameters q [d, S, B], or in `order`.
 

@@ -12,11 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from ..runtime import map_chunks, programs
-from .linear_algebra import scaled_inverse
+from ..runtime import effort_for, map_chunks, programs
+from .linear_algebra import inverse_of_scaled
 from .problem import Problem
 
-QUICK = 128  # fits up to which compiling soon is worth more than running fast
 TOGETHER = 8192  # fits that one program works on here: what it needs besides its results stays small
 
 
@@ -43,8 +42,7 @@ class FitResult(NamedTuple):
       status: a `Status`.
       grad_norm: largest absolute component of the objective's gradient.
       condition: condition number of JᵀWJ, its diagonal scaled to 1; above about 1e8 the parameters are not all identified.
-      covariance: [P, P] covariance of the raw parameters (in the order of sorted names, raveled),
-        s² (JᵀWJ)⁻¹ with s² estimated from the residuals; inf where there are no more points than parameters.
+      factor: [P, P] F, of which F Fᵀ is the `covariance`; inf where there are no more points than parameters.
     """
 
     params: dict[str, Array]
@@ -55,28 +53,36 @@ class FitResult(NamedTuple):
     status: Array
     grad_norm: Array
     condition: Array
-    covariance: Array
+    factor: Array
+
+    @property
+    def covariance(self) -> Array:
+        """[..., P, P] covariance of the raw parameters (in the order of sorted names, raveled), s² (JᵀWJ)⁻¹ with s² estimated
+        from the residuals; inf where there are no more points than parameters.
+
+        Where data leave a direction open its entries are huge, and what they tell of others is lost to rounding: multiply with
+        `factor` instead.
+        """
+        xp = self.factor.__array_namespace__()  # results of batches are NumPy's
+        covariance = xp.einsum("...pk,...qk->...pq", self.factor, self.factor)
+        return xp.nan_to_num(covariance, nan=np.inf, posinf=np.inf, neginf=-np.inf)
 
 
 def curvature(gram: Array, ridge: Array | None, loss: Array, n_points: Array) -> tuple[Array, Array]:
-    """Condition number and covariance [B, P, P] from the Gauss–Newton matrix [B, P, P] at the minimum.
+    """Condition number and factor [B, P, P] of the covariance from the Gauss–Newton matrix [B, P, P] at the minimum and what
+    the ridge adds to it.
 
-    The condition number is that of the data alone, without the ridge, so that it shows what the data do not identify.
+    The condition number is that of the data alone, so that it shows what the data do not identify.
     """
-    condition, inverse = scaled_inverse(gram)
+    condition, factor = inverse_of_scaled(gram)
     if ridge is not None:
-        condition, _ = scaled_inverse(gram - ridge)
+        _, factor = inverse_of_scaled(gram + ridge)
     # value = Σ w r² with Σ w = 1, gram = 2 JᵀWJ:  s² (JᵀWJ)⁻¹ = 2 gram⁻¹ · value / (N − P)
     spare = n_points - gram.shape[-1]
-    scale = jnp.where(
-        spare > 0, 2 * jnp.where(jnp.isfinite(loss), loss, 0.0) / jnp.maximum(spare, 1), jnp.inf
-    )
-    covariance = jnp.where(
-        jnp.isfinite(scale)[:, None, None],
-        inverse * jnp.where(jnp.isfinite(scale), scale, 0.0)[:, None, None],
-        jnp.inf,
-    )
-    return condition, jnp.nan_to_num(covariance, nan=jnp.inf, posinf=jnp.inf, neginf=-jnp.inf)
+    known = (spare > 0) & jnp.isfinite(loss)
+    scale = jnp.sqrt(2 * jnp.where(known, jnp.maximum(loss, 0.0), 0.0) / jnp.maximum(spare, 1))
+    factor = jnp.where((spare > 0)[:, None, None], factor * scale[:, None, None], jnp.inf)
+    return condition, jnp.nan_to_num(factor, nan=jnp.inf, posinf=jnp.inf, neginf=-jnp.inf)
 
 
 def constrain(problem: Problem, raw: dict[str, Array]) -> dict[str, Array]:
@@ -103,10 +109,9 @@ def of_all(
     with np.errstate(over="ignore"):  # more shots than single precision holds are infinitely many
         arrays = tuple(np.asarray(a, dtype) for a in arrays)
     size = min(len(result.loss), TOGETHER)
+    effort = effort_for(len(result.loss), sum(a[0].size for a in arrays))
     return map_chunks(
-        lambda chunk: programs.run(
-            (function, problem), all_fits, *chunk, dtype=dtype, quick=len(result.loss) <= QUICK
-        ),
+        lambda chunk: programs.run((function, problem), all_fits, *chunk, dtype=dtype, effort=effort),
         (result, *arrays),
         size,
     )
@@ -123,13 +128,13 @@ def mean(problem: Problem, result: FitResult, shots: Array) -> Array:
 def mean_stderr(problem: Problem, result: FitResult, shots: Array) -> Array:
     """Standard error [S, n] of `mean`, sqrt(∇p Σ ∇pᵀ); inf where the covariance is unknown."""
     jac = jax.jacfwd(lambda theta: _at(problem, theta, shots))(problem.ravel(result.raw))
-    return _delta(jac, result.covariance)
+    return _delta(jac, result.factor)
 
 
 def params_stderr(problem: Problem, result: FitResult) -> dict[str, Array]:
     """Standard errors of the constrained parameters, by name."""
     jac = jax.jacfwd(lambda t: constrain(problem, problem.unravel(t)))(problem.ravel(result.raw))
-    return {name: _delta(j, result.covariance) for name, j in jac.items()}
+    return {name: _delta(j, result.factor) for name, j in jac.items()}
 
 
 def reach(problem: Problem, result: FitResult, level: Array) -> Array:
@@ -144,16 +149,15 @@ def _at(problem: Problem, theta: Array, shots: Array) -> Array:
     return problem.law.point(problem.local(theta)[..., None], problem.law.abscissa(shots))
 
 
-def _delta(jac: Array, covariance: Array) -> Array:
-    """√(j Σ jᵀ) of every row j of a Jacobian [..., P]; inf where covariance or slope is not finite, or the result is too large.
+def _delta(jac: Array, factor: Array) -> Array:
+    """|Fᵀ j| of every row j of a Jacobian [..., P]; inf where factor or slope is not finite, or the result is too large.
 
     Both are scaled to 1 before they are multiplied: products of what is large with what is small overflow on the way.
     """
-    known = jnp.all(jnp.isfinite(covariance)) & jnp.all(jnp.isfinite(jac), -1)
-    jac, covariance = (jnp.where(jnp.isfinite(a), a, 0.0) for a in (jac, covariance))
-    steepest, largest = jnp.max(jnp.abs(jac), -1), jnp.max(jnp.abs(covariance))
+    known = jnp.all(jnp.isfinite(factor)) & jnp.all(jnp.isfinite(jac), -1)
+    jac, factor = (jnp.where(jnp.isfinite(a), a, 0.0) for a in (jac, factor))
+    steepest, largest = jnp.max(jnp.abs(jac), -1), jnp.max(jnp.abs(factor))
     row = jac / jnp.where(steepest > 0, steepest, 1.0)[..., None]
-    unit = covariance / jnp.where(largest > 0, largest, 1.0)
-    variance = jnp.einsum("...p,pq,...q->...", row, unit, row)
-    size = jnp.sqrt(jnp.maximum(variance, 0.0)) * jnp.sqrt(largest)
+    image = jnp.einsum("...p,pk->...k", row, factor / jnp.where(largest > 0, largest, 1.0))
+    size = jnp.sqrt(jnp.sum(image**2, -1)) * largest
     return jnp.where(known, size * steepest, jnp.inf)

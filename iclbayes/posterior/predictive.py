@@ -317,7 +317,9 @@ def _probabilities(
 
         return jax.vmap(one)(theta)
 
-    found = over_units(("along", spec), per_row, (theta, data, shots), ROWS, quick=not spec.law.loops)
+    found = over_units(
+        ("along", spec), per_row, (theta, data, shots), ROWS, effort="much" if spec.law.loops else "little"
+    )
     out, begin = [], 0
     for (theta, data), count in zip(drawn, counts, strict=True):
         mine = jax.tree.map(lambda a, b=begin, c=count: a[b : b + c], found)

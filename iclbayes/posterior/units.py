@@ -16,7 +16,7 @@ from ..curves import Curves
 from ..errors import InputError
 from ..laws import Law
 from ..padding import bucket_length, pad_index
-from ..runtime import map_chunks, programs
+from ..runtime import Effort, map_chunks, programs
 from .model.likelihoods import Likelihood
 from .model.spec import UnitData
 
@@ -140,7 +140,7 @@ def over_units(
     chunk: int,
     on_done: Callable[[int], None] = lambda n: None,
     mapped: bool = True,
-    quick: bool = True,
+    effort: Effort = "little",
 ) -> Any:
     """A function of one unit, compiled and mapped over the units, chunk by chunk.
 
@@ -151,14 +151,14 @@ def over_units(
       chunk: units side by side in a program; padded by repeating the last unit.
       on_done: called with the number of units after each chunk.
       mapped: False for a function that takes arrays of many units, with the leading axis, itself.
-      quick: see `iclbayes.runtime.compiler_options`.
+      effort: see `iclbayes.runtime.compiler_options`.
 
     Returns:
       The function's pytree with leading axis [U], NumPy.
     """
     program = jax.vmap(function) if mapped else function
     return map_chunks(
-        lambda some: programs.run(name, program, *some, quick=quick), arrays, chunk, on_done=on_done
+        lambda some: programs.run(name, program, *some, effort=effort), arrays, chunk, on_done=on_done
     )
 
 

@@ -9,7 +9,8 @@ from scipy import optimize
 
 from iclbayes.fitting import levenberg_marquardt
 from iclbayes.fitting.linear_algebra import (
-    invert_positive_definite,
+    inverse_factor,
+    inverse_of_scaled,
     largest_eigenvalue,
     solve_positive_definite,
 )
@@ -82,8 +83,26 @@ def test_small_linear_algebra_is_numpys(size):
     a, b = root @ root.transpose(0, 2, 1), rng.standard_normal((4, size))
     with jax.enable_x64(True):
         x = jax.jit(jax.vmap(solve_positive_definite))(a, b)
-        inverse = jax.jit(jax.vmap(invert_positive_definite))(a)
+        half = jax.jit(jax.vmap(lambda a: inverse_factor(a, 1e-12)))(a)
         largest = jax.jit(jax.vmap(largest_eigenvalue))(a)
         np.testing.assert_allclose(x, np.linalg.solve(a, b[..., None])[..., 0], rtol=1e-8)
+        inverse = np.swapaxes(half, 1, 2) @ half
         np.testing.assert_allclose(inverse, np.linalg.inv(a), rtol=1e-7, atol=1e-10)
+        assert not np.triu(half, 1).any()
         np.testing.assert_allclose(largest, np.linalg.eigvalsh(a)[:, -1], rtol=0.05)
+
+
+@pytest.mark.parametrize("open_to", [1, 2])
+def test_what_data_determine_has_its_error_beside_what_they_leave_open(open_to):
+    """Singular information JᵀJ: where g lies in the span of J's rows, the error of gᵀθ is that of least squares, by its SVD."""
+    rng = np.random.default_rng(5)
+    for _ in range(20):
+        jac = rng.standard_normal((30, 4 - open_to)) @ rng.standard_normal((4 - open_to, 4))
+        jac = jac * 10.0 ** rng.uniform(-6, 6, 4)  # parameters of very different units
+        gram = jac.T @ jac
+        with jax.enable_x64(True):
+            condition, factor = (np.asarray(a[0]) for a in jax.jit(inverse_of_scaled)(gram[None]))
+        assert condition > 1e13
+        root = np.sqrt(np.diag(gram))
+        expected = np.sqrt(np.sum(((jac / root) @ np.linalg.pinv(jac / root, rcond=1e-9)) ** 2, axis=1))
+        np.testing.assert_allclose(np.linalg.norm(jac @ factor, axis=1), expected, rtol=1e-5)

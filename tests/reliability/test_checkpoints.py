@@ -15,6 +15,9 @@ from iclbayes import InputError, training
 from iclbayes.files import replace_folder
 from iclbayes.models import GPT2, GPT2Config, export_gpt2, import_gpt2
 
+# Orbax leaves its event loop where it fails, and that is found whenever memory is collected: in any later test of this file.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 MODEL = GPT2Config(vocab_size=12, context=8, n_layers=1, n_heads=1, width=8)
 CONFIG = training.TrainConfig(
     steps=12,
@@ -80,9 +83,6 @@ def test_training_goes_on_from_the_checkpoint_before(whole, tmp_path, damage):
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.filterwarnings(
-    "ignore::pytest.PytestUnraisableExceptionWarning"
-)  # Orbax leaves its event loop where it fails
 def test_every_single_file_matters_or_does_no_harm(whole, tmp_path):
     """Whichever one file is damaged: the right bits, or the damage is told; never other numbers."""
     files = [

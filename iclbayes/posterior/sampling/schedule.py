@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from jax import Array
 
-from ...runtime import map_chunks, one_blas_thread, programs
+from ...runtime import Effort, map_chunks, one_blas_thread, programs
 from ..model.latent import normal_prior, potential, prior_scales, start_vectors
 from ..model.spec import Spec, UnitData
 from ..seeds import stream
@@ -78,12 +78,12 @@ def approximate(
     side = ROWS if jax.default_backend() == "cpu" else chunk_size(n_units)
 
     def over(
-        name: str, one: Callable, theta: np.ndarray, unit: np.ndarray, size: int, quick: bool = True
+        name: str, one: Callable, theta: np.ndarray, unit: np.ndarray, size: int, effort: Effort = "little"
     ) -> Any:
         """`one` of each row of theta and the data of its unit, which are looked up chunk by chunk."""
 
         def some(chunk: tuple[np.ndarray, np.ndarray]) -> Any:
-            return programs.run((name, spec), jax.vmap(one), chunk[0], rows(data, chunk[1]), quick=quick)
+            return programs.run((name, spec), jax.vmap(one), chunk[0], rows(data, chunk[1]), effort=effort)
 
         return map_chunks(some, (theta, unit), size)
 
@@ -94,7 +94,7 @@ def approximate(
             return jax.vmap(lambda t: potential(spec, t, data))(theta)
 
         if theta.shape[1] >= importance.PART:
-            return over("values", one, theta, unit, side, few and not spec.law.loops)
+            return over("values", one, theta, unit, side, "little" if few and not spec.law.loops else "much")
         if few:
             return with_slopes(theta, unit)[0]
         return over("values", one, theta, unit, places)
