@@ -98,7 +98,7 @@ def inverse_of_scaled(a: Array) -> tuple[Array, Array]:
     the square of Fᵀ g. Of the inverse itself, singular directions would leave nothing but rounding errors of the rest.
     """
     size = a.shape[-1]
-    least = size * jnp.finfo(a.dtype).eps
+    least = size * float(jnp.finfo(a.dtype).eps)
     diag = jnp.maximum(jnp.diagonal(a, axis1=-2, axis2=-1), jnp.finfo(a.dtype).tiny * 1e8)
     root = jax.lax.rsqrt(diag)
     scaled = a * root[:, :, None] * root[:, None, :] + least * jnp.eye(size, dtype=a.dtype)

@@ -56,12 +56,21 @@ def information(problem: Problem, theta: Array, data: Points) -> Array:
     Local parameters may hide that two raw ones act alike: sums over points then hold large terms which cancel in the chain rule,
     and errors of a saturated curve's prediction would be made of what is left. Here the chain rule comes before the products.
     """
+    p, jac = jacobian(problem, theta, data.x)
+    return jnp.einsum("psnb,qsnb->pqb", data.w * problem.loss(p, data.y)[2] * jac, jac)
+
+
+def jacobian(problem: Problem, theta: Array, x: Array) -> tuple[Array, Array]:
+    """p [S, n, B] at abscissae x [S, n, B], and its derivatives [P, S, n, B] by the raw parameters theta [P, B].
+
+    One function for the information and for what is predicted from it: where a derivative is lost to rounding (a saturated
+    curve's efficiency) it has to be lost in both.
+    """
     q = jax.vmap(problem.local, in_axes=-1, out_axes=-1)(theta)
-    p, rows = problem.law.point_and_jacobian(q[:, :, None, :], data.x)
+    p, rows = problem.law.point_and_jacobian(q[:, :, None, :], x)
     chain = jax.vmap(jax.jacfwd(problem.local), in_axes=-1, out_axes=-1)(theta)  # [d, S, P, B]
     terms = (jnp.moveaxis(c, 1, 0)[:, :, None] * r for c, r in zip(chain, rows, strict=True))
-    jac = sum(terms, jnp.zeros_like(p))  # [P, S, n, B]
-    return jnp.einsum("psnb,qsnb->pqb", data.w * problem.loss(p, data.y)[2] * jac, jac)
+    return p, sum(terms, jnp.zeros_like(p))
 
 
 def _sums_batch_last(problem: Problem, q: Array, data: Points, order=None) -> tuple[Array, Array, Array]:

@@ -14,6 +14,7 @@ from jax import Array
 
 from ..runtime import effort_for, map_chunks, programs
 from .linear_algebra import inverse_of_scaled
+from .objective import jacobian
 from .problem import Problem
 
 TOGETHER = 8192  # fits that one program works on here: what it needs besides its results stays small
@@ -122,13 +123,14 @@ FAR = 1e-12  # of the largest number there is: so many shots are as good as infi
 
 def mean(problem: Problem, result: FitResult, shots: Array) -> Array:
     """Expected probability [S, n] at shots [S, n]."""
-    return _at(problem, problem.ravel(result.raw), shots)
+    q = problem.local(problem.ravel(result.raw))
+    return problem.law.point(q[..., None], _abscissa(problem, shots))
 
 
 def mean_stderr(problem: Problem, result: FitResult, shots: Array) -> Array:
     """Standard error [S, n] of `mean`, sqrt(∇p Σ ∇pᵀ); inf where the covariance is unknown."""
-    jac = jax.jacfwd(lambda theta: _at(problem, theta, shots))(problem.ravel(result.raw))
-    return _delta(jac, result.factor)
+    _, jac = jacobian(problem, problem.ravel(result.raw)[:, None], _abscissa(problem, shots)[..., None])
+    return _delta(jnp.moveaxis(jac[..., 0], 0, -1), result.factor)
 
 
 def params_stderr(problem: Problem, result: FitResult) -> dict[str, Array]:
@@ -143,21 +145,23 @@ def reach(problem: Problem, result: FitResult, level: Array) -> Array:
     return jax.vmap(lambda p: problem.law.shots_to_reach(p, level))(params).reshape(-1)
 
 
-def _at(problem: Problem, theta: Array, shots: Array) -> Array:
-    """p at shots, also at so many that their products overflow: there, and at infinitely many, the limit."""
-    shots = jnp.minimum(shots, FAR * jnp.finfo(shots.dtype).max)
-    return problem.law.point(problem.local(theta)[..., None], problem.law.abscissa(shots))
+def _abscissa(problem: Problem, shots: Array) -> Array:
+    """Of the law at shots, also at so many that their products overflow: there, and at infinitely many, p is at its limit."""
+    return problem.law.abscissa(jnp.minimum(shots, FAR * jnp.finfo(shots.dtype).max))
 
 
 def _delta(jac: Array, factor: Array) -> Array:
     """|Fᵀ j| of every row j of a Jacobian [..., P]; inf where factor or slope is not finite, or the result is too large.
 
-    Both are scaled to 1 before they are multiplied: products of what is large with what is small overflow on the way.
+    A parameter that hardly matters has a tiny slope and a huge row of F. Both are scaled by what belongs to the parameter, and
+    the products once more before they are squared: nothing overflows on the way, nor is lost beside another's.
     """
     known = jnp.all(jnp.isfinite(factor)) & jnp.all(jnp.isfinite(jac), -1)
     jac, factor = (jnp.where(jnp.isfinite(a), a, 0.0) for a in (jac, factor))
-    steepest, largest = jnp.max(jnp.abs(jac), -1), jnp.max(jnp.abs(factor))
-    row = jac / jnp.where(steepest > 0, steepest, 1.0)[..., None]
-    image = jnp.einsum("...p,pk->...k", row, factor / jnp.where(largest > 0, largest, 1.0))
-    size = jnp.sqrt(jnp.sum(image**2, -1)) * largest
-    return jnp.where(known, size * steepest, jnp.inf)
+    largest = jnp.max(jnp.abs(factor), axis=1)
+    product = jac * largest
+    steepest = jnp.max(jnp.abs(product), -1)
+    known = known & jnp.isfinite(steepest)
+    row = jnp.where(known[..., None], product, 0.0) / jnp.where(steepest > 0, steepest, 1.0)[..., None]
+    image = jnp.einsum("...p,pk->...k", row, factor / jnp.where(largest > 0, largest, 1.0)[:, None])
+    return jnp.where(known, jnp.sqrt(jnp.sum(image**2, -1)) * steepest, jnp.inf)

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from .base import Law, Params, first_last_half, logit, safe_log
+from .base import Law, Params, first_last_half, logit, safe_log, sigmoid_pair
 
 
 def simplex_from_logits(raw: Array) -> Array:
@@ -93,11 +93,9 @@ class ScoringLaw(Law):
 
     def point_and_jacobian(self, q: Array, x: Array) -> tuple[Array, tuple[Array, ...]]:
         beta, rise, start, rate = q
-        s = 1.0 / (
-            1.0 + jnp.exp(-jnp.clip(start + rate * x, -500.0 if x.dtype == jnp.float64 else -80.0, None))
-        )
-        bend = rise * (s * (1.0 - s))
-        return beta + rise * s, (jnp.ones_like(s), s, bend, bend * x)
+        above, below = sigmoid_pair(start + rate * x)
+        bend = rise * (above * below)
+        return beta + rise * above, (jnp.ones_like(above), above, bend, bend * x)
 
     def guess(self, x: Array, y: Array, w: Array, n_starts: int, key: Array, background: int) -> Params:
         n_curves = y.shape[0]

@@ -91,6 +91,31 @@ def test_an_unidentified_fit_is_visible_under_a_ridge():
     assert (fits.diagnostics()["condition"] < 1e8).all()
 
 
+def test_errors_of_saturated_curves_are_those_of_least_squares():
+    """Two or three of four parameters open: s² J (JᵀJ)⁺ Jᵀ by NumPy's SVD, J by complex steps, at the points of the data."""
+    shots = np.array([0.0, 1, 2, 4, 8, 16, 32, 64])
+    prob = np.random.default_rng(1).binomial(400, 0.97, (12, 8)) / 400
+    fits = iclbayes.fit(iclbayes.Curves.from_arrays(shots, prob), "bayesian_scoring")
+    assert (fits.diagnostics()["condition"] > 1e12).sum() >= 5
+    told = fits.predict_stderr(shots)[:, 0]
+    for i in range(12):
+        theta = np.array(
+            [fits.params[name][i].flat[0] for name in ("gamma", "beta", "efficiency", "prior")], complex
+        )
+
+        def mean(theta):
+            gamma, beta, k, prior = theta
+            z = np.log(prior / (1 - prior)) + k * shots * (np.log(gamma) - np.log(beta))
+            return beta + (gamma - beta) / (1 + np.exp(-z))
+
+        jac = np.stack([mean(theta + 1e-30j * theta * e).imag / 1e-30 for e in np.eye(4)], 1)
+        residual = np.sqrt(np.sum((mean(theta).real - prob[i]) ** 2) / 4)
+        size = np.linalg.norm(jac, axis=0)
+        directions, values, _ = np.linalg.svd(jac / np.where(size > 0, size, 1.0), full_matrices=False)
+        expected = residual * np.linalg.norm(directions[:, values > 1e-8], axis=1)
+        np.testing.assert_allclose(told[i], expected, rtol=0.15)
+
+
 def test_what_follows_from_many_fits_is_made_in_parts_of_one_shape(monkeypatch):
     n, prob = mixed_bag(np.random.default_rng(3), 21, POINTS)
     fits = iclbayes.fit(iclbayes.Curves.from_arrays(n, prob), "power")
