@@ -11,7 +11,7 @@ from ..laws import Law
 from ..runtime import in_blocks
 from .losses import PointLoss, get_loss
 from .multistart import DEFAULT_OPTIMIZER, search
-from .objective import evaluate, information, penalty
+from .objective import evaluate, penalty
 from .problem import Points, Problem
 from .result import FitResult, Status, constrain, curvature
 
@@ -74,12 +74,11 @@ def fit_batch(
     status = jnp.where(failed, Status.FAILED, status)
     status = jnp.where(total > 0, status, Status.NO_DATA)
 
-    grad = found.grad
-    if grad is None:
+    grad, gram = found.grad, found.gram
+    if grad is None or gram is None:
         last = jax.tree.map(lambda a: jnp.moveaxis(a, 0, -1), data)
-        grad = jnp.moveaxis(evaluate(problem, theta.T, last)[1], -1, 0)
+        grad, gram = (jnp.moveaxis(a, -1, 0) for a in evaluate(problem, theta.T, last)[1:])
     grad = jnp.where(failed[:, None], jnp.inf, grad)
-    gram = in_blocks(lambda some: _information(problem, *some), (theta, data))
     gram = jnp.where(failed[:, None, None], 0.0, gram)
     ridge = (
         2 * data.pull[:, None, None] * jnp.diag(problem.ridge_terms()[1]).astype(dtype)
@@ -100,12 +99,6 @@ def fit_batch(
         condition=condition,
         factor=factor,
     )
-
-
-def _information(problem: Problem, theta: Array, data: Points) -> Array:
-    """`information` [B, P, P] at theta [B, P], with the fits first."""
-    theta, data = jax.tree.map(lambda a: jnp.moveaxis(a, 0, -1), (theta, data))
-    return jnp.moveaxis(information(problem, theta, data), -1, 0)
 
 
 def _guesses(problem: Problem, data: Points, n_starts: int, key: Array) -> Array:

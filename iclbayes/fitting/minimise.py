@@ -30,7 +30,8 @@ class Minimum(NamedTuple):
       converged: [B] whether it stopped because nothing was left to gain.
       given_up: [B] whether it was left behind for being too slow, see `compete`; who joined such a run shares its fate.
       follows: [B] the run that it joined, and whose end it has; itself, if it joined none.
-      grad: [B, P] gradient of the objective at theta, where the optimizer keeps it (Levenberg–Marquardt), else None.
+      grad, gram: [B, P] and [B, P, P] gradient and Gauss–Newton matrix of the objective at theta, where the optimizer keeps
+        them (Levenberg–Marquardt), else None.
     """
 
     theta: Array
@@ -40,6 +41,7 @@ class Minimum(NamedTuple):
     given_up: Array
     follows: Array
     grad: Array | None = None
+    gram: Array | None = None
 
 
 def minimise(
@@ -207,8 +209,9 @@ def minimise(
             follows = follows[follows]
         runs = jax.tree.map(lambda a: a[follows], runs)._replace(steps=runs.steps)
     converged = runs.ended & jnp.isfinite(runs.best_value)
-    grad = runs.state.grad if isinstance(runs.state, LevenbergMarquardtState) else None
-    return Minimum(runs.best, runs.best_value, runs.steps, converged, runs.given_up, follows, grad)
+    known = isinstance(runs.state, LevenbergMarquardtState)
+    slopes = (runs.state.grad, runs.state.gram) if known else (None, None)
+    return Minimum(runs.best, runs.best_value, runs.steps, converged, runs.given_up, follows, *slopes)
 
 
 def _join(run: "_Run", fit: Array, take: Array, starts: int) -> Array:

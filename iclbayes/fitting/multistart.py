@@ -37,6 +37,7 @@ class Found(NamedTuple):
     steps: Array
     converged: Array
     grad: Array | None
+    gram: Array | None
 
 
 def search(
@@ -133,7 +134,7 @@ def _values(problem: Problem, data: Points, owner: Array, theta: Array, wanted: 
 
 
 def _found(best: Minimum, n_agreed: Array, steps: Array) -> Found:
-    return Found(best.theta, best.value, n_agreed, steps, best.converged, best.grad)
+    return Found(best.theta, best.value, n_agreed, steps, best.converged, best.grad, best.gram)
 
 
 def _flat(theta: Array) -> Array:

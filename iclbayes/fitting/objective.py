@@ -49,22 +49,11 @@ def evaluate(problem: Problem, theta: Array, data: Points) -> tuple[Array, Array
     return value, grad, gram
 
 
-def information(problem: Problem, theta: Array, data: Points) -> Array:
-    """The Gauss–Newton matrix [P, P, B] of `evaluate`, without the ridge, to the last digits: it is for what follows from its
-    smallest eigenvalues, for the search it would be too slow.
-
-    Local parameters may hide that two raw ones act alike: sums over points then hold large terms which cancel in the chain rule,
-    and errors of a saturated curve's prediction would be made of what is left. Here the chain rule comes before the products.
-    """
-    p, jac = jacobian(problem, theta, data.x)
-    return jnp.einsum("psnb,qsnb->pqb", data.w * problem.loss(p, data.y)[2] * jac, jac)
-
-
 def jacobian(problem: Problem, theta: Array, x: Array) -> tuple[Array, Array]:
     """p [S, n, B] at abscissae x [S, n, B], and its derivatives [P, S, n, B] by the raw parameters theta [P, B].
 
-    One function for the information and for what is predicted from it: where a derivative is lost to rounding (a saturated
-    curve's efficiency) it has to be lost in both.
+    By the same rows as the Gauss–Newton matrix: where a derivative is lost to rounding (a saturated curve's efficiency) it has
+    to be lost in both.
     """
     q = jax.vmap(problem.local, in_axes=-1, out_axes=-1)(theta)
     p, rows = problem.law.point_and_jacobian(q[:, :, None, :], x)

@@ -70,14 +70,13 @@ class FitResult(NamedTuple):
 
 
 def curvature(gram: Array, ridge: Array | None, loss: Array, n_points: Array) -> tuple[Array, Array]:
-    """Condition number and factor [B, P, P] of the covariance from the Gauss–Newton matrix [B, P, P] at the minimum and what
-    the ridge adds to it.
+    """Condition number and factor [B, P, P] of the covariance from the Gauss–Newton matrix [B, P, P] at the minimum.
 
-    The condition number is that of the data alone, so that it shows what the data do not identify.
+    The condition number is that of the data alone, without the ridge, so that it shows what the data do not identify.
     """
     condition, factor = inverse_of_scaled(gram)
     if ridge is not None:
-        _, factor = inverse_of_scaled(gram + ridge)
+        condition, _ = inverse_of_scaled(gram - ridge)
     # value = Σ w r² with Σ w = 1, gram = 2 JᵀWJ:  s² (JᵀWJ)⁻¹ = 2 gram⁻¹ · value / (N − P)
     spare = n_points - gram.shape[-1]
     known = (spare > 0) & jnp.isfinite(loss)

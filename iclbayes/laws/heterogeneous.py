@@ -102,15 +102,16 @@ class HeterogeneousLaw(ScoringLaw):
         return super().unconstrain(params) | {"spread": safe_log(params["spread"])}
 
     def local(self, raw: Params) -> Array:
-        beta, rise, start, rate = super().local(raw)
+        beta, gamma, start, rate = super().local(raw)
         return jnp.stack(
-            [beta, rise, start, safe_log(rate), jnp.broadcast_to(jnp.exp(raw["spread"]), rate.shape)]
+            [beta, gamma, start, safe_log(rate), jnp.broadcast_to(jnp.exp(raw["spread"]), rate.shape)]
         )
 
     def point_and_jacobian(self, q: Array, x: Array) -> tuple[Array, tuple[Array, ...]]:
-        beta, rise, start, log_rate, spread = q
+        beta, gamma, start, log_rate, spread = q
         level, bend, turn, widen = _over_speeds(_NODES, _WEIGHTS, start, log_rate, spread, x)
-        return beta + rise * level, (jnp.ones_like(level), level, rise * bend, rise * turn, rise * widen)
+        rise = gamma - beta
+        return beta + rise * level, (1.0 - level, level, rise * bend, rise * turn, rise * widen)
 
     def guess(self, x: Array, y: Array, w: Array, n_starts: int, key: Array, background: int) -> Params:
         raw = super().guess(x, y, w, n_starts, key, background)
@@ -224,7 +225,7 @@ class HeterogeneousExactLaw(HeterogeneousLaw):
 def _exact(q: Array, x: Array) -> Array:
     """p for local parameters q [5, …] at x, whose gradient is taken from `_exact_and_slopes`: differentiating the sum over
     nodes instead takes several times as long, to compile and to run."""
-    beta, rise, start, log_rate, spread = q
+    beta, gamma, start, log_rate, spread = q
     rule = _rule(start, spread)
     level, *_ = _over_speeds(_FEW, _FEW_WEIGHTS, start, log_rate, spread, x)
 
@@ -233,7 +234,7 @@ def _exact(q: Array, x: Array) -> Array:
         return total + mass * _normal(_standard(log_rate, x, place, rule.width))[0], None
 
     total, _ = jax.lax.scan(add, rule.few * level + rule.constant, (rule.places, rule.masses))
-    return beta + rise * total
+    return beta + (gamma - beta) * total
 
 
 def _exact_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
@@ -252,7 +253,8 @@ _exact.defjvp(_exact_jvp)
 
 def _exact_and_slopes(q: Array, x: Array) -> tuple[Array, tuple[Array, ...]]:
     """(p, its derivatives by the five rows of q)."""
-    beta, rise, start, log_rate, spread = q
+    beta, gamma, start, log_rate, spread = q
+    rise = gamma - beta
     rule, along_start, along_spread = _rule_and_slopes(start, spread)
     level, bend, turn, widen = _over_speeds(_FEW, _FEW_WEIGHTS, start, log_rate, spread, x)
     few = (
@@ -275,7 +277,7 @@ def _exact_and_slopes(q: Array, x: Array) -> tuple[Array, tuple[Array, ...]]:
 
     nodes = (rule.places, rule.masses, along_start.places, along_start.masses, along_spread.masses)
     (total, by_start, by_rate, by_spread), _ = jax.lax.scan(add, few, nodes)
-    slopes = (jnp.ones_like(total), total, rise * by_start, rise * by_rate, rise * by_spread)
+    slopes = (1.0 - total, total, rise * by_start, rise * by_rate, rise * by_spread)
     return beta + rise * total, slopes
 
 

@@ -81,21 +81,22 @@ class ScoringLaw(Law):
         }
 
     def local(self, raw: Params) -> Array:
+        # β and γ, whose derivatives 1 − s and s are sums of nothing that cancels, also where a curve is all but flat.
         gamma = jax.nn.sigmoid(raw["gamma"])
         return jnp.stack(
             [
                 gamma * jax.nn.sigmoid(raw["beta"]),
-                gamma * jax.nn.sigmoid(-raw["beta"]),
+                gamma,
                 log_odds(raw["prior"], gamma.shape[0]),
                 jnp.exp(raw["efficiency"]) * jax.nn.softplus(-raw["beta"]),  # ln(γ/β) = softplus(−raw)
             ]
         )
 
     def point_and_jacobian(self, q: Array, x: Array) -> tuple[Array, tuple[Array, ...]]:
-        beta, rise, start, rate = q
-        above, below = sigmoid_pair(start + rate * x)
-        bend = rise * (above * below)
-        return beta + rise * above, (jnp.ones_like(above), above, bend, bend * x)
+        beta, gamma, start, rate = q
+        s, rest = sigmoid_pair(start + rate * x)
+        bend = (gamma - beta) * (s * rest)
+        return beta * rest + gamma * s, (rest, s, bend, bend * x)
 
     def guess(self, x: Array, y: Array, w: Array, n_starts: int, key: Array, background: int) -> Params:
         n_curves = y.shape[0]
@@ -130,9 +131,10 @@ class ScoringLaw(Law):
         return self.local(self.unconstrain(params))
 
     def shots_to_reach(self, params: Params, level: Array) -> Array:
-        _, rise, start, rate = self._closed_local(params)
+        *_, start, rate = self._closed_local(params)
         low, high = params["beta"], params["gamma"]  # as given: no rounding decides about a plateau
-        inside = (level > low) & (level < high) & (rise > 0)
+        rise = high - low
+        inside = (level > low) & (level < high)
         share = jnp.where(inside, (level - low) / jnp.where(inside, rise, 1.0), 0.5)
         x = (logit(share) - start) / jnp.maximum(rate, jnp.finfo(rate.dtype).tiny)
         n = jnp.maximum(self.shots(x), 0.0)
