@@ -154,8 +154,9 @@ def is_of(column: str, parameter: str) -> bool:
 def undetermined(block: FitBlock) -> np.ndarray:
     """[B] names of the parameters that the data of each fit do not determine."""
     result = block.result
-    spread = np.sqrt(np.diagonal(np.asarray(result.covariance, np.float64), axis1=1, axis2=2))
-    names = sorted(result.raw)  # the order of the covariance
+    with np.errstate(over="ignore"):  # larger than any bound
+        spread = np.linalg.norm(np.asarray(result.factor, np.float64), axis=2)
+    names = sorted(result.raw)  # the order of the factor's rows
     sizes = [int(np.prod(np.shape(result.raw[name])[1:])) for name in names]
     columns = np.split(spread, np.cumsum(sizes)[:-1], axis=1)
     unknown = np.stack([~(column <= UNDETERMINED).all(1) for column in columns], 1)

@@ -77,9 +77,13 @@ def compiler_options(effort: Effort) -> dict[str, Any] | None:
     return options
 
 
-def effort_for(rows: int, points: int) -> Effort:
-    """For a program of so many rows (fits) with so many points in all."""
-    if rows <= 8 and points <= 256:
+def effort_for(rows: int, points: int, loops: bool = False) -> Effort:
+    """For a program of so many rows (fits) with so many points in all.
+
+    Args:
+      loops: whether a point is a loop over nodes, see `Law.loops`.
+    """
+    if rows <= 8 and points <= 256 and not loops:
         return "least"
     return "little" if rows <= 128 else "much"
 

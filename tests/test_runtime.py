@@ -44,7 +44,8 @@ def test_a_program_is_compiled_once_for_a_name_shapes_dtype_and_options():
 
 def test_small_work_is_compiled_with_least_effort():
     assert [runtime.effort_for(*size) for size in ((6, 60), (8, 256))] == ["least", "least"]
-    assert [runtime.effort_for(*size) for size in ((9, 90), (8, 257), (128, 10**6))] == ["little"] * 3
+    sizes = ((9, 90), (8, 257), (128, 10**6), (6, 60, True))
+    assert [runtime.effort_for(*size) for size in sizes] == ["little"] * 4
     assert runtime.effort_for(129, 129) == "much"
 
 

@@ -75,9 +75,7 @@ def run(
     words = key_data(seed)
     name = ("fits", problem, n_starts, max_steps, optimizer, tuple(devices))
     function = _on_each(devices, fits) if len(devices) > 1 else fits
-    effort = effort_for(size, batch * shape[0] * shape[1])
-    if effort == "least" and problem.law.loops:
-        effort = "little"
+    effort = effort_for(size, size * shape[0] * shape[1], problem.law.loops)
     result = map_chunks(
         lambda chunk: programs.run(name, function, *chunk, words, dtype=dtype, effort=effort),
         arrays,

@@ -62,11 +62,10 @@ def inverse_factor(a: Array, floor: float) -> Array:
     upright = lambda v: v.reshape(v.shape + (1,) * (a.ndim - 2))  # noqa: E731
 
     def step(k, table):
-        row = table[k] / jnp.sqrt(jnp.maximum(table[k, k], floor))
-        column = jnp.where(upright(jnp.arange(n) > k), table[:, k], 0.0) / jnp.sqrt(
-            jnp.maximum(table[k, k], floor)
-        )
-        return (table - column[:, None] * row).at[k].set(row)
+        scale = jax.lax.rsqrt(jnp.maximum(table[k, k], floor))
+        row = table[k] * scale
+        below = jnp.where(upright(jnp.arange(n) > k), table[:, k] * scale, 0.0)
+        return (table - below[:, None] * row).at[k].set(row)
 
     eye = jnp.broadcast_to(upright(jnp.eye(n, dtype=a.dtype)), a.shape)
     return jax.lax.fori_loop(0, n, step, jnp.concatenate([a, eye], axis=1))[:, n:]

@@ -58,6 +58,10 @@ def jacobian(problem: Problem, theta: Array, x: Array) -> tuple[Array, Array]:
     q = jax.vmap(problem.local, in_axes=-1, out_axes=-1)(theta)
     p, rows = problem.law.point_and_jacobian(q[:, :, None, :], x)
     chain = jax.vmap(jax.jacfwd(problem.local), in_axes=-1, out_axes=-1)(theta)  # [d, S, P, B]
+    if len(rows) > FEW:
+        return p, jnp.einsum(
+            "dspb,dsnb->psnb", chain, jnp.stack([jnp.broadcast_to(r, p.shape) for r in rows])
+        )
     terms = (jnp.moveaxis(c, 1, 0)[:, :, None] * r for c, r in zip(chain, rows, strict=True))
     return p, sum(terms, jnp.zeros_like(p))
 

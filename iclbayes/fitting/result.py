@@ -65,7 +65,7 @@ class FitResult(NamedTuple):
         `factor` instead.
         """
         xp = self.factor.__array_namespace__()  # results of batches are NumPy's
-        covariance = xp.einsum("...pk,...qk->...pq", self.factor, self.factor)
+        covariance = self.factor @ xp.swapaxes(self.factor, -1, -2)
         return xp.nan_to_num(covariance, nan=np.inf, posinf=np.inf, neginf=-np.inf)
 
 
@@ -80,8 +80,9 @@ def curvature(gram: Array, ridge: Array | None, loss: Array, n_points: Array) ->
     # value = Σ w r² with Σ w = 1, gram = 2 JᵀWJ:  s² (JᵀWJ)⁻¹ = 2 gram⁻¹ · value / (N − P)
     spare = n_points - gram.shape[-1]
     known = (spare > 0) & jnp.isfinite(loss)
-    scale = jnp.sqrt(2 * jnp.where(known, jnp.maximum(loss, 0.0), 0.0) / jnp.maximum(spare, 1))
-    factor = jnp.where((spare > 0)[:, None, None], factor * scale[:, None, None], jnp.inf)
+    some = known & (loss > 0)  # √ has no derivative at 0
+    scale = jnp.where(some, jnp.sqrt(2 * jnp.where(some, loss, 1.0) / jnp.maximum(spare, 1)), 0.0)
+    factor = jnp.where(known[:, None, None], factor * scale[:, None, None], jnp.inf)
     return condition, jnp.nan_to_num(factor, nan=jnp.inf, posinf=jnp.inf, neginf=-jnp.inf)
 
 
@@ -109,7 +110,7 @@ def of_all(
     with np.errstate(over="ignore"):  # more shots than single precision holds are infinitely many
         arrays = tuple(np.asarray(a, dtype) for a in arrays)
     size = min(len(result.loss), TOGETHER)
-    effort = effort_for(len(result.loss), sum(a[0].size for a in arrays))
+    effort = effort_for(size, size * sum(a[0].size for a in arrays), problem.law.loops)
     return map_chunks(
         lambda chunk: programs.run((function, problem), all_fits, *chunk, dtype=dtype, effort=effort),
         (result, *arrays),
@@ -117,7 +118,7 @@ def of_all(
     )
 
 
-FAR = 1e-12  # of the largest number there is: so many shots are as good as infinitely many, and their products are finite
+FAR = 1e-18  # of the largest number there is: so many shots are as good as infinitely many, and their products are finite
 
 
 def mean(problem: Problem, result: FitResult, shots: Array) -> Array:

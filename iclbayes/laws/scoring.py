@@ -41,6 +41,17 @@ def log_odds(raw: Array, n_curves: int) -> Array:
     return (z - jax.scipy.special.logsumexp(others, axis=1))[:n_curves]
 
 
+def local_of(gamma: Array, beta: Array, efficiency: Array, odds: Array) -> Array:
+    """What `ScoringLaw.point` takes, (β, γ, logit ρ, K ln(γ/β)) [4, …], from raw parameters and the log odds of the own task.
+
+    Of a saturated curve the slope by β, 1 − σ, keeps its digits, which sums of 1, σ and σ² over points would have lost. γ − β of
+    a flat curve loses some, but the same for all points.
+    """
+    share = jax.nn.sigmoid(gamma)
+    rate = jnp.exp(efficiency) * jax.nn.softplus(-beta)  # ln(γ/β) = softplus(−raw)
+    return jnp.stack([share * jax.nn.sigmoid(beta), share, odds, jnp.broadcast_to(rate, share.shape)])
+
+
 @dataclasses.dataclass(frozen=True)
 class ScoringLaw(Law):
     """p_j(n) = β_j + (γ_j − β_j) σ( logit ρ_j + K n ln(γ_j / β_j) ); 3M parameters when every task owns a curve."""
@@ -81,16 +92,8 @@ class ScoringLaw(Law):
         }
 
     def local(self, raw: Params) -> Array:
-        # β and γ, whose derivatives 1 − s and s are sums of nothing that cancels, also where a curve is all but flat.
-        gamma = jax.nn.sigmoid(raw["gamma"])
-        return jnp.stack(
-            [
-                gamma * jax.nn.sigmoid(raw["beta"]),
-                gamma,
-                log_odds(raw["prior"], gamma.shape[0]),
-                jnp.exp(raw["efficiency"]) * jax.nn.softplus(-raw["beta"]),  # ln(γ/β) = softplus(−raw)
-            ]
-        )
+        odds = log_odds(raw["prior"], raw["gamma"].shape[0])
+        return local_of(raw["gamma"], raw["beta"], raw["efficiency"], odds)
 
     def point_and_jacobian(self, q: Array, x: Array) -> tuple[Array, tuple[Array, ...]]:
         beta, gamma, start, rate = q

@@ -30,7 +30,7 @@ from scipy.optimize import least_squares
 
 from ..curves import Curves
 from ..laws.base import Law, Params
-from ..laws.scoring import ScoringLaw
+from ..laws.scoring import ScoringLaw, local_of
 from ..posterior import PosteriorWarning, sample
 from ..posterior.model.priors import normal
 
@@ -56,14 +56,6 @@ class ShiftPrior:
 SHIFT_PRIOR = ShiftPrior()
 PARTS = ("gamma", "beta", "efficiency", "odds")  # the order of q
 MOVED = tuple(f"{name}_moved" for name in PARTS)
-
-
-def local_of(q: jax.Array) -> jax.Array:
-    """q [4, …] → (β, γ − β, logit ρ, K ln(γ/β)) [4, …], what `ScoringLaw.point` takes."""
-    logit_gamma, logit_ratio, log_efficiency, odds = q
-    gamma = jax.nn.sigmoid(logit_gamma)
-    rate = jnp.exp(log_efficiency) * jax.nn.softplus(-logit_ratio)
-    return jnp.stack([gamma * jax.nn.sigmoid(logit_ratio), gamma * jax.nn.sigmoid(-logit_ratio), odds, rate])
 
 
 def slowed(shots: Array, power: ArrayLike) -> Array:
@@ -101,7 +93,7 @@ class BeforeAfter(ScoringLaw):
         return dict(params)
 
     def local(self, raw: Params) -> Array:
-        two = local_of(self._both(raw)[:-1])
+        two = local_of(*self._both(raw)[:-1])
         return jnp.concatenate([two, jnp.broadcast_to(jax.nn.sigmoid(raw["bend"]), (1, 2))])
 
     def point(self, q: Array, x: Array) -> Array:
@@ -224,7 +216,7 @@ def point_draws(
 @jax.jit
 def _residuals(q, shots, prob, error, centre, sd):
     """Standardised residuals [n + 4] of the points and of the prior, for q [4]."""
-    p = ScoringLaw().point(local_of(q)[:, None], shots)
+    p = ScoringLaw().point(local_of(*q)[:, None], shots)
     return jnp.concatenate([(p - prob) / error, (q - centre) / sd])
 
 
@@ -294,7 +286,7 @@ def _power(q):
 
 
 def _mean(q, shots):
-    return ScoringLaw().point(local_of(q[:4])[:, None], slowed(shots, _power(q)))
+    return ScoringLaw().point(local_of(*q[:4])[:, None], slowed(shots, _power(q)))
 
 
 _mean_of_many = jax.jit(jax.vmap(_mean))

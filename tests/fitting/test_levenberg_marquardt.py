@@ -106,3 +106,11 @@ def test_what_data_determine_has_its_error_beside_what_they_leave_open(open_to):
         root = np.sqrt(np.diag(gram))
         expected = np.sqrt(np.sum(((jac / root) @ np.linalg.pinv(jac / root, rcond=1e-9)) ** 2, axis=1))
         np.testing.assert_allclose(np.linalg.norm(jac @ factor, axis=1), expected, rtol=1e-5)
+
+
+def test_a_pivot_that_rounding_made_negative_is_lifted():
+    eps = np.finfo(float).eps
+    a = np.array([[1.0, 1 + 4 * eps], [1 + 4 * eps, 1.0]])
+    with jax.enable_x64(True):
+        half = np.asarray(jax.jit(lambda a: inverse_factor(a, 2 * eps))(a))
+    assert np.abs(half).max() == pytest.approx((2 * eps) ** -0.5)

@@ -105,13 +105,14 @@ def test_empty_arrays_and_other_weights_of_a_wrong_number_are_refused():
 def test_standard_errors_do_not_overflow_on_their_way(dtype):
     large, small = float(np.finfo(dtype).max) / 4, float(np.finfo(dtype).tiny) * 4
     with runtime.precision(dtype):
-        row, slopes = np.array([large, 1, -large], dtype), np.diag([small, 1, small]).astype(dtype)
-        found = _delta(row, slopes)
+        row, factor = np.array([large, 1, -large], dtype), np.diag([small, 1, small]).astype(dtype) ** 0.5
+        found = _delta(row, factor)
         # √(2 · large² · small), of which large² is beyond the largest number.
         np.testing.assert_allclose(found, large * np.sqrt(2.0 * small), rtol=1e-3)
         mixed = np.array([[1, 2, -3.0], [0, 0, 0]], dtype)
         plain = np.array([[4, 1, 0], [1, 3, -1], [0, -1, 2.0]], dtype)
-        np.testing.assert_allclose(_delta(mixed, plain), np.sqrt(np.diag(mixed @ plain @ mixed.T)), rtol=1e-6)
+        found = _delta(mixed, np.linalg.cholesky(plain))
+        np.testing.assert_allclose(found, np.sqrt(np.diag(mixed @ plain @ mixed.T)), rtol=1e-6)
         assert _delta(row, np.diag([large, large, large]).astype(dtype)) == np.inf
         assert (_delta(np.array([[np.nan, 1, 1], [np.inf, 1, 1]], dtype), plain) == np.inf).all()
         assert _delta(mixed, np.full((3, 3), np.inf, dtype)).tolist() == [np.inf, np.inf]
