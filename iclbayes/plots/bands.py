@@ -114,7 +114,8 @@ def plot_band(
             label=f"{name} % band",
         )
     last = float(fitted.max(initial=0.0))
-    label = ", ".join(["median", *by_law(forecast)])
+    law = law_of(forecast)
+    label = "median" if law is None else f"median, {style.law_label(law)}"
     style.split_line(
         axis, x, band["median"].to_numpy(float), last, color=style.color(0), linewidth=1.5, label=label
     )
@@ -130,10 +131,10 @@ def plot_band(
     return axis
 
 
-def by_law(forecast: pd.DataFrame) -> list[str]:
-    """The law of a forecast as people call it, where it is of one."""
+def law_of(forecast: pd.DataFrame) -> str | None:
+    """The law of a forecast, where it is of one."""
     laws = set(forecast["law"]) if "law" in forecast else set()
-    return [style.law_label(str(laws.pop()))] if len(laws) == 1 else []
+    return str(laws.pop()) if len(laws) == 1 else None
 
 
 def _crossings(
@@ -217,11 +218,7 @@ def overlay_figure(
         layout.title_panel(axis, panel.values)
     for axis in style.first_column(axes):
         style.probability_axis(axis, style.PROBABILITY)
-    style.shared_legend(
-        canvas,
-        axes,
-        title=", ".join([*([title] if title else []), *(f"law {law}" for law in by_law(forecast))]) or None,
-    )
+    style.shared_legend(canvas, axes, title=style.with_law(title, law_of(forecast)))
     layout.say_which(canvas, len(panels), most, page, what)
     return style.figure_of(canvas)
 

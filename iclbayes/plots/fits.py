@@ -71,8 +71,7 @@ def plot_fits(
     for axis in style.first_column(axes):
         style.probability_axis(axis, style.PROBABILITY)
     alone = overlay is not None and len(all_fits) == 1
-    named = f"{overlay}, law {style.law_label(all_fits[0].law.name)}" if alone else overlay
-    style.shared_legend(canvas, axes, title=named)
+    style.shared_legend(canvas, axes, title=style.with_law(overlay, all_fits[0].law.name if alone else None))
     layout.say_which(canvas, len(every), most, page, "curves" if overlay is None else "panels")
     return style.figure_of(canvas)
 

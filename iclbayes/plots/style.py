@@ -58,6 +58,12 @@ def law_label(name: str) -> str:
     return name if law is None else law.label + (", log shots" if law.log_shots else "")
 
 
+def with_law(title: str | None, name: str | None) -> str | None:
+    """The title of a legend with the law that all lines are of, where there is one."""
+    by = None if name is None else law_label(name) if name == "stacked" else f"law {law_label(name)}"
+    return ", ".join(part for part in (title, by) if part) or None
+
+
 def short(value: object) -> str:
     """A value for a title: whole numbers without a point, names without the folder or owner before them."""
     if isinstance(value, (float, np.floating)):
