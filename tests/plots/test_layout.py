@@ -147,6 +147,8 @@ def test_the_law_of_a_forecast_is_named(curves):
     assert "median, logistic" in legend(plots.plot_bands(one, forecast(curves, shots, "logistic")))
     over = plots.plot_bands(one, forecast(curves, shots, "logistic"), overlay="model")
     assert over.legends[0].get_title().get_text() == "model, law logistic"
+    over = plots.plot_bands(one, forecast(curves, shots), overlay="model")
+    assert over.legends[0].get_title().get_text() == "model, stack of laws"
     paired = plots.plot_overlay(one, forecast(curves, shots), [(0, 2, ("hub/m0", "m1"))], 0.3)
     assert [axis.get_title() for axis in visible(paired)] == ["source = a"] and {"m0", "m1"} <= set(
         legend(paired)
