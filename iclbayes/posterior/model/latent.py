@@ -91,15 +91,17 @@ def start_vectors(spec: Spec, raw: dict[str, np.ndarray]) -> np.ndarray:
     return np.concatenate(parts, 1)
 
 
-def prior_scales(spec: Spec, n_groups: int) -> tuple[np.ndarray, np.ndarray]:
+def prior_scales(spec: Spec, n_groups: int) -> tuple[np.ndarray, np.ndarray, int]:
     """([P] standard deviations of the latent vector under the prior, indices of those that are no deviation from something else:
-    parameters and noise, neither the steps of the walk nor a hierarchy's deviations)."""
-    parts = []
+    parameters and noise, neither the steps of the walk nor a hierarchy's deviations; how many are steps of the walk, which come
+    last)."""
+    of_itself, walk = [], 0
     for name, shape in latent_shapes(spec, n_groups):
-        of_itself = name != "steps" and not name.startswith("deviation_")
-        parts.append(np.full(math.prod(shape), of_itself))
+        size = math.prod(shape)
+        of_itself.append(np.full(size, name != "steps" and not name.startswith("deviation_")))
+        walk = size if name == "steps" else 0
     draws = prior_draws(spec, n_groups, 500, np.random.SeedSequence(0))
-    return draws.std(0), np.flatnonzero(np.concatenate(parts))
+    return draws.std(0), np.flatnonzero(np.concatenate(of_itself)), walk
 
 
 def prior_draws(spec: Spec, n_groups: int, n: int, seed: np.random.SeedSequence) -> np.ndarray:

@@ -76,11 +76,12 @@ def walk_steps(spec: Spec, raw: Sites, extra: Sites, data: UnitData) -> tuple[Ar
     assert walk is not None
     total = data.n_test
     y = (data.obs + 0.5) / (total + 1) if spec.likelihood.counts else data.obs
-    # Both only shape the coordinates, so they may be rough: beyond 2 and 98 % observed log odds are far from normal, and a
-    # law that goes to 0 or 1 must not send the residual far away.
-    y = jnp.clip(y, 0.02, 0.98)
+    noise = noise_at(spec, extra, data.shots)
+    # Both only shape the coordinates, so they may be rough: a law that goes to 0 or 1 must not send the residual far away.
+    edge = spec.likelihood.logit_edge(noise, data.stderr)
+    y = jnp.clip(y, edge, 1 - edge)
     residual = logit(y) - jnp.clip(logit(_of_law(spec, raw, data)), -MOST_LOGIT, MOST_LOGIT)
-    variance = spec.likelihood.logit_variance(y, noise_at(spec, extra, data.shots), total, data.stderr)
+    variance = spec.likelihood.logit_variance(y, noise, total, data.stderr)
     precision = jnp.where(data.mask, 1 / (variance + 1e-6), 0.0)  # at most that of a thousandth of log odds
     sigma = jnp.exp(extra["raw_discrepancy"])[:, None]
     ramps = walk.ramps(data.first, data.last, data.shots)

@@ -32,7 +32,7 @@ class SamplerOptions:
     n_draws: int = 500
     target_accept: float = 0.9
     max_tree_depth: int = 8
-    n_importance: int = 4000
+    n_importance: int = 6000
     max_k_hat: float = psis.GOOD
     min_share: float = 0.05
     retries: int = 3
