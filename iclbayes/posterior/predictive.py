@@ -3,7 +3,7 @@
 Functions of `PosteriorDraws`; `Posterior` has them as methods.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import jax
@@ -13,7 +13,7 @@ import pandas as pd
 from jax import Array
 from numpy.typing import ArrayLike
 
-from ..contrasts.tables import BAND
+from ..contrasts.tables import BAND, quantiles
 from ..curves import Curves, curve_columns
 from ..errors import InputError
 from ..padding import bucket_length, pad_index
@@ -84,20 +84,26 @@ def along(
 
     Args:
       posterior, shots, n_test, most, seed: see `Posterior.draws`.
-      observed, prior: whether these draws are wanted; NaN else.
+      observed, prior: whether these draws are wanted; none of them else.
     """
     seed = posterior.seed if seed is None else seed
     own = isinstance(shots, Curves)
     take = _thinned(posterior, most)
     if own:
-        blank = np.full((len(take), len(shots.shots)), np.nan)
+        points: tuple[int, ...] = (len(shots.shots),)
     else:
         shots = np.asarray(shots, float)
         if shots.ndim != 1 or not (shots >= 0).all():
             raise InputError("shots must be one axis of numbers ≥ 0, or a Curves")
-        blank = np.full((len(take), posterior.curves.n_groups, posterior.n_sources, len(shots)), np.nan)
+        points = (posterior.curves.n_groups, posterior.n_sources, len(shots))
     before = np.arange(min(PRIOR_DRAWS, len(take)))
-    found = Along(blank, blank.copy(), blank[before])
+    sizes = {
+        "latent": len(take),
+        "observed": len(take) if observed else 0,
+        "prior": len(before) if prior else 0,
+    }
+    # Draws of a point stand together: tables sort them.
+    found = {name: np.full((*points, size), np.nan) for name, size in sizes.items()}
     rng = np.random.default_rng(stream(seed, "noise"))
     for number, block in enumerate(posterior.blocks):
         target = _targets(posterior, block, shots, n_test)
@@ -106,20 +112,30 @@ def along(
             drawn.append(_of_prior(block, len(before), seed))
         walk = np.random.default_rng(stream(seed, "walk", number))
         (value, noise), *others = _probabilities(block, drawn, target.shots, walk)
-        kinds: dict[str, np.ndarray] = {"latent": value}
-        if observed:
-            trials, error = (np.broadcast_to(a[:, None], value.shape) for a in (target.n_test, target.stderr))
-            kinds["observed"] = block.spec.likelihood.sample(rng, value, noise, trials, error)
-        if prior:
-            kinds["prior"] = others[0][0]
-        for name, kind in kinds.items():
-            out, kind = getattr(found, name), np.moveaxis(kind, 1, 0)
-            if own:
-                out[:, target.where[target.real]] = kind[:, target.real]
-            else:
-                index = block.units.curves
-                out[:, posterior.curves.group[index], posterior.curves.rank()[index]] = kind
-    return found
+        for some in _slices(len(value)):
+            kinds = {"latent": value[some]}
+            if observed:
+                trials, error = (
+                    np.broadcast_to(a[some, None], value[some].shape) for a in (target.n_test, target.stderr)
+                )
+                scatter = {name: array[some] for name, array in noise.items()}
+                kinds["observed"] = block.spec.likelihood.sample(rng, value[some], scatter, trials, error)
+            if prior:
+                kinds["prior"] = others[0][0][some]
+            for name, kind in kinds.items():
+                rows = np.moveaxis(kind, 1, -1)
+                if own:
+                    real = target.real[some]
+                    found[name][target.where[some][real]] = rows[real]
+                else:
+                    index = block.units.curves[some]
+                    found[name][posterior.curves.group[index], posterior.curves.rank()[index]] = rows
+    return Along(**{name: np.moveaxis(array, -1, 0) for name, array in found.items()})
+
+
+def _slices(n_units: int) -> Iterator[slice]:
+    """A few units at a time, whose draws stay in a core's cache."""
+    return (slice(begin, begin + ROWS) for begin in range(0, n_units, ROWS))
 
 
 def _of_prior(block: UnitDraws, n: int, seed: int) -> _Drawn:
@@ -176,22 +192,22 @@ def frame_of(curves: Curves, shots: ArrayLike | Curves, found: Along) -> pd.Data
     """The columns of `Posterior.forecast` but for `law`, of draws as `along` gives them; no rows beyond a curve's window."""
     if isinstance(shots, Curves):
         curve, at = shots.point_curve(), shots.shots
-        latent, next_one, before = found
+        latent, next_one, before = (part.T for part in found)
     else:
         shots = np.asarray(shots, float)
         curve = np.repeat(np.arange(curves.n_curves), len(shots))
         at = np.tile(shots, curves.n_curves)
         latent, next_one, before = (
-            part[:, curves.group, curves.rank()].reshape(len(part), -1) for part in found
+            np.moveaxis(part, 0, -1)[curves.group, curves.rank()].reshape(-1, len(part)) for part in found
         )
     frame = curve_columns(curves).iloc[curve].reset_index(drop=True)
     frame = frame.assign(shots=at)
-    for prefix, part in (("", next_one), ("latent_", latent)):
-        frame[f"{prefix}mean"] = part.mean(0)
-        rows = np.quantile(part, list(BAND.values()), axis=0)
-        frame = frame.assign(**{f"{prefix}{name}": row for name, row in zip(BAND, rows, strict=True)})
+    for prefix, rows in (("", next_one), ("latent_", latent)):
+        frame[f"{prefix}mean"] = rows.mean(1)
+        levels = quantiles(rows, list(BAND.values()))
+        frame = frame.assign(**{f"{prefix}{name}": row for name, row in zip(BAND, levels, strict=True)})
     frame["observed"] = _observed(curves, curve, at)
-    frame["prior_dominated"] = latent.std(0) > PRIOR_DOMINATED * before.std(0)
+    frame["prior_dominated"] = latent.std(1) > PRIOR_DOMINATED * before.std(1)
     inside = at <= curves.window[curve]
     return frame if inside.all() else frame[inside].reset_index(drop=True)
 
@@ -331,26 +347,28 @@ def _probabilities(
         noise = {
             name: value[..., :n] if value.shape[-1] == length else value for name, value in noise.items()
         }
-        out.append((_beyond(spec, p[..., :n], sigma, data, at, rng), noise))
+        _go_beyond(spec, p, sigma, data, at, rng)
+        out.append((p[..., :n], noise))
     return out
 
 
-def _beyond(
+def _go_beyond(
     spec: Spec, p: np.ndarray, sigma: np.ndarray, data: UnitData, at: np.ndarray, rng: np.random.Generator
-) -> np.ndarray:
-    """p [U, S, G, J, n] with a draw of the walk outside the fitted range added to its log odds."""
+) -> None:
+    """Adds a draw of the walk outside the fitted range to the log odds of p [U, S, G, J, n], in place."""
     out = (at < data.first[..., None]) | (at > data.last[..., None])
     columns = np.flatnonzero(out.any((0, 1, 2)))
     if spec.discrepancy is None or not len(columns):
-        return p
+        return
     scale = np.broadcast_to(np.moveaxis(sigma, 1, -1)[:, :, None], (*at.shape[:3], p.shape[1]))
-    delta = spec.discrepancy.outside(rng, scale, data.first, data.last, at[..., columns])
-    before = p[..., columns]
-    odds = before / (1 - before) * np.exp(np.clip(np.moveaxis(delta, 3, 1), -60.0, 60.0))
-    moved = np.clip(odds / (1 + odds), EDGE, 1 - EDGE)
-    p = p.copy()
-    p[..., columns] = np.where(out[:, None][..., columns], moved, before)
-    return p
+    for some in _slices(len(p)):
+        delta = spec.discrepancy.outside(
+            rng, scale[some], data.first[some], data.last[some], at[some][..., columns]
+        )
+        before = p[some][..., columns]
+        odds = before / (1 - before) * np.exp(np.clip(np.moveaxis(delta, 3, 1), -60.0, 60.0))
+        moved = np.clip(odds / (1 + odds), EDGE, 1 - EDGE)
+        p[some, ..., columns] = np.where(out[some, None][..., columns], moved, before)
 
 
 def points_length(n: int, n_rows: int) -> int:
