@@ -23,7 +23,7 @@ import numpy as np
 
 from .laplace import Mode, Slopes, curvature, lowest_of, positive
 
-STOPS = 4  # of a path
+STOPS = 3  # of a path: four standard deviations of the prior away is next to nothing
 CORRECTIONS = 4  # quasi-Newton steps at a stop
 NEGLIGIBLE = 14.0  # nats below the mode from which a path goes no further
 AHEAD = np.array(
@@ -107,14 +107,15 @@ def stops(slopes: Slopes, mode: Mode, scale: np.ndarray, held: np.ndarray) -> Co
             reach = np.where(better[:, None], 1.0, SHORTER * reach)
             best = np.where(better, value, best)
             here, slope = np.where(better[:, None], found, here), np.where(better[:, None], there, slope)
-        slope, hessian = curvature(slopes, here, who)
+        on = best < mode.value[who] + NEGLIGIBLE
+        if on.any():
+            slope[on], hessian[on] = curvature(slopes, here[on], who[on])
         inverse, log_det, tangent = _conditional(hessian, at)
         along = scale[at, None] * tangent
         covariance = inverse + along[:, :, None] * along[:, None]
         out.centre[stop, going] = here
         out.factor[stop, going] = _factor(covariance)
         out.log_mass[stop, going] = np.log(scale[at]) + 0.5 * log_det - best
-        on = best < mode.value[who] + NEGLIGIBLE
         going, here, tangent, slope, hessian = (part[on] for part in (going, here, tangent, slope, hessian))
         if len(going) == 0:
             break
