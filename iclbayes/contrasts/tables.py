@@ -28,8 +28,9 @@ def quantiles(draws: np.ndarray, levels: Sequence[float]) -> np.ndarray:
     out = np.empty((len(at), len(draws)))
     for begin in range(0, len(draws), ROWS):
         rows = np.sort(draws[begin : begin + ROWS], axis=1)
+        below, above = rows[:, low], rows[:, high]
         with np.errstate(invalid="ignore"):  # ∞ − ∞
-            found = np.where(share > 0, rows[:, low] + (rows[:, high] - rows[:, low]) * share, rows[:, low])
+            found = np.where(below == above, below, below + (above - below) * share)
         out[:, begin : begin + ROWS] = np.where(np.isnan(rows[:, -1:]), np.nan, found).T
     return out
 

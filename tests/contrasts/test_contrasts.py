@@ -7,6 +7,7 @@ from scipy import stats
 
 import iclbayes
 from iclbayes import InputError, contrasts
+from iclbayes.contrasts.tables import quantiles
 
 
 def test_a_gamma_that_moved_is_told_from_the_prior():
@@ -104,3 +105,16 @@ def test_never_is_not_within_the_horizon():
     assert abs(cut.loc[unsafe, "p_never"].max() - 0.5) < 0.02 and (cut.loc[~unsafe, "p_never"] == 0).all()
     assert contrasts.horizon_of(curves) == 100 * curves.shots.max()
     assert contrasts.horizon_of(curves, 7.0) == 7.0
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 1000])
+def test_quantiles_are_those_of_numpy(size):
+    draws = np.random.default_rng(0).normal(size=(600, size))
+    draws[3, 0], draws[5] = np.nan, np.inf
+    levels = [0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0]
+    found = quantiles(draws, levels)
+    with np.errstate(invalid="ignore"):
+        expected = np.quantile(draws, levels, axis=1)
+    expected[:, 5] = np.inf
+    np.testing.assert_allclose(found, expected, rtol=1e-13, atol=1e-15)
+    assert np.isnan(found[:, 3]).all()

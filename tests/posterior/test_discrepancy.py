@@ -3,10 +3,12 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
-from iclbayes import InputError
+import iclbayes
+from iclbayes import InputError, posterior
 from iclbayes.posterior.model.discrepancy import RandomWalk, levy, stable
 
 RNG = np.random.default_rng(0)
@@ -107,3 +109,21 @@ def test_coordinates_of_the_walk_are_those_of_the_conditional_normal():
     jacobian = np.asarray(jax.jacobian(lambda z: step(z)[0])(z))
     np.testing.assert_allclose(jacobian @ jacobian.T, np.linalg.inv(q), atol=1e-12)
     np.testing.assert_allclose(step(z)[1], np.linalg.slogdet(jacobian)[1])
+
+
+@pytest.mark.parametrize(
+    "observed",
+    [
+        # Next to nothing at 0 shots, known to a tenth of itself, as a model that does not know the format yet measures.
+        {"prob": [0.0008, 0.43, 0.52, 0.5, 0.53, 0.51, 0.52, 0.5], "stderr": [0.0001] + [0.04] * 7},
+        {"n_correct": [2, 400, 800, 950, 985, 995, 998, 999], "n_test": [1000] * 8},
+    ],
+    ids=["error", "counts"],
+)
+def test_coordinates_of_the_walk_are_nearly_standard_where_points_lie_next_to_0_and_1(observed):
+    """Observed log odds used to be cut off at 2 and 98 %, hundreds of errors away from such points: the coordinates then had
+    means of 12 and standard deviations of 6, and a posterior that samplers could not see the whole of."""
+    curves = iclbayes.curves_from_frame(pd.DataFrame({"shots": [0, 1, 2, 4, 8, 16, 32, 64], **observed}))
+    block = posterior.sample(curves, "logistic", seed=1).blocks[0]
+    z = block.theta.reshape(-1, block.theta.shape[-1])[:, -RandomWalk().n_steps :]
+    assert (np.abs(z.mean(0)) < 1.0).all() and (z.std(0) > 0.8).all() and (z.std(0) < 1.25).all()

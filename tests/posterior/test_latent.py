@@ -2,12 +2,13 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import numpyro
 import pytest
 
 from iclbayes import laws
 from iclbayes.posterior import RandomWalk
-from iclbayes.posterior.model.latent import latent_shapes
+from iclbayes.posterior.model.latent import latent_shapes, prior_scales, unravel
 from iclbayes.posterior.model.numpyro_model import model
 from iclbayes.posterior.model.spec import Spec, UnitData, make_spec
 
@@ -37,3 +38,15 @@ def test_so_are_those_of_a_hierarchy_also_where_a_parameter_has_no_entry(backgro
     law = laws.get("bayesian_scoring")
     spec = make_spec(law, "binomial", 1, background, RandomWalk(), hierarchy=("efficiency", "prior", "gamma"))
     assert list(latent_shapes(spec, 3)) == traced(spec, 3)
+
+
+@pytest.mark.parametrize("walk", [None, RandomWalk(), RandomWalk(offset=0.0)])
+@pytest.mark.parametrize("hierarchy", [(), ("efficiency",)])
+def test_the_coordinates_of_the_walk_come_last(walk, hierarchy):
+    spec = make_spec(laws.get("bayesian_scoring"), "binomial", 2, 1, walk, hierarchy=hierarchy)
+    scale, held, steps = prior_scales(spec, 3)
+    assert steps == (3 * 2 * walk.n_steps if walk else 0)
+    sites = unravel(spec, jnp.arange(len(scale)), 3)
+    last = np.arange(len(scale) - steps, len(scale))
+    np.testing.assert_array_equal(np.ravel(sites["steps"]) if walk else [], last)
+    assert not set(held) & set(last.tolist())
