@@ -128,8 +128,12 @@ def _adapted_in_looks(
             mixture = adapted(mixture, x[look], raw, known)
     best = share.max(0)
     ratio[share < POOR * best] = -np.inf
-    joined = (np.moveaxis(part, 0, 1).reshape(units, looks * each, *part.shape[3:]) for part in (x, ratio))
-    return Proposed(*joined, mixture, best)
+    return Proposed(_in_a_row(x), _in_a_row(ratio), mixture, best)
+
+
+def _in_a_row(looks: np.ndarray) -> np.ndarray:
+    """[V, looks × n, …] of draws [looks, V, n, …]."""
+    return np.concatenate(tuple(looks), axis=1)
 
 
 def _picked(rng: np.random.Generator, x: np.ndarray, ratio: np.ndarray) -> np.ndarray:
