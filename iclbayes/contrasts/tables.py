@@ -12,9 +12,7 @@ from .draws import ParameterDraws, horizons, source_params
 REACH = {"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}
 INTERVALS = {"lo50": 0.25, "hi50": 0.75, "lo90": 0.05, "hi90": 0.95}
 BAND = {"median": 0.5} | INTERVALS
-
-
-ROWS = 256  # of draws that are sorted together: they stay in a core's cache
+SORTED = 256  # rows of draws that are sorted at a time: they stay in a core's cache
 
 
 def quantiles(draws: np.ndarray, levels: Sequence[float]) -> np.ndarray:
@@ -26,12 +24,12 @@ def quantiles(draws: np.ndarray, levels: Sequence[float]) -> np.ndarray:
     low = np.floor(at).astype(int)
     high, share = np.minimum(low + 1, draws.shape[1] - 1), at - low
     out = np.empty((len(at), len(draws)))
-    for begin in range(0, len(draws), ROWS):
-        rows = np.sort(draws[begin : begin + ROWS], axis=1)
+    for begin in range(0, len(draws), SORTED):
+        rows = np.sort(draws[begin : begin + SORTED], axis=1)
         below, above = rows[:, low], rows[:, high]
         with np.errstate(invalid="ignore"):  # ∞ − ∞
             found = np.where(below == above, below, below + (above - below) * share)
-        out[:, begin : begin + ROWS] = np.where(np.isnan(rows[:, -1:]), np.nan, found).T
+        out[:, begin : begin + SORTED] = np.where(np.isnan(rows[:, -1:]), np.nan, found).T
     return out
 
 

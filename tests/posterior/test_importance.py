@@ -25,12 +25,11 @@ def two_modes(theta, unit):
 
 
 def slopes_of(values):
-    """Potentials with their gradients, by central differences."""
+    """Gradients of potentials by central differences."""
 
     def slopes(theta, unit):
         step = 1e-4 * np.eye(theta.shape[2])
-        slope = [(values(theta + s, unit) - values(theta - s, unit)) / 2e-4 for s in step]
-        return values(theta, unit), np.stack(slope, -1)
+        return np.stack([(values(theta + s, unit) - values(theta - s, unit)) / 2e-4 for s in step], -1)
 
     return slopes
 
@@ -38,7 +37,7 @@ def slopes_of(values):
 def begin(values, mode):
     """Components at the mode and at the conditional modes of either coordinate under a prior of standard deviation 1."""
     return conditional_modes.components(
-        slopes_of(values), mode, np.ones(2), np.arange(2), importance.COMPONENTS
+        values, slopes_of(values), mode, np.ones(2), np.arange(2), importance.COMPONENTS
     )
 
 
@@ -194,7 +193,7 @@ def test_a_fitted_mixture_learns_how_the_walk_hangs_on_the_rest():
     np.testing.assert_allclose(begin.centre[0, :, 2:], expected, atol=0.1)
 
 
-def test_draws_of_all_looks_give_moments_without_bias():
+def test_the_draws_that_count_give_moments_without_bias():
     """Many posteriors of one shape: what adaptation gets wrong would add up."""
     n_units, size = 60, 6
     rng = np.random.default_rng(4)
@@ -208,7 +207,7 @@ def test_draws_of_all_looks_give_moments_without_bias():
         np.zeros((n_units, size)), zero, np.tile(np.eye(size), (n_units, 1, 1)), zero, zero, zero.astype(int)
     )
     start = conditional_modes.components(
-        slopes_of(values), mode, np.ones(size), np.arange(2), importance.COMPONENTS
+        values, slopes_of(values), mode, np.ones(size), np.arange(2), importance.COMPONENTS
     )
     found = importance.importance_draws(rng, values, start, 6000, walk=3)
     weight = np.exp(psis.smooth(found.ratio)[0])
@@ -217,6 +216,25 @@ def test_draws_of_all_looks_give_moments_without_bias():
         spread = (weight * (found.x[..., i] - mean[:, None]) ** 2).sum(1)
         # The mean of 60 variances of some 2,500 draws each is good to 0.4 %; the average of proposals gave 2 % too little.
         assert abs(spread.mean() / variance - 1) < 0.012
+
+
+def test_looks_that_missed_a_mode_do_not_outweigh_those_that_met_it():
+    """A second mode with 0.3 of the mass, 5 standard deviations away in 6 dimensions, and a start that knows nothing of it."""
+    n_units, away = 80, 5.0 * np.eye(6)[0]
+
+    def values(theta, unit):
+        near, far = (-0.5 * ((theta - at) ** 2).sum(-1) for at in (0.0, away))
+        return -np.logaddexp(np.log(0.7) + near, np.log(0.3) + far)
+
+    zero, eye = np.zeros(n_units), np.tile(np.eye(6), (n_units, 1, 1))
+    mode = Mode(np.zeros((n_units, 6)), zero, eye, zero, zero, zero.astype(int))
+    start = conditional_modes.components(
+        values, slopes_of(values), mode, np.ones(6), np.arange(0), importance.COMPONENTS
+    )
+    found = importance.importance_draws(np.random.default_rng(8), values, start, 6000)
+    weight = np.exp(found.ratio - special.logsumexp(found.ratio, 1, keepdims=True))
+    mass = (weight * (found.x[..., 0] > 2.5)).sum(1)
+    assert abs(mass.mean() - 0.3) < 3 * mass.std() / np.sqrt(n_units) + 0.01
 
 
 def test_a_density_that_is_nowhere_finite_ends_without_nan():
@@ -230,10 +248,10 @@ def test_a_density_that_is_nowhere_finite_ends_without_nan():
 
 
 @pytest.mark.parametrize("n", [1, 3000, 3001])
-def test_number_of_draws_is_rounded_up_to_whole_parts(n):
+def test_the_draws_of_two_of_three_looks_count_each_of_whole_parts(n):
     mode = mode_at([[0.0, 0.0]], np.array([[1.0, 0.3]]))
     draws, ratio, *_ = importance.importance_draws(np.random.default_rng(0), banana, begin(banana, mode), n)
-    assert draws.shape == (1, 3000 * -(-n // 3000), 2) and ratio.shape == draws.shape[:2]
+    assert draws.shape == (1, 2000 * -(-n // 3000), 2) and ratio.shape == draws.shape[:2]
 
 
 def test_a_second_effort_reaches_what_a_thin_proposal_left_out():
@@ -249,12 +267,12 @@ def test_a_second_effort_reaches_what_a_thin_proposal_left_out():
     )
     x = mixture.sample(rng, thin, 4000)
     ratio = -two_modes(x, None) - special.logsumexp(mixture.log_parts(thin, x)[0], 1)
-    first = importance.Proposed(x, ratio, thin, np.full(3, 0.01))
+    first = importance.Proposed(x, ratio, thin)
     assert (psis.smooth(ratio)[1] > psis.GOOD).all()
     second = importance.second_effort(rng, two_modes, slopes_of(two_modes), first, np.array([0, 2]), 16_000)
-    assert second.x.shape == (2, 16_000, 2)
+    assert second.x.shape == (2, 8000, 2)
     weight, k_hat = psis.smooth(second.ratio)
-    assert (k_hat < psis.GOOD).all() and (second.share > 0.2).all()
+    assert (k_hat < psis.GOOD).all()
     for u in range(2):
         assert abs(np.exp(weight[u]) @ (second.x[u, :, 0] > 0) - 2 / 3) < 0.03
         for share in (0.05, 0.3, 0.7, 0.95):

@@ -44,6 +44,8 @@ Drawn = dict[str, ndarray]  # the same, of draws, outside programs
 # Probabilities are kept this far from 0 and 1: of a million tests (more than anyone asks) a law at the edge expects a thousandth
 # of a wrong answer, yet its log odds, ±21, and their slopes are finite.
 EDGE = 1e-9
+# Coordinates of the walk tell no smaller probabilities apart, of laws and of observations alike.
+NEAREST = 1e-4
 NEAR = 0.02  # and 0.98: beyond, log odds of an observation with a normal error can be far from normal
 # Beyond this φ a beta-binomial of 10⁴ tests is a binomial to one part in 10⁴, and ln Γ(φ) has so many digits before the point
 # that differences of it are rounding, in the end worth more than any prior takes off.
@@ -84,9 +86,9 @@ class Likelihood:
 
     def logit_edge(self, noise: Noise, stderr: Array) -> Array | float:
         """How near to 0 and 1 the log odds of an observed probability are taken at face value; counts keep off them by half of
-        one. It only shapes the coordinates of the walk."""
+        one. It only shapes the coordinates of the walk. A likelihood whose errors do not shrink towards 0 and 1 needs its own."""
         del noise, stderr
-        return EDGE
+        return NEAREST
 
     def sample(self, rng: Generator, p: ndarray, noise: Drawn, n_test: ndarray, stderr: ndarray) -> ndarray:
         """Draws of the observation as a probability (counts over n_test), in NumPy; shapes as in `distribution`."""
@@ -173,7 +175,7 @@ class Normal(Likelihood):
 
     def logit_edge(self, noise: Noise, stderr: Array) -> Array:
         # Nearer than its own error an observation says no more than that p is small.
-        return jnp.minimum(NEAR, jnp.sqrt(stderr**2 + noise["noise"] ** 2) + EDGE)
+        return jnp.clip(jnp.sqrt(stderr**2 + noise["noise"] ** 2), NEAREST, NEAR)
 
     def sample(self, rng: Generator, p: ndarray, noise: Drawn, n_test: ndarray, stderr: ndarray) -> ndarray:
         scale = np.sqrt(stderr**2 + noise["noise"] ** 2)

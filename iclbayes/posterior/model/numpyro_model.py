@@ -18,12 +18,10 @@ import numpyro
 import numpyro.distributions as dist
 from jax import Array
 
-from .likelihoods import EDGE
+from .likelihoods import EDGE, NEAREST
 from .spec import Spec, UnitData
 
 Sites = dict[str, Array]
-
-MOST_LOGIT = 9.21  # log odds of 0.9999
 
 
 def model(spec: Spec, data: UnitData, obs: Array | None = None) -> Array:
@@ -80,7 +78,7 @@ def walk_steps(spec: Spec, raw: Sites, extra: Sites, data: UnitData) -> tuple[Ar
     # Both only shape the coordinates, so they may be rough: a law that goes to 0 or 1 must not send the residual far away.
     edge = spec.likelihood.logit_edge(noise, data.stderr)
     y = jnp.clip(y, edge, 1 - edge)
-    residual = logit(y) - jnp.clip(logit(_of_law(spec, raw, data)), -MOST_LOGIT, MOST_LOGIT)
+    residual = logit(y) - logit(jnp.clip(_of_law(spec, raw, data), NEAREST, 1 - NEAREST))
     variance = spec.likelihood.logit_variance(y, noise, total, data.stderr)
     precision = jnp.where(data.mask, 1 / (variance + 1e-6), 0.0)  # at most that of a thousandth of log odds
     sigma = jnp.exp(extra["raw_discrepancy"])[:, None]

@@ -8,8 +8,7 @@ what is never seen. Held at a low value, though, either coordinate leads into it
 For coordinate j one path goes up from the mode and one down, in steps of the prior's standard deviation s_j. At every stop the
 others move to their conditional mode c by quasi-Newton steps: a Hessian costs as many gradients as there are coordinates, so that
 of the last stop serves, corrected by every gradient on the way (the symmetric rank-one update, which may be indefinite, as these
-Hessians are). A step is tried whole and at a quarter, a few times shorter after one that led nowhere; gradients come with the
-densities. H is the Hessian of the potential V at c, without row and column j. The stop becomes
+Hessians are). H is the Hessian of the potential V at c, without row and column j. The stop becomes
 
     a component of centre c and covariance H⁻¹ + (s_j t)(s_j t)ᵀ,    t_j = 1, t_rest = −H⁻¹ ∂²V/∂θ_rest ∂θ_j
 
@@ -21,16 +20,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .laplace import Mode, Slopes, curvature, lowest_of, positive
+from .laplace import Mode, Slopes, Values, curvature, gradient, lowest_of, positive
 
-STOPS = 3  # of a path: four standard deviations of the prior away is next to nothing
+STOPS = 4  # of a path
 CORRECTIONS = 4  # quasi-Newton steps at a stop
 NEGLIGIBLE = 14.0  # nats below the mode from which a path goes no further
-AHEAD = np.array(
-    [1.0, 0.5, 0.2, 0.0]
-)  # of the way to the next stop, as the ridge ran at the last, that the others go
-STEPS = np.array([1.0, 0.25])  # lengths of a quasi-Newton step, tried at once
-SHORTER = 0.1  # the next step after one that led nowhere
+LENGTHS = np.array([1.0, 0.5, 0.25, 0.1, 0.03, 0.0])  # of steps, tried at once
 APART = (
     8.0  # nats that a component takes from the mass of others on its spot, so that those chosen cover more
 )
@@ -45,17 +40,19 @@ class Components(NamedTuple):
     log_mass: np.ndarray
 
 
-def components(slopes: Slopes, mode: Mode, scale: np.ndarray, held: np.ndarray, n: int) -> Components:
+def components(
+    values: Values, slopes: Slopes, mode: Mode, scale: np.ndarray, held: np.ndarray, n: int
+) -> Components:
     """The n components that cover most: the mode itself first, then stops of the paths, heavy ones and not two on one spot.
 
     Args:
-      slopes: potentials and gradients, as in `laplace`.
+      values, slopes: potentials and gradients, as in `laplace`.
       mode: of the U posteriors.
       scale: [P] standard deviations of the coordinates under the prior.
       held: indices of the coordinates that are held in turn; none leaves the mode.
       n: components of each posterior.
     """
-    found = stops(slopes, mode, scale, held)
+    found = stops(values, slopes, mode, scale, held)
     units = len(mode.theta)
     all_of = Components(
         np.concatenate([mode.theta[:, None], found.centre], 1),
@@ -76,7 +73,7 @@ def components(slopes: Slopes, mode: Mode, scale: np.ndarray, held: np.ndarray, 
     return Components(centre, factor, np.where(again, -np.inf, mass))
 
 
-def stops(slopes: Slopes, mode: Mode, scale: np.ndarray, held: np.ndarray) -> Components:
+def stops(values: Values, slopes: Slopes, mode: Mode, scale: np.ndarray, held: np.ndarray) -> Components:
     """The components along all paths, arguments as above: S = 2 `STOPS` times the number of coordinates held."""
     units, size = mode.theta.shape
     paths = 2 * len(held)
@@ -92,30 +89,24 @@ def stops(slopes: Slopes, mode: Mode, scale: np.ndarray, held: np.ndarray) -> Co
         who, at = unit[going], j[going]
         rows = np.arange(len(going))
         ahead = by[going, None] * tangent  # as the ridge ran at the last stop, or less far
-        tried = here[:, None] + AHEAD[:, None] * ahead[:, None]
+        tried = here[:, None] + LENGTHS[:, None] * ahead[:, None]
         tried[rows, :, at] = (here[rows, at] + by[going])[:, None]
-        before, was = here, slope
-        here, best, slope = lowest_of(slopes, tried, who)
-        hessian = _secant(hessian, here - before, slope - was)
-        reach = np.ones((len(going), 1))
+        before = here
+        here, best = lowest_of(values, tried, who)
         for _ in range(CORRECTIONS):
-            step = -reach * np.einsum("bij,bj->bi", _conditional(hessian, at)[0], slope)
-            found, value, there = lowest_of(slopes, here[:, None] + STEPS[:, None] * step[:, None], who)
-            # What was seen there counts, wherever it is.
-            hessian = _secant(hessian, found - here, there - slope)
-            better = value < best
-            reach = np.where(better[:, None], 1.0, SHORTER * reach)
-            best = np.where(better, value, best)
-            here, slope = np.where(better[:, None], found, here), np.where(better[:, None], there, slope)
-        on = best < mode.value[who] + NEGLIGIBLE
-        if on.any():
-            slope[on], hessian[on] = curvature(slopes, here[on], who[on])
+            was, slope = slope, gradient(slopes, here, who)
+            hessian = _secant(hessian, here - before, slope - was)
+            step = -np.einsum("bij,bj->bi", _conditional(hessian, at)[0], slope)
+            before = here
+            here, best = lowest_of(values, here[:, None] + LENGTHS[:, None] * step[:, None], who)
+        slope, hessian = curvature(slopes, here, who)
         inverse, log_det, tangent = _conditional(hessian, at)
         along = scale[at, None] * tangent
         covariance = inverse + along[:, :, None] * along[:, None]
         out.centre[stop, going] = here
         out.factor[stop, going] = _factor(covariance)
         out.log_mass[stop, going] = np.log(scale[at]) + 0.5 * log_det - best
+        on = best < mode.value[who] + NEGLIGIBLE
         going, here, tangent, slope, hessian = (part[on] for part in (going, here, tangent, slope, hessian))
         if len(going) == 0:
             break

@@ -19,8 +19,7 @@ DIFFERENCE = (
 )
 
 Values = Callable[[np.ndarray, np.ndarray], np.ndarray]  # (theta [B, n, P], unit [B]) → potential [B, n]
-# The same → potentials [B, n] and gradients [B, n, P].
-Slopes = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+Slopes = Callable[[np.ndarray, np.ndarray], np.ndarray]  # the same → gradients [B, n, P]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,12 +48,18 @@ def curvature(slopes: Slopes, theta: np.ndarray, unit: np.ndarray) -> tuple[np.n
     they are not finite."""
     size = theta.shape[1]
     around = DIFFERENCE * np.concatenate([np.zeros((1, size)), np.eye(size)])
-    found = slopes(theta[:, None] + around, unit)[1]
+    found = slopes(theta[:, None] + around, unit)
     g = found[:, 0]
     h = (found[:, 1:] - g[:, None]) / DIFFERENCE
     ok = np.all(np.isfinite(found), axis=(1, 2))
     h = np.where(ok[:, None, None], 0.5 * (h + h.transpose(0, 2, 1)), np.eye(size))
     return np.where(ok[:, None], g, 0.0), h
+
+
+def gradient(slopes: Slopes, theta: np.ndarray, unit: np.ndarray) -> np.ndarray:
+    """Gradient [B, P] at theta [B, P]; 0 where it is not finite."""
+    found = slopes(theta[:, None], unit)[:, 0]
+    return np.where(np.isfinite(found).all(1, keepdims=True), found, 0.0)
 
 
 def positive(hessian: np.ndarray, floor: float = FLOOR) -> tuple[np.ndarray, np.ndarray]:
@@ -98,9 +103,7 @@ def find_modes(
         length = np.sqrt((scaled**2).sum(1))
         direction = -np.einsum("bij,bj->bi", factor[active], scaled) * np.minimum(1.0, 5.0 / length)[:, None]
         tried = theta[active][:, None] + lengths[:, None] * direction[:, None]
-        found = _finite(values(tried, unit[active]))
-        lowest = found.argmin(1)
-        best, found = (part[np.arange(len(active)), lowest] for part in (tried, found))
+        best, found = lowest_of(values, tried, unit[active])
         better = found < value[active]
         active = active[better]
         theta[active], value[active] = best[better], found[better]
@@ -110,16 +113,12 @@ def find_modes(
     return Mode(theta, value, factor, np.linalg.slogdet(factor)[1], norm, steps)
 
 
-def lowest_of(
-    slopes: Slopes, tried: np.ndarray, unit: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The lowest [B, P] of the points tried [B, n, P], its potential [B], and its gradient [B, P]; infinite, and 0, where they
-    are not finite."""
-    value, slope = slopes(tried, unit)
-    ok = np.isfinite(value) & np.isfinite(slope).all(2)
-    value, slope = np.where(ok, value, np.inf), np.where(ok[..., None], slope, 0.0)
-    rows, best = np.arange(len(tried)), value.argmin(1)
-    return tried[rows, best], value[rows, best], slope[rows, best]
+def lowest_of(values: Values, tried: np.ndarray, unit: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The lowest [B, P] of the points tried [B, n, P], and its potential [B]."""
+    found = _finite(values(tried, unit))
+    best = found.argmin(1)
+    rows = np.arange(len(tried))
+    return tried[rows, best], found[rows, best]
 
 
 def best_modes(values: Values, slopes: Slopes, starts: np.ndarray, **options: Any) -> Mode:

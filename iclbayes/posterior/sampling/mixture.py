@@ -52,7 +52,7 @@ def mixture_of(log_mass: np.ndarray, centre: np.ndarray, factor: np.ndarray, own
     """A first mixture, of components of a posterior.
 
     Args:
-      log_mass: [U, K] rough masses: their square roots leave more to those that seem light. −inf of those that do not count.
+      log_mass: [U, K] rough masses: their square roots leave more to those that seem light, and none gets less than `LEAST`.
       centre: [U, K, P].
       factor: [U, K, P, P] of their covariances.
       own: D.
@@ -214,6 +214,11 @@ def _adapted(some: tuple[Mixture, np.ndarray, np.ndarray, np.ndarray, np.ndarray
     middle, covariance = moments(weight, x)
     all_of = mixture.wide @ mixture.wide.transpose(0, 2, 1)
     wide = factor_of(0.9 * WIDER * covariance + 0.1 * all_of, all_of)
+    nothing = weight.sum(1) == 0
+    middle, wide = (
+        np.where(nothing.reshape(-1, *[1] * (new.ndim - 1)), old, new)
+        for new, old in ((middle, mixture.middle), (wide, mixture.wide))
+    )
     mass = np.maximum(mass, LEAST)
     mass = (1 - DEFENSIVE) * mass / mass.sum(1, keepdims=True)
     return Mixture(mass, np.concatenate([centre, of_walk], 2), factor, slope, walk, middle, wide)
@@ -227,6 +232,10 @@ def _shared(
     Drawn to R = 0 and S = I, as if `SHARED_TRUST` draws a coordinate of such a walk had been seen.
     """
     size = x.shape[2]
+    middle = np.einsum("un,unp->up", weight, x)[
+        :, None
+    ]  # moments about 0 would leave no digits of thin posteriors far from it
+    x, mean = x - middle, mean - middle
     within = (x * weight[..., None]).transpose(0, 2, 1) @ x
     within = within - (mean * mass[..., None]).transpose(0, 2, 1) @ mean
     trust = worth(weight)[:, None, None]

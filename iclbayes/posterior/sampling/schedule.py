@@ -96,10 +96,10 @@ def approximate(
         if theta.shape[1] >= importance.PART:
             return over("values", one, theta, unit, side, "little" if few and not spec.law.loops else "much")
         if few:
-            return slopes(theta, unit)[0]
+            return with_slopes(theta, unit)[0]
         return over("values", one, theta, unit, places)
 
-    def slopes(theta: np.ndarray, unit: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def with_slopes(theta: np.ndarray, unit: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Potentials [B, n] and gradients [B, n, P] at theta [B, n, P], one program for any n. With few units a call costs the
         same without gradients, and a program of its own would have to be compiled."""
 
@@ -109,6 +109,10 @@ def approximate(
         flat = theta.reshape(-1, theta.shape[2]), unit.repeat(theta.shape[1])
         value, slope = over("slopes", one, *flat, PLACES * places)
         return value.reshape(theta.shape[:2]), slope.reshape(theta.shape)
+
+    def slopes(theta: np.ndarray, unit: np.ndarray) -> np.ndarray:
+        """[B, n, P] gradients at theta [B, n, P]."""
+        return with_slopes(theta, unit)[1]
 
     fitted = start_vectors(spec, raw)
     plain = start_vectors(spec, {name: _prior_centre(spec, name, value) for name, value in raw.items()})
@@ -125,15 +129,16 @@ def approximate(
         scale, held, walk = prior_scales(spec, data.shots.shape[1])
         if len(held) > MOST_HELD or len(scale) > MOST_COORDINATES:
             held = held[:0]
-        start = conditional_modes.components(slopes, mode, scale, held, importance.COMPONENTS)
+        start = conditional_modes.components(values, slopes, mode, scale, held, importance.COMPONENTS)
         first = importance.importance_draws(rng, values, start, sampling.n_importance, walk)
         draws, worth, k_hat = _resampled(rng, first, total)
-        trusted = sampling.trusted(k_hat, first.share)
-        poor = np.flatnonzero(~sampling.trusted(k_hat, first.share / 2))
+        share = worth / first.x.shape[1]
+        trusted = sampling.trusted(k_hat, share)
+        poor = np.flatnonzero(~sampling.trusted(k_hat, share / 2))
         if len(poor):
             second = importance.second_effort(rng, values, slopes, first, poor, 2 * sampling.n_importance)
             found = _resampled(rng, second, total)
-            enough = sampling.trusted(found[2], second.share)
+            enough = sampling.trusted(found[2], found[1] / second.x.shape[1])
             better = enough | ((found[2] < k_hat[poor]) & ~trusted[poor])
             for mine, new in zip((draws, worth, k_hat, trusted), (*found, enough), strict=True):
                 mine[poor[better]] = new[better]
