@@ -29,9 +29,6 @@ COMPONENTS = 12  # of the mixture, the defensive one not counted
 PART = 1000  # draws of a unit in one call of the density
 LOOKS = 3  # of ordinary posteriors, the last two of which count
 AGAIN = 8  # of a second effort, with twice the components: where next to nothing was seen, it takes four to find the rest
-POOR = (
-    1 / 3
-)  # of the best look's worth: draws of a look worth less do not count, a few of them would outweigh many others
 
 
 class Proposed(NamedTuple):
