@@ -248,10 +248,10 @@ def test_a_density_that_is_nowhere_finite_ends_without_nan():
 
 
 @pytest.mark.parametrize("n", [1, 3000, 3001])
-def test_the_draws_of_two_of_three_looks_count_each_of_whole_parts(n):
+def test_the_draws_of_half_of_the_looks_count_each_of_whole_parts(n):
     mode = mode_at([[0.0, 0.0]], np.array([[1.0, 0.3]]))
     draws, ratio, *_ = importance.importance_draws(np.random.default_rng(0), banana, begin(banana, mode), n)
-    assert draws.shape == (1, 2000 * -(-n // 3000), 2) and ratio.shape == draws.shape[:2]
+    assert draws.shape == (1, 3000 * -(-n // 3000), 2) and ratio.shape == draws.shape[:2]
 
 
 def test_a_second_effort_reaches_what_a_thin_proposal_left_out():

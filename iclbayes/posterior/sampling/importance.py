@@ -28,6 +28,7 @@ from .mixture import DEFENSIVE, Mixture, adapted, capped, log_parts, mixture_of,
 COMPONENTS = 12  # of the mixture, the defensive one not counted
 PART = 1000  # draws of a unit in one call of the density
 LOOKS = 3  # of ordinary posteriors, the last two of which count
+WITHOUT = 6  # without a walk, which takes up what a law does not explain: the ridges and arms of such a posterior are thin
 AGAIN = 8  # of a second effort, with twice the components: where next to nothing was seen, it takes four to find the rest
 
 
@@ -54,12 +55,13 @@ def importance_draws(
       rng: of the proposals.
       values: potentials of the U posteriors, as in `laplace`.
       start: the components to begin with.
-      n: draws of all looks, rounded up to a multiple of `LOOKS` × `PART`.
+      n: draws of all looks, rounded up to a multiple of `LOOKS` × `PART`; without a walk there are `WITHOUT` looks as large.
       walk: how many of the coordinates, the last ones, are those of the discrepancy's walk.
     """
     units, _, size = start.centre.shape
     mixture = mixture_of(start.log_mass, start.centre, start.factor, size - walk)
-    return _adapted_in_looks(rng, values, mixture, np.arange(units), LOOKS, n)
+    looks = LOOKS if walk else WITHOUT
+    return _adapted_in_looks(rng, values, mixture, np.arange(units), looks, n * looks // LOOKS)
 
 
 def second_effort(
