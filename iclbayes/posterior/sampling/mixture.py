@@ -208,38 +208,29 @@ def _adapted(some: tuple[Mixture, np.ndarray, np.ndarray, np.ndarray, np.ndarray
     factor = factor_of(trust[..., None] * spread + (1 - trust[..., None]) * before[1], before[1])
     # The walk given the rest: what the draws of all components say together.
     mean = share @ x / np.maximum(mass, 1e-300)[..., None]
-    slope, walk = _shared(weight, x, mass, mean, own)
+    middle, covariance = moments(weight, x)
+    away = mean - middle[:, None]
+    within = covariance - (away * mass[..., None]).transpose(0, 2, 1) @ away
+    slope, walk = _shared(worth(weight), within, own)
     seen = mean[..., own:] + (centre - mean[..., :own]) @ slope.transpose(0, 2, 1)
     of_walk = trust * seen + (1 - trust) * mixture.centre[..., own:]
-    middle, covariance = moments(weight, x)
     all_of = mixture.wide @ mixture.wide.transpose(0, 2, 1)
     wide = factor_of(0.9 * WIDER * covariance + 0.1 * all_of, all_of)
-    nothing = weight.sum(1) == 0
-    middle, wide = (
-        np.where(nothing.reshape(-1, *[1] * (new.ndim - 1)), old, new)
-        for new, old in ((middle, mixture.middle), (wide, mixture.wide))
-    )
+    nothing = weight.sum(1) == 0  # was seen: the defensive part stays where it is
+    middle = np.where(nothing[:, None], mixture.middle, middle)
+    wide = np.where(nothing[:, None, None], mixture.wide, wide)
     mass = np.maximum(mass, LEAST)
     mass = (1 - DEFENSIVE) * mass / mass.sum(1, keepdims=True)
     return Mixture(mass, np.concatenate([centre, of_walk], 2), factor, slope, walk, middle, wide)
 
 
-def _shared(
-    weight: np.ndarray, x: np.ndarray, mass: np.ndarray, mean: np.ndarray, own: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """R and S, from weighted draws around the means [U, K, P] of the components, whose masses are [U, K].
+def _shared(counts: np.ndarray, within: np.ndarray, own: int) -> tuple[np.ndarray, np.ndarray]:
+    """R and S, from the covariance [U, P, P] of weighted draws within the components; the draws are worth `counts` [U].
 
     Drawn to R = 0 and S = I, as if `SHARED_TRUST` draws a coordinate of such a walk had been seen.
     """
-    size = x.shape[2]
-    middle = np.einsum("un,unp->up", weight, x)[
-        :, None
-    ]  # moments about 0 would leave no digits of thin posteriors far from it
-    x, mean = x - middle, mean - middle
-    within = (x * weight[..., None]).transpose(0, 2, 1) @ x
-    within = within - (mean * mass[..., None]).transpose(0, 2, 1) @ mean
-    trust = worth(weight)[:, None, None]
-    trust = trust / (trust + SHARED_TRUST * size)
+    size = within.shape[1]
+    trust = (counts / (counts + SHARED_TRUST * size))[:, None, None]
     of_u, both, of_walk = within[:, :own, :own], within[:, own:, :own], within[:, own:, own:]
     scale = np.sqrt(np.maximum(np.diagonal(of_u, axis1=1, axis2=2), 1e-300))
     correlation = of_u / (scale[:, :, None] * scale[:, None]) + 1e-9 * np.eye(own)

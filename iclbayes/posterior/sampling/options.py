@@ -17,7 +17,8 @@ class SamplerOptions:
     Attributes:
       n_chains, n_warmup, n_draws: chains of a unit, adaptation steps, draws kept of each chain.
       target_accept, max_tree_depth: of NUTS.
-      n_importance: proposals of a unit for importance sampling, whole thousands for each look; those of later ones count.
+      n_importance: proposals of a unit for importance sampling, twice as many without a discrepancy; whole thousands for each
+        look, of which the later half count.
       max_k_hat: with "auto", NUTS takes over the units whose k̂ is above this (inf: never).
       min_share: and those whose weighted proposals are worth fewer independent draws than this share of their number. Of curves
         simulated with small noise, parameters whose k̂ is good are calibrated above it; below, arms of the posterior may be

@@ -12,7 +12,7 @@ from ..model.latent import normal_prior, potential, prior_scales, start_vectors
 from ..model.spec import Spec, UnitData
 from ..seeds import stream
 from ..units import Units, chunk_size
-from . import conditional_modes, coordinates, diagnostics, importance, laplace, psis
+from . import conditional_modes, coordinates, diagnostics, importance, laplace, mixture, psis
 from .chains import rows, sample_chains
 from .coordinates import Coordinates
 from .options import SamplerOptions
@@ -164,7 +164,7 @@ def _resampled(
     """(draws [U, total, P], [U] how many independent draws they are worth, [U] k̂)."""
     weights, k_hat = psis.smooth(proposed.ratio)
     draws = np.take_along_axis(proposed.x, psis.resample(rng, weights, total)[..., None], 1)
-    return draws, 1 / np.exp(2 * weights).sum(1), k_hat
+    return draws, mixture.worth(np.exp(weights)), k_hat
 
 
 def with_chains(
