@@ -14,11 +14,10 @@ from ..background import background_tasks
 from ..curves import Curves
 from ..deprecation import deprecated
 from ..errors import InputError, check_fraction
-from ..fits import Fits, fit
+from ..fits import Fits
 from ..laws import Law, get
 from ..runtime import workers
 from .model.discrepancy import RandomWalk
-from .model.latent import normal_prior
 from .model.learned import LearnedPriors
 from .model.likelihoods import Likelihood, choose
 from .model.spec import Spec, make_spec
@@ -81,7 +80,7 @@ def sample(
       background: number of tasks that own no curve; default as in `iclbayes.fit`.
       seed: of all random numbers.
       sampling: chains, draws and the like; `options` (n_chains=…, n_draws=…) replace its fields.
-      fits: point fits to start from; made here if absent.
+      fits: not used any more: modes are sought from draws of the prior. It goes with the next version.
       on_done: called with the number of units after each finished chunk, for progress bars.
       kept_in: folder in which finished draws are kept, and found again by a call with the same arguments, see `sampling.kept`.
 
@@ -112,6 +111,12 @@ def sample(
         raise InputError(
             f"column {taken[0]!r} has a meaning of its own in the tables of a posterior: rename it before grouping by it"
         )
+    if fits is not None:
+        warnings.warn(
+            "sample does not begin at point fits any more; its argument `fits` goes with the next version",
+            DeprecationWarning,
+            stacklevel=2,
+        )
     discrepancy = RandomWalk() if discrepancy == "walk" else discrepancy
     if not isinstance(discrepancy, RandomWalk | None):
         raise InputError(f"unknown discrepancy {discrepancy!r}: give 'walk', a RandomWalk or None")
@@ -128,18 +133,16 @@ def sample(
     chosen = choose(likelihood, curves, used)
     if hierarchy and background is None and law.joint:  # one unit, hence the same tasks in every group
         background = int(background_tasks(curves.with_weight(used.astype(float))).max())
-    fits = fits or _fit(curves.with_weight(used.astype(float)), law, background)
     blocks = []
     for number, units in enumerate(units_of(curves, law, chosen, used, bool(hierarchy), background)):
         n_curves = units.curves.shape[2]
         spec = make_spec(law, chosen, n_curves, units.background, discrepancy, priors, hierarchy)
-        raw = _start_raw(fits, spec, units)
         of_units = stream(seed, "sampling", number)
-        arrays = (units.groups, units.curves, units.data, units.points, units.background, raw)
+        arrays = (units.groups, units.curves, units.data, units.points, units.background)
         key = kept.key_of(spec, arrays, method, sampling, seed, number, workers()) if kept_in else None
         block = kept.read(kept_in, key, spec, units) if kept_in and key else None
         if block is None:
-            block = infer(spec, units, raw, method, sampling, of_units, on_done)
+            block = infer(spec, units, method, sampling, of_units, on_done)
             if kept_in and key:
                 kept.write(kept_in, key, block)
         else:
@@ -154,35 +157,6 @@ def sample(
 def posterior(curves: Curves, law: str | Law = "bayesian_heterogeneous_exact", **options: Any) -> Posterior:
     """The former name of `sample`."""
     return sample(curves, law, **options)
-
-
-def _fit(curves: Curves, law: Law, background: int | None) -> Fits:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return fit(curves, law, background=background)
-
-
-def _start_raw(fits: Fits, spec: Spec, units: Units) -> dict[str, np.ndarray]:
-    """Raw parameters [U, G, …] of the point fits, kept within 2.5 scales of the prior's centre.
-
-    A point fit that the data do not hold runs off to infinity, where Newton's method would crawl; the prior holds the mode within
-    about that distance (all but 1 % of its mass).
-    """
-    table = {}
-    for block in fits.blocks:
-        raw = block.result.raw
-        for row, chosen in enumerate(block.curves):
-            table[int(chosen[0])] = {name: np.asarray(value)[row] for name, value in raw.items()}
-    out = {}
-    priors = dict(spec.priors)
-    for name, shape in spec.shapes.items():
-        value = np.array([[table[int(c[0])][name].reshape(shape) for c in unit] for unit in units.curves])
-        known = normal_prior(priors[name])
-        if known:
-            centre, scale = known
-            value = np.clip(value, centre - 2.5 * scale, centre + 2.5 * scale)
-        out[name] = value
-    return out
 
 
 def _warn(result: Posterior) -> None:

@@ -112,21 +112,40 @@ def prior_draws(spec: Spec, n_groups: int, n: int, seed: np.random.SeedSequence)
     for name, shape in latent_shapes(spec, n_groups):
         kind, _, rest = name.partition("_")
         if kind in ("raw", "location"):
-            known = normal_prior(priors[rest])
-            if known:
-                centre, scale = (np.broadcast_to(np.asarray(x, float), shape) for x in known)
-                value = centre + scale * rng.standard_normal((n, *shape))
-            else:
-                own = spec.shapes.get(rest, ())
-                key = jax.random.key(int(rng.integers(2**31)))
-                with jax.enable_x64(True):
-                    value = np.asarray(iid(priors[rest], shape[0], own).sample(key, (n,)))
+            value = _draws(rng, priors[rest], n, shape[0], spec.shapes.get(rest, ()))
         elif name.startswith("log_scale_"):
             value = np.log(spec.hierarchy_scale) + 0.7 * rng.standard_normal((n, *shape))
         else:  # steps of the walk, deviations of a hierarchy
             value = rng.standard_normal((n, *shape))
         parts.append(value.reshape(n, -1))
     return np.concatenate(parts, 1)
+
+
+def prior_points(spec: Spec, n_groups: int, n: int, seed: np.random.SeedSequence) -> np.ndarray:
+    """[1 + n, P] latent vectors: the prior's centre, and n draws of the law's parameters, the same in all groups; noise at its
+    prior's centre, no discrepancy."""
+    rng = np.random.default_rng(seed)
+    raw = {}
+    for name, shape in spec.shapes.items():
+        value = np.zeros((1 + n, 1, *shape))
+        if value.size:
+            prior = dict(spec.priors)[name]
+            value[0], value[1:] = _centre(prior), _draws(rng, prior, n, 1, shape)
+        raw[name] = value.repeat(n_groups, 1)
+    return start_vectors(spec, raw)
+
+
+def _draws(
+    rng: np.random.Generator, prior: dist.Distribution, n: int, n_groups: int, shape: tuple[int, ...]
+) -> np.ndarray:
+    """[n, G, *shape] draws of a prior of independent entries."""
+    known = normal_prior(prior)
+    if known:
+        centre, scale = (np.broadcast_to(np.asarray(x, float), (n_groups, *shape)) for x in known)
+        return centre + scale * rng.standard_normal((n, n_groups, *shape))
+    key = jax.random.key(int(rng.integers(2**31)))
+    with jax.enable_x64(True):
+        return np.asarray(iid(prior, n_groups, shape).sample(key, (n,)))
 
 
 def _centre(prior: dist.Distribution) -> np.ndarray:

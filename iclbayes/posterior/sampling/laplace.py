@@ -17,6 +17,7 @@ FLOOR = 0.02  # smallest curvature believed: every prior here is at least that i
 DIFFERENCE = (
     1e-6  # step of the differences; raw coordinates are of order 1, gradients good to 1e-12 of themselves
 )
+TOGETHER = 6  # points of a posterior whose densities are asked for at once, but for large samples: one shape of program
 
 Values = Callable[[np.ndarray, np.ndarray], np.ndarray]  # (theta [B, n, P], unit [B]) → potential [B, n]
 Slopes = Callable[[np.ndarray, np.ndarray], np.ndarray]  # the same → gradients [B, n, P]
@@ -86,10 +87,10 @@ def find_modes(
     """Modes near theta [B, P] of the densities exp(−potential) of the units [B]."""
     n, size = theta.shape
     theta = theta.copy()
-    value = _finite(values(theta[:, None].repeat(6, 1), unit)[:, 0])
+    value = _finite(values(theta[:, None].repeat(TOGETHER, 1), unit)[:, 0])
     factor = np.tile(np.eye(size), (n, 1, 1))
     norm, steps = np.full(n, np.inf), np.zeros(n, int)
-    lengths = 0.25 ** np.arange(6)
+    lengths = 0.25 ** np.arange(TOGETHER)
     active = np.arange(n)
     for step in range(max_steps + 1):
         g, factor[active] = _look(slopes, theta[active], unit[active])

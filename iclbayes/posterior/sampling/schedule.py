@@ -8,7 +8,7 @@ import numpy as np
 from jax import Array
 
 from ...runtime import Effort, map_chunks, one_blas_thread, programs
-from ..model.latent import normal_prior, potential, prior_scales, start_vectors
+from ..model.latent import potential, prior_scales
 from ..model.spec import Spec, UnitData
 from ..seeds import stream
 from ..units import Units, chunk_size
@@ -16,6 +16,7 @@ from . import conditional_modes, coordinates, diagnostics, importance, laplace, 
 from .chains import rows, sample_chains
 from .coordinates import Coordinates
 from .options import SamplerOptions
+from .starts import starts
 from .unit_draws import UnitDraws
 
 ROWS = 4  # rows of many draws whose densities a CPU takes in one call: the arrays of more leave its cache and take twice the time
@@ -27,7 +28,6 @@ MOST_HELD, MOST_COORDINATES = 20, 60  # beyond, paths to the arms of a posterior
 def infer(
     spec: Spec,
     units: Units,
-    raw: dict[str, np.ndarray],
     method: str,
     sampling: SamplerOptions,
     seed: np.random.SeedSequence,
@@ -37,11 +37,10 @@ def infer(
 
     Args:
       spec, units: what is inferred, from which points.
-      raw: parameters [U, G, …] of the point fits, from which modes are sought.
       method, sampling, on_done: see `sample`.
       seed: of all random numbers.
     """
-    block, worth, trusted = approximate(spec, units, raw, method, sampling, seed)
+    block, worth, trusted = approximate(spec, units, method, sampling, seed)
     n_units = len(block.theta)
     if method == "laplace":
         todo = np.arange(0)
@@ -61,7 +60,6 @@ def infer(
 def approximate(
     spec: Spec,
     units: Units,
-    raw: dict[str, np.ndarray],
     method: str,
     sampling: SamplerOptions,
     seed: np.random.SeedSequence,
@@ -114,10 +112,8 @@ def approximate(
         """[B, n, P] gradients at theta [B, n, P]."""
         return with_slopes(theta, unit)[1]
 
-    fitted = start_vectors(spec, raw)
-    plain = start_vectors(spec, {name: _prior_centre(spec, name, value) for name, value in raw.items()})
-    starts = np.stack([fitted, 0.5 * (fitted + plain), plain], 1)
-    mode = laplace.best_modes(values, slopes, starts)
+    begun = starts(spec, data.shots.shape[1], values, n_units)
+    mode = laplace.best_modes(values, slopes, begun)
     total = sampling.n_chains * sampling.n_draws
     k_hat = np.full(n_units, np.nan)
     worth, trusted = np.full(n_units, np.inf), np.zeros(n_units, bool)
@@ -215,8 +211,3 @@ def _put(array: np.ndarray, where: np.ndarray, values: np.ndarray) -> np.ndarray
     array = array.copy()
     array[where] = values
     return array
-
-
-def _prior_centre(spec: Spec, name: str, like: np.ndarray) -> np.ndarray:
-    known = normal_prior(dict(spec.priors)[name])
-    return np.broadcast_to(known[0] if known else 0.0, like.shape)
