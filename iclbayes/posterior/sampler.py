@@ -4,9 +4,8 @@ import dataclasses
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 import numpyro.distributions as dist
 import pandas as pd
 
@@ -14,19 +13,21 @@ from ..background import background_tasks
 from ..curves import Curves
 from ..deprecation import deprecated
 from ..errors import InputError, check_fraction
-from ..fits import Fits
 from ..laws import Law, get
 from ..runtime import workers
 from .model.discrepancy import RandomWalk
 from .model.learned import LearnedPriors
 from .model.likelihoods import Likelihood, choose
-from .model.spec import Spec, make_spec
+from .model.spec import make_spec
 from .result import Posterior
 from .sampling import kept
 from .sampling.options import SamplerOptions
 from .sampling.schedule import infer
 from .seeds import stream
-from .units import Units, units_of
+from .units import units_of
+
+if TYPE_CHECKING:
+    from ..fits import Fits
 
 METHODS = ("auto", "nuts", "psis", "laplace")
 TAKEN = {
@@ -58,7 +59,7 @@ def sample(
     background: int | None = None,
     seed: int = 0,
     sampling: SamplerOptions | None = None,
-    fits: Fits | None = None,
+    fits: "Fits | None" = None,
     on_done: Callable[[int], None] = lambda n: None,
     kept_in: Path | None = None,
     **options: Any,

@@ -8,7 +8,8 @@ what is never seen. Held at a low value, though, either coordinate leads into it
 For coordinate j one path goes up from the mode and one down, in steps of the prior's standard deviation s_j. At every stop the
 others move to their conditional mode c by quasi-Newton steps: a Hessian costs as many gradients as there are coordinates, so that
 of the last stop serves, corrected by every gradient on the way (the symmetric rank-one update, which may be indefinite, as these
-Hessians are). H is the Hessian of the potential V at c, without row and column j. The stop becomes
+Hessians are). H is the Hessian of the potential V at c, without row and column j; its part among the coordinates of the
+discrepancy's walk, which hardly changes, is taken from the mode. The stop becomes
 
     a component of centre c and covariance H⁻¹ + (s_j t)(s_j t)ᵀ,    t_j = 1, t_rest = −H⁻¹ ∂²V/∂θ_rest ∂θ_j
 
@@ -41,7 +42,7 @@ class Components(NamedTuple):
 
 
 def components(
-    values: Values, slopes: Slopes, mode: Mode, scale: np.ndarray, held: np.ndarray, n: int
+    values: Values, slopes: Slopes, mode: Mode, scale: np.ndarray, held: np.ndarray, n: int, walk: int = 0
 ) -> Components:
     """The n components that cover most: the mode itself first, then stops of the paths, heavy ones and not two on one spot.
 
@@ -51,8 +52,9 @@ def components(
       scale: [P] standard deviations of the coordinates under the prior.
       held: indices of the coordinates that are held in turn; none leaves the mode.
       n: components of each posterior.
+      walk: how many of the coordinates, the last ones, are those of the discrepancy's walk.
     """
-    found = stops(values, slopes, mode, scale, held)
+    found = stops(values, slopes, mode, scale, held, walk)
     units = len(mode.theta)
     all_of = Components(
         np.concatenate([mode.theta[:, None], found.centre], 1),
@@ -73,7 +75,9 @@ def components(
     return Components(centre, factor, np.where(again, -np.inf, mass))
 
 
-def stops(values: Values, slopes: Slopes, mode: Mode, scale: np.ndarray, held: np.ndarray) -> Components:
+def stops(
+    values: Values, slopes: Slopes, mode: Mode, scale: np.ndarray, held: np.ndarray, walk: int = 0
+) -> Components:
     """The components along all paths, arguments as above: S = 2 `STOPS` times the number of coordinates held."""
     units, size = mode.theta.shape
     paths = 2 * len(held)
@@ -84,6 +88,7 @@ def stops(values: Values, slopes: Slopes, mode: Mode, scale: np.ndarray, held: n
     here = mode.theta[unit]
     slope, hessian = (part[unit] for part in curvature(slopes, mode.theta, np.arange(units)))
     tangent = _conditional(hessian, j)[2]
+    of_walk = hessian[:, size - walk :, size - walk :]
     going = np.arange(len(unit))
     for stop in range(STOPS if len(held) else 0):
         who, at = unit[going], j[going]
@@ -99,7 +104,7 @@ def stops(values: Values, slopes: Slopes, mode: Mode, scale: np.ndarray, held: n
             step = -np.einsum("bij,bj->bi", _conditional(hessian, at)[0], slope)
             before = here
             here, best = lowest_of(values, here[:, None] + LENGTHS[:, None] * step[:, None], who)
-        slope, hessian = curvature(slopes, here, who)
+        slope, hessian = curvature(slopes, here, who, of_walk[going])
         inverse, log_det, tangent = _conditional(hessian, at)
         along = scale[at, None] * tangent
         covariance = inverse + along[:, :, None] * along[:, None]

@@ -7,7 +7,6 @@ matrices between them are NumPy's, whose LAPACK needs no compilation and cannot 
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
@@ -17,6 +16,7 @@ FLOOR = 0.02  # smallest curvature believed: every prior here is at least that i
 DIFFERENCE = (
     1e-6  # step of the differences; raw coordinates are of order 1, gradients good to 1e-12 of themselves
 )
+NEAR = 0.3  # standard deviations from a mode at which its mass is known well enough
 TOGETHER = 6  # points of a posterior whose densities are asked for at once, but for large samples: one shape of program
 
 Values = Callable[[np.ndarray, np.ndarray], np.ndarray]  # (theta [B, n, P], unit [B]) → potential [B, n]
@@ -44,16 +44,28 @@ class Mode:
     steps: np.ndarray
 
 
-def curvature(slopes: Slopes, theta: np.ndarray, unit: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def curvature(
+    slopes: Slopes, theta: np.ndarray, unit: np.ndarray, known: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Gradient [B, P] and Hessian [B, P, P] at theta [B, P], the Hessian by differences of the gradient; 0 and the identity where
-    they are not finite."""
+    they are not finite.
+
+    Args:
+      slopes: as said above.
+      known: [B, E, E] what the Hessian is among the last E coordinates, which then need no gradients.
+    """
     size = theta.shape[1]
-    around = DIFFERENCE * np.concatenate([np.zeros((1, size)), np.eye(size)])
+    own = size if known is None else size - known.shape[-1]
+    around = DIFFERENCE * np.concatenate([np.zeros((1, size)), np.eye(own, size)])
     found = slopes(theta[:, None] + around, unit)
     g = found[:, 0]
-    h = (found[:, 1:] - g[:, None]) / DIFFERENCE
+    rows = (found[:, 1:] - g[:, None]) / DIFFERENCE
+    h = np.zeros((len(theta), size, size))
+    h[:, :own, :own] = 0.5 * (rows[..., :own] + rows[..., :own].transpose(0, 2, 1))
+    h[:, :own, own:], h[:, own:, :own] = rows[..., own:], rows[..., own:].transpose(0, 2, 1)
+    h[:, own:, own:] = np.eye(0) if known is None else known
     ok = np.all(np.isfinite(found), axis=(1, 2))
-    h = np.where(ok[:, None, None], 0.5 * (h + h.transpose(0, 2, 1)), np.eye(size))
+    h = np.where(ok[:, None, None], h, np.eye(size))
     return np.where(ok[:, None], g, 0.0), h
 
 
@@ -69,9 +81,11 @@ def positive(hessian: np.ndarray, floor: float = FLOOR) -> tuple[np.ndarray, np.
     return np.maximum(np.abs(values), floor), vectors
 
 
-def _look(slopes: Slopes, theta: np.ndarray, unit: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _look(
+    slopes: Slopes, theta: np.ndarray, unit: np.ndarray, walk: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
     """Gradient [B, P] and factor [B, P, P] at theta [B, P]."""
-    g, h = curvature(slopes, theta, unit)
+    g, h = curvature(slopes, theta, unit, np.tile(np.eye(walk), (len(theta), 1, 1)))
     values, vectors = positive(h)
     return g, vectors / np.sqrt(values)[:, None]
 
@@ -81,10 +95,12 @@ def find_modes(
     slopes: Slopes,
     theta: np.ndarray,
     unit: np.ndarray,
-    max_steps: int = 60,
+    walk: int = 0,
     gtol: float = 1e-3,
+    max_steps: int = 60,
 ) -> Mode:
-    """Modes near theta [B, P] of the densities exp(−potential) of the units [B]."""
+    """Modes near theta [B, P] of the densities exp(−potential) of the units [B]; the last `walk` coordinates are taken to be
+    standard normal given the rest, but for what this does to the gradient."""
     n, size = theta.shape
     theta = theta.copy()
     value = _finite(values(theta[:, None].repeat(TOGETHER, 1), unit)[:, 0])
@@ -93,7 +109,7 @@ def find_modes(
     lengths = 0.25 ** np.arange(TOGETHER)
     active = np.arange(n)
     for step in range(max_steps + 1):
-        g, factor[active] = _look(slopes, theta[active], unit[active])
+        g, factor[active] = _look(slopes, theta[active], unit[active], walk)
         scaled = np.einsum("bij,bi->bj", factor[active], g)
         norm[active] = np.abs(scaled).max(1)
         going = norm[active] > gtol
@@ -122,14 +138,21 @@ def lowest_of(values: Values, tried: np.ndarray, unit: np.ndarray) -> tuple[np.n
     return tried[rows, best], found[rows, best]
 
 
-def best_modes(values: Values, slopes: Slopes, starts: np.ndarray, **options: Any) -> Mode:
-    """The best of the modes found from starts [U, S, P], by the Laplace estimate of their mass."""
+def best_modes(values: Values, slopes: Slopes, starts: np.ndarray, walk: int = 0, gtol: float = 1e-3) -> Mode:
+    """The best of the modes found from starts [U, S, P], by the Laplace estimate of their mass.
+
+    All are followed until they are `NEAR` a mode; then the best alone, with all of its curvature.
+
+    Args:
+      values, slopes, walk, gtol: as in `find_modes`.
+    """
     n_units, n_starts, size = starts.shape
     unit = np.repeat(np.arange(n_units), n_starts)
-    found = find_modes(values, slopes, starts.reshape(-1, size), unit, **options)
+    found = find_modes(values, slopes, starts.reshape(-1, size), unit, walk, NEAR)
     mass = _lowest(found.log_det - found.value).reshape(n_units, n_starts)
     chosen = np.arange(n_units) * n_starts + mass.argmax(1)
-    return Mode(*(getattr(found, field.name)[chosen] for field in dataclasses.fields(Mode)))
+    last = find_modes(values, slopes, found.theta[chosen], np.arange(n_units), gtol=gtol)
+    return dataclasses.replace(last, steps=found.steps[chosen] + last.steps)
 
 
 def normal_draws(rng: np.random.Generator, mode: Mode, n: int) -> np.ndarray:

@@ -112,8 +112,8 @@ def approximate(
         """[B, n, P] gradients at theta [B, n, P]."""
         return with_slopes(theta, unit)[1]
 
-    begun = starts(spec, data.shots.shape[1], values, n_units)
-    mode = laplace.best_modes(values, slopes, begun)
+    scale, held, walk = prior_scales(spec, data.shots.shape[1])
+    mode = laplace.best_modes(values, slopes, starts(spec, data.shots.shape[1], values, n_units), walk)
     total = sampling.n_chains * sampling.n_draws
     k_hat = np.full(n_units, np.nan)
     worth, trusted = np.full(n_units, np.inf), np.zeros(n_units, bool)
@@ -122,10 +122,9 @@ def approximate(
         draws = laplace.normal_draws(rng, mode, total)
         k_hat = laplace.k_hat(rng, values, mode, sampling.n_importance)
     else:
-        scale, held, walk = prior_scales(spec, data.shots.shape[1])
         if len(held) > MOST_HELD or len(scale) > MOST_COORDINATES:
             held = held[:0]
-        start = conditional_modes.components(values, slopes, mode, scale, held, importance.COMPONENTS)
+        start = conditional_modes.components(values, slopes, mode, scale, held, importance.COMPONENTS, walk)
         first = importance.importance_draws(rng, values, start, sampling.n_importance, walk)
         draws, worth, k_hat = _resampled(rng, first, total)
         share = worth / first.x.shape[1]
