@@ -24,7 +24,8 @@ import numpy as np
 from .laplace import Mode, Slopes, Values, curvature, gradient, lowest_of, positive
 
 STOPS = 4  # of a path
-CORRECTIONS = 4  # quasi-Newton steps at a stop
+CORRECTIONS = 4  # quasi-Newton steps at a stop, at most
+NEAR = 0.1  # standard deviations from a conditional mode that need no more of them
 NEGLIGIBLE = 14.0  # nats below the mode from which a path goes no further
 LENGTHS = np.array([1.0, 0.5, 0.25, 0.1, 0.03, 0.0])  # of steps, tried at once
 APART = (
@@ -98,12 +99,19 @@ def stops(
         tried[rows, :, at] = (here[rows, at] + by[going])[:, None]
         before = here
         here, best = lowest_of(values, tried, who)
+        active = rows
         for _ in range(CORRECTIONS):
-            was, slope = slope, gradient(slopes, here, who)
-            hessian = _secant(hessian, here - before, slope - was)
-            step = -np.einsum("bij,bj->bi", _conditional(hessian, at)[0], slope)
-            before = here
-            here, best = lowest_of(values, here[:, None] + LENGTHS[:, None] * step[:, None], who)
+            was, slope[active] = slope[active], gradient(slopes, here[active], who[active])
+            hessian[active] = _secant(hessian[active], here[active] - before[active], slope[active] - was)
+            inverse = _conditional(hessian[active], at[active])[0]
+            step = -np.einsum("bij,bj->bi", inverse, slope[active])
+            far = -np.einsum("bi,bi->b", step, slope[active]) > NEAR**2
+            active, step = active[far], step[far]
+            if len(active) == 0:
+                break
+            before = here.copy()
+            tried = here[active, None] + LENGTHS[:, None] * step[:, None]
+            here[active], best[active] = lowest_of(values, tried, who[active])
         slope, hessian = curvature(slopes, here, who, of_walk[going])
         inverse, log_det, tangent = _conditional(hessian, at)
         along = scale[at, None] * tangent
