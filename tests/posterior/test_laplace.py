@@ -45,6 +45,47 @@ def test_the_mode_of_a_known_density_and_its_curvature():
     np.testing.assert_allclose(found, second, rtol=0.05)
 
 
+def quartic(theta, unit):
+    """Two own coordinates and a walk of two, whose spread is not quite 1 and hangs on the first."""
+    u, w = theta[..., :2], theta[..., 2:]
+    own = (u**2).sum(-1) + 0.5 * (u**4).sum(-1)
+    return own + 0.5 * ((w - 0.3 * np.sin(u[..., :1])) ** 2 * np.array([1.4, 0.7])).sum(-1)
+
+
+def slopes_of_quartic(theta, unit):
+    u, w = theta[..., :2], theta[..., 2:]
+    away = (w - 0.3 * np.sin(u[..., :1])) * np.array([1.4, 0.7])
+    g = np.concatenate([2 * u + 2 * u**3, away], -1)
+    g[..., 0] -= 0.3 * np.cos(u[..., 0]) * away.sum(-1)
+    return g
+
+
+def test_curvature_takes_what_is_known_of_the_walk_and_measures_the_rest():
+    theta = np.array([[0.4, -1.1, 0.2, 0.9]])
+    g, whole = laplace.curvature(slopes_of_quartic, theta, np.zeros(1, int))
+    asked = []
+
+    def counted(theta, unit):
+        asked.append(theta.shape[1])
+        return slopes_of_quartic(theta, unit)
+
+    known = np.diag([1.4, 0.7])[None]
+    same, part = laplace.curvature(counted, theta, np.zeros(1, int), known)
+    np.testing.assert_allclose(part, whole, atol=1e-5)
+    np.testing.assert_array_equal(same, g)
+    assert asked == [3]  # the point and a step of each coordinate of its own
+
+
+def test_modes_are_found_though_the_walk_is_only_nearly_standard_normal():
+    starts = np.array([[[1.5, -2.0, 3.0, 1.0], [4.0, 0.0, 0.0, 0.0]]])
+    mode = laplace.best_modes(quartic, slopes_of_quartic, starts, walk=2)
+    np.testing.assert_allclose(mode.theta, 0.0, atol=1e-3)
+    precision = np.diag([2.0, 2.0, 1.4, 0.7])  # at the mode, all of it as it is
+    precision[0, 0] += 0.09 * 2.1
+    precision[0, 2:] = precision[2:, 0] = [-0.42, -0.21]
+    np.testing.assert_allclose(np.linalg.inv(mode.factor[0] @ mode.factor[0].T), precision, atol=1e-3)
+
+
 def test_covariances_of_very_different_scales_have_factors():
     rng = np.random.default_rng(3)
     axes = np.linalg.qr(rng.normal(size=(50, 15, 15)))[0]
