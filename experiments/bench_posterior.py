@@ -144,13 +144,7 @@ def main(argv=None) -> str:
     theirs, loop_ess, loop_divergences = loop(curves, args.loop, options)
     ratio = (theirs / np.median(loop_ess)) / (ours / np.median(ess))
     many = make_curves(args.laplace, seed=1)
-    fits = iclbayes.fit(many, LAW)
-    with_fit = median_time(
-        lambda s: bayes.sample(many, LAW, method="laplace", seed=s, **common), args.repeats
-    )
-    given = median_time(
-        lambda s: bayes.sample(many, LAW, method="laplace", fits=fits, seed=s, **common), args.repeats
-    )
+    laplace = median_time(lambda s: bayes.sample(many, LAW, method="laplace", seed=s, **common), args.repeats)
     lines = [
         f"# Posteriors of {args.curves} curves, {len(SHOTS)} points each, 4 chains × {args.draws} draws",
         "",
@@ -162,8 +156,7 @@ def main(argv=None) -> str:
         f"| {last['one'].diagnostics()['divergences'].mean():.2f} |",
         f"| loop of numpyro.infer.MCMC | {1e3 * theirs:.1f} | {1 / theirs:.2f} | {np.median(loop_ess):.0f} "
         f"| {loop_divergences:.2f} |",
-        f"| Laplace, point fits included | {1e3 * with_fit / args.laplace:.2f} | {args.laplace / with_fit:.0f} | | |",
-        f"| Laplace, from given fits | {1e3 * given / args.laplace:.2f} | {args.laplace / given:.0f} | | |",
+        f"| Laplace | {1e3 * laplace / args.laplace:.2f} | {args.laplace / laplace:.0f} | | |",
         "",
         f"Speed over the loop at equal ESS: the default method (by importance for {by_importance:.0%} of the curves) "
         f"{(theirs / np.median(loop_ess)) / (quick / np.median(quick_ess)):.0f}, NUTS {ratio:.1f}; at equal draws: "

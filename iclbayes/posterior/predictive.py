@@ -93,8 +93,8 @@ def along(
         points: tuple[int, ...] = (len(shots.shots),)
     else:
         shots = np.asarray(shots, float)
-        if shots.ndim != 1 or not (shots >= 0).all():
-            raise InputError("shots must be one axis of numbers ≥ 0, or a Curves")
+        if shots.ndim != 1 or not shots.size or not (shots >= 0).all():
+            raise InputError("shots must be one axis of numbers ≥ 0, at least one of them, or a Curves")
         points = (posterior.curves.n_groups, posterior.n_sources, len(shots))
     before = np.arange(min(PRIOR_DRAWS, len(take)))
     sizes = {

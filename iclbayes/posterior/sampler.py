@@ -4,15 +4,16 @@ import dataclasses
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpyro.distributions as dist
 import pandas as pd
 
-from ..background import background_tasks
+from ..background import background_tasks, check_background
 from ..curves import Curves
 from ..deprecation import deprecated
 from ..errors import InputError, check_fraction
+from ..grouping import check_points
 from ..laws import Law, get
 from ..runtime import workers
 from .model.discrepancy import RandomWalk
@@ -25,9 +26,6 @@ from .sampling.options import SamplerOptions
 from .sampling.schedule import infer
 from .seeds import stream
 from .units import units_of
-
-if TYPE_CHECKING:
-    from ..fits import Fits
 
 METHODS = ("auto", "nuts", "psis", "laplace")
 TAKEN = {
@@ -59,7 +57,7 @@ def sample(
     background: int | None = None,
     seed: int = 0,
     sampling: SamplerOptions | None = None,
-    fits: "Fits | None" = None,
+    fits: Any = None,
     on_done: Callable[[int], None] = lambda n: None,
     kept_in: Path | None = None,
     **options: Any,
@@ -90,7 +88,7 @@ def sample(
 
     Raises:
       InputError: an unknown law, likelihood, method, prior or parameter; data that the likelihood cannot take; groups by a
-        column whose name the tables need.
+        column whose name the tables need; no curves, or a group with no point to fit.
 
     Warns:
       PosteriorWarning: groups with fewer points than parameters (the prior then speaks), and groups whose diagnostics are
@@ -131,6 +129,11 @@ def sample(
     if fraction is not None:
         check_fraction("fraction", fraction)
         used &= curves.within(fraction)
+    if background is not None:
+        check_background(background)
+    if curves.n_curves == 0:
+        raise InputError("there are no curves to sample posteriors of")
+    check_points(curves.with_weight(used.astype(float)), fraction)
     chosen = choose(likelihood, curves, used)
     if hierarchy and background is None and law.joint:  # one unit, hence the same tasks in every group
         background = int(background_tasks(curves.with_weight(used.astype(float))).max())

@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -80,6 +82,20 @@ def test_python_m_runs_the_command_line(tmp_path):
     assert wrong.returncode == 2 and wrong.stdout == ""
     assert wrong.stderr.count("\n") == 1 and "no such file" in wrong.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_the_process_of_a_command_is_the_installed_script_and_passes_its_status_on():
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    module, function = project["scripts"]["iclbayes"].split(":")
+    code = (
+        "import gc, sys; before = gc.get_threshold()[0]\n"
+        f"from {module} import {function} as program; assert gc.get_threshold()[0] == before\n"
+        "status = program(); assert gc.get_threshold()[0] > before; sys.exit(status)"
+    )
+    for arguments, status in ((["--version"], 0), (["fit", "absent.csv"], 2)):
+        assert (
+            subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True).returncode == status
+        )
 
 
 def test_help_and_version_import_nothing_heavy():

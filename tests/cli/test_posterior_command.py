@@ -93,6 +93,15 @@ def test_outputs_are_checked_before_anything_is_sampled(tmp_path, change, messag
     assert {p.name for p in tmp_path.iterdir()} == {"folder.csv", "taken_power.nc", "reached", "curves.csv"}
 
 
+def test_a_fraction_that_leaves_no_point_is_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    power_counts("curves.csv", np.array([10, 20, 50]), 200)
+    assert main(["posterior", "curves.csv", "--group-by", "model", "--fraction", "0.1"]) == 2
+    said = capsys.readouterr()
+    assert "group model=m: no point to fit at fraction 0.1" in said.err.splitlines()[-1]
+    assert [path.name for path in tmp_path.iterdir()] == ["curves.csv"]
+
+
 def test_several_laws_in_one_command_are_stacked(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     power_counts("curves.csv", np.array([0, 1, 2, 4, 7, 12, 20, 35, 60, 100]), 400)

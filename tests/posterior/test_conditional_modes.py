@@ -6,6 +6,7 @@ import pytest
 from iclbayes.posterior.sampling import conditional_modes, importance, laplace, psis
 from iclbayes.posterior.sampling.laplace import Mode
 
+WALK = np.array([1.4, 0.7])
 PRECISION = np.array([[2.0, 0.9, 0.0], [0.9, 1.0, -0.3], [0.0, -0.3, 0.5]])
 CENTRE = np.array([[1.0, -2.0, 0.5], [0.0, 3.0, -1.0]])
 
@@ -155,3 +156,38 @@ def test_a_density_that_is_nowhere_finite_gives_components_without_nan():
             5,
         )
     assert np.isfinite(found.centre).all() and np.isfinite(found.factor).all()
+
+
+def walked(theta, unit):
+    """Two coordinates that bend, and two of a walk that is normal given them, not quite standard."""
+    u, away = theta[..., :2], theta[..., 2:] - 0.4 * np.sin(theta[..., :1])
+    return (np.cosh(u) - 1).sum(-1) + 0.5 * (away**2 * WALK).sum(-1)
+
+
+def slopes_of_walked(theta, unit):
+    away = (theta[..., 2:] - 0.4 * np.sin(theta[..., :1])) * WALK
+    g = np.concatenate([np.sinh(theta[..., :2]), away], -1)
+    g[..., 0] -= 0.4 * np.cos(theta[..., 0]) * away.sum(-1)
+    return g
+
+
+def test_the_curvature_of_the_walk_along_the_paths_is_that_at_the_mode(monkeypatch):
+    seen = []
+    real = conditional_modes.curvature
+
+    def watched(slopes, theta, unit, known=None):
+        seen.append(known)
+        return real(slopes, theta, unit, known)
+
+    monkeypatch.setattr(conditional_modes, "curvature", watched)
+    mode = laplace.best_modes(walked, slopes_of_walked, np.array([[[0.5, -0.3, 0.2, 0.1]]]), walk=2)
+    scale, held = np.array([1.0, 0.7, 1.0, 1.0]), np.array([0, 1])
+    short = conditional_modes.stops(walked, slopes_of_walked, mode, scale, held, walk=2)
+    assert seen[0] is None and len(seen) > 2
+    for known in seen[1:]:
+        np.testing.assert_allclose(known, np.tile(np.diag(WALK), (len(known), 1, 1)), atol=1e-4)
+    whole = conditional_modes.stops(walked, slopes_of_walked, mode, scale, held)
+    assert (np.isfinite(short.log_mass) == np.isfinite(whole.log_mass)).all()
+    np.testing.assert_allclose(short.centre, whole.centre, atol=0.02)
+    np.testing.assert_allclose(short.log_mass, whole.log_mass, atol=0.02)
+    np.testing.assert_allclose(short.factor, whole.factor, atol=0.02)

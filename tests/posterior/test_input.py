@@ -39,6 +39,28 @@ def test_mistakes_are_named(change, message):
         posterior.sample(count_curves(COUNTS, 20), **arguments)
 
 
+@pytest.mark.parametrize("law", ["logistic", "bayesian_scoring"])
+def test_a_group_without_a_point_to_fit_is_named(law):
+    late = pd.DataFrame(
+        {"model": ["a"] * 3 + ["b"], "shots": [0, 1, 100, 90], "n_correct": [3, 4, 9, 8], "n_test": 10}
+    )
+    curves = iclbayes.curves_from_frame(late, group_by=["model"])
+    with pytest.raises(InputError, match=r"group model=b: no point to fit at fraction 0\.1; give it more"):
+        posterior.sample(curves, law, fraction=0.1)
+    with pytest.raises(InputError, match=r"model=a: no point to fit.*1 more group"):
+        posterior.stack(curves.with_weight(np.zeros(4)), [law])
+    with pytest.raises(InputError, match="no curves"):
+        none = {name: value[: int(name == "start")] for name, value in vars(curves).items()}
+        posterior.sample(iclbayes.Curves(**none), law)
+
+
+@pytest.mark.parametrize("law", ["logistic", "bayesian_scoring"])
+@pytest.mark.parametrize("background", [-1, 1.5, 10**9])
+def test_numbers_of_background_tasks_that_mean_nothing_are_refused(law, background):
+    with pytest.raises(InputError, match="background"):
+        posterior.sample(count_curves(COUNTS, 20), law, background=background)
+
+
 def test_group_columns_are_kept_or_refused():
     curves = count_curves(COUNTS, 20)
     by_source = dataclasses.replace(curves, keys=pd.DataFrame({"source": ["x", "y", "z"]}))

@@ -86,6 +86,40 @@ def test_modes_are_found_though_the_walk_is_only_nearly_standard_normal():
     np.testing.assert_allclose(np.linalg.inv(mode.factor[0] @ mode.factor[0].T), precision, atol=1e-3)
 
 
+def test_a_mode_a_million_standard_deviations_away_is_found():
+    """As that of counts of ten million is from the prior's centre."""
+
+    def values(theta, unit):
+        return 0.5e12 * (np.log1p(np.exp(theta - 2.0)) - 0.5 * (theta - 2.0)).sum(-1)
+
+    def slopes(theta, unit):
+        return 0.5e12 * (1 / (1 + np.exp(2.0 - theta)) - 0.5)
+
+    mode = laplace.best_modes(values, slopes, np.zeros((1, 1, 2)))
+    np.testing.assert_allclose(mode.theta, 2.0, atol=1e-6)
+
+
+def test_the_best_mode_has_most_mass_not_the_highest_density():
+    """A needle of weight 1 beside a hill of weight 50, which is lower."""
+    centres, scales, weights = np.array([-4.0, 4.0]), np.array([0.01, 2.0]), np.array([1.0, 50.0])
+
+    def parts(theta):
+        z = (theta - centres) / scales
+        return np.log(weights / scales) - 0.5 * z**2, z / scales
+
+    def values(theta, unit):
+        return -np.logaddexp.reduce(parts(theta)[0], axis=-1)
+
+    def slopes(theta, unit):
+        level, slope = parts(theta)
+        share = np.exp(level - np.logaddexp.reduce(level, axis=-1, keepdims=True))
+        return (share * slope).sum(-1, keepdims=True)
+
+    starts = np.array([[[-4.005], [3.0]]])
+    assert values(np.array([[[-4.0]]]), np.zeros(1, int)) < values(np.array([[[4.0]]]), np.zeros(1, int))
+    np.testing.assert_allclose(laplace.best_modes(values, slopes, starts).theta, [[4.0]], atol=1e-3)
+
+
 def test_covariances_of_very_different_scales_have_factors():
     rng = np.random.default_rng(3)
     axes = np.linalg.qr(rng.normal(size=(50, 15, 15)))[0]

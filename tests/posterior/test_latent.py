@@ -8,7 +8,7 @@ import pytest
 
 from iclbayes import laws
 from iclbayes.posterior import RandomWalk
-from iclbayes.posterior.model.latent import latent_shapes, prior_scales, unravel
+from iclbayes.posterior.model.latent import latent_shapes, prior_scales, unravel, walk_size
 from iclbayes.posterior.model.numpyro_model import model
 from iclbayes.posterior.model.spec import Spec, UnitData, make_spec
 
@@ -44,7 +44,7 @@ def test_so_are_those_of_a_hierarchy_also_where_a_parameter_has_no_entry(backgro
 @pytest.mark.parametrize("hierarchy", [(), ("efficiency",)])
 def test_the_coordinates_of_the_walk_come_last(walk, hierarchy):
     spec = make_spec(laws.get("bayesian_scoring"), "binomial", 2, 1, walk, hierarchy=hierarchy)
-    scale, held, steps = prior_scales(spec, 3)
+    (scale, held), steps = prior_scales(spec, 3), walk_size(spec, 3)
     assert steps == (3 * 2 * walk.n_steps if walk else 0)
     sites = unravel(spec, jnp.arange(len(scale)), 3)
     last = np.arange(len(scale) - steps, len(scale))

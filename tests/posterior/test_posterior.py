@@ -104,6 +104,12 @@ def test_shots_to_reach_difference_and_summary(constant):
     np.testing.assert_allclose(summary["mean"], [exact(g).mean() for g in range(3)], atol=0.01)
 
 
+@pytest.mark.parametrize("shots", [[], [[1.0, 2.0]], [-1.0], [np.nan]])
+def test_shots_are_at_least_one_number_not_below_0(constant, shots):
+    with pytest.raises(InputError, match="at least one of them"):
+        constant.forecast(shots)
+
+
 def test_a_second_call_compiles_nothing_and_gives_the_same_draws(constant):
     before = programs.compilations
     again = posterior.sample(count_curves(COUNTS, 20), LAW, method="nuts", **OPTIONS)

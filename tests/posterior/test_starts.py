@@ -4,6 +4,7 @@ import numpy as np
 import numpyro.distributions as dist
 import pytest
 from posterior_helpers import count_curves
+from scipy import stats
 
 from iclbayes import fit, laws, posterior
 from iclbayes.posterior import RandomWalk
@@ -24,7 +25,11 @@ def test_the_points_are_the_centre_and_draws_of_the_prior():
         for name in spec.shapes
     }
     assert names["E"][0] == pytest.approx(0.5, abs=0.08) and names["t_0"][0] == 3.0
-    for name, mean, sd in (("E", 0.5, 0.2), ("t_0", 3.0, 2.0), ("kappa", 0.3, 0.8)):
+    for name, centre, scale in (("t_0", 3.0, 2.0), ("kappa", 0.3, 0.8)):  # one in each 4,000th of the mass
+        mass = stats.norm.cdf((np.sort(names[name][1:]) - centre) / scale)
+        np.testing.assert_array_equal(np.floor(4000 * mass), np.arange(4000))
+    assert abs(np.corrcoef(names["t_0"][1:], names["kappa"][1:])[0, 1]) < 4 / 4000**0.5
+    for name, mean, sd in (("E", 0.5, 0.2), ("t_0", 3.0, 2.0)):
         assert names[name][1:].mean() == pytest.approx(mean, abs=4 * sd / 4000**0.5)
         assert names[name][1:].std() == pytest.approx(sd, rel=0.05)
     assert np.exp(names["L"][1:]).mean() == pytest.approx(
@@ -57,8 +62,8 @@ def test_a_parameter_without_entries_takes_none():
 
 def test_starts_are_the_likeliest_draws_of_each_unit_and_pass_over_what_has_no_density():
     spec = make_spec(laws.get("logistic"), "binomial", 1, 0, None)
-    points = prior_points(spec, 1, 66, SEED)
-    wells = np.array([points[5] + 0.01, points[40] - 0.02])
+    points = prior_points(spec, 1, 36, SEED)
+    wells = np.array([points[5] + 0.01, points[20] - 0.02])
 
     def values(theta, unit):
         away = ((theta - wells[unit][:, None]) ** 2).sum(-1)

@@ -2,6 +2,7 @@
 
 import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -10,6 +11,7 @@ import numpy as np
 import numpyro.distributions as dist
 from jax import Array
 from numpyro.infer.util import log_density
+from scipy.special import ndtri
 
 from .numpyro_model import Sites, iid, model, walk_steps
 from .spec import Spec, UnitData
@@ -70,38 +72,20 @@ def split_sites(spec: Spec, sites: Sites, data: UnitData) -> tuple[Sites, Sites]
     return raw, extra
 
 
-def start_vectors(spec: Spec, raw: dict[str, np.ndarray]) -> np.ndarray:
-    """Latent vectors [U, P] of units at given raw parameters [U, G, …]; noise at its prior centre, no discrepancy, no deviation
-    from the mean."""
-    n_units, n_groups = next(iter(raw.values())).shape[:2]
-    priors, parts = dict(spec.priors), []
-    for name, shape in latent_shapes(spec, n_groups):
-        kind, _, rest = name.partition("_")
-        value: Any = 0.0
-        if name.startswith("location_"):
-            value = raw[rest].mean(1, keepdims=True)
-        elif name.startswith("log_scale_"):
-            value = np.log(spec.hierarchy_scale)
-        elif name.startswith("deviation_"):
-            away = raw[rest] - raw[rest].mean(1, keepdims=True)
-            value = np.clip(away / spec.hierarchy_scale, -2.0, 2.0)
-        elif kind == "raw":
-            value = raw[rest] if rest in raw else _centre(priors[rest])
-        parts.append(np.broadcast_to(value, (n_units, *shape)).reshape(n_units, -1))
-    return np.concatenate(parts, 1)
+def walk_size(spec: Spec, n_groups: int) -> int:
+    """How many coordinates of the latent vector, the last ones, are steps of the discrepancy's walk."""
+    return math.prod(dict(latent_shapes(spec, n_groups)).get("steps", (0,)))
 
 
-def prior_scales(spec: Spec, n_groups: int) -> tuple[np.ndarray, np.ndarray, int]:
+def prior_scales(spec: Spec, n_groups: int) -> tuple[np.ndarray, np.ndarray]:
     """([P] standard deviations of the latent vector under the prior, indices of those that are no deviation from something else:
-    parameters and noise, neither the steps of the walk nor a hierarchy's deviations; how many are steps of the walk, which come
-    last)."""
-    of_itself, walk = [], 0
-    for name, shape in latent_shapes(spec, n_groups):
-        size = math.prod(shape)
-        of_itself.append(np.full(size, name != "steps" and not name.startswith("deviation_")))
-        walk = size if name == "steps" else 0
+    parameters and noise, neither the steps of the walk nor a hierarchy's deviations)."""
+    of_itself = [
+        np.full(math.prod(shape), name != "steps" and not name.startswith("deviation_"))
+        for name, shape in latent_shapes(spec, n_groups)
+    ]
     draws = prior_draws(spec, n_groups, 500, np.random.SeedSequence(0))
-    return draws.std(0), np.flatnonzero(np.concatenate(of_itself)), walk
+    return draws.std(0), np.flatnonzero(np.concatenate(of_itself))
 
 
 def prior_draws(spec: Spec, n_groups: int, n: int, seed: np.random.SeedSequence) -> np.ndarray:
@@ -123,36 +107,62 @@ def prior_draws(spec: Spec, n_groups: int, n: int, seed: np.random.SeedSequence)
 
 def prior_points(spec: Spec, n_groups: int, n: int, seed: np.random.SeedSequence) -> np.ndarray:
     """[1 + n, P] latent vectors: the prior's centre, and n draws of the law's parameters, the same in all groups; noise at its
-    prior's centre, no discrepancy."""
+    prior's centre, no discrepancy.
+
+    The draws of normal priors are a Latin hypercube (McKay, Beckman and Conover 1979, Technometrics 21, 239): one in each n-th of
+    every parameter's mass.
+    """
     rng = np.random.default_rng(seed)
-    raw = {}
-    for name, shape in spec.shapes.items():
-        value = np.zeros((1 + n, 1, *shape))
-        if value.size:
-            prior = dict(spec.priors)[name]
-            value[0], value[1:] = _centre(prior), _draws(rng, prior, n, 1, shape)
-        raw[name] = value.repeat(n_groups, 1)
-    return start_vectors(spec, raw)
+    priors, parts = dict(spec.priors), []
+    for name, shape in latent_shapes(spec, n_groups):
+        kind, _, rest = name.partition("_")
+        value = np.zeros((1 + n, *shape))
+        if name.startswith("log_scale_"):
+            value[:] = np.log(spec.hierarchy_scale)
+        elif kind in ("raw", "location"):
+            value[:] = _centre(priors[rest])
+            if rest in spec.shapes:
+                value[1:] = _draws(rng, priors[rest], n, 1, spec.shapes[rest], _hypercube)
+        parts.append(value.reshape(1 + n, -1))
+    return np.concatenate(parts, 1)
+
+
+def _hypercube(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Standard normal draws, in each entry one of every n-th of the mass, n the leading axis of `shape`."""
+    n = shape[0]
+    place = rng.permuted(np.broadcast_to(np.arange(n), (*shape[1:], n)), axis=-1)
+    return ndtri((np.moveaxis(place, -1, 0) + rng.random(shape)) / max(n, 1))
+
+
+def _independent(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    return rng.standard_normal(shape)
 
 
 def _draws(
-    rng: np.random.Generator, prior: dist.Distribution, n: int, n_groups: int, shape: tuple[int, ...]
+    rng: np.random.Generator,
+    prior: dist.Distribution,
+    n: int,
+    n_groups: int,
+    shape: tuple[int, ...],
+    normal: Callable[[np.random.Generator, tuple[int, ...]], np.ndarray] = _independent,
 ) -> np.ndarray:
-    """[n, G, *shape] draws of a prior of independent entries."""
+    """[n, G, *shape] draws of a prior of independent entries; `normal` makes standard normal ones."""
     known = normal_prior(prior)
     if known:
         centre, scale = (np.broadcast_to(np.asarray(x, float), (n_groups, *shape)) for x in known)
-        return centre + scale * rng.standard_normal((n, n_groups, *shape))
+        return centre + scale * normal(rng, (n, n_groups, *shape))
     key = jax.random.key(int(rng.integers(2**31)))
     with jax.enable_x64(True):
         return np.asarray(iid(prior, n_groups, shape).sample(key, (n,)))
 
 
 def _centre(prior: dist.Distribution) -> np.ndarray:
+    """Its mean if it is normal, else the median of draws."""
     known = normal_prior(prior)
-    return np.asarray(
-        known[0] if known else jnp.mean(jnp.asarray(prior.sample(jax.random.key(0), (101,))), 0)
-    )
+    if known:
+        return np.asarray(known[0])
+    with jax.enable_x64(True):
+        return np.median(np.asarray(prior.sample(jax.random.key(0), (101,))), 0)
 
 
 def normal_prior(prior: dist.Distribution) -> tuple[Any, Any] | None:

@@ -25,9 +25,9 @@ from .laplace import Mode, Slopes, Values, curvature, gradient, lowest_of, posit
 
 STOPS = 4  # of a path
 CORRECTIONS = 4  # quasi-Newton steps at a stop, at most
-NEAR = 0.1  # standard deviations from a conditional mode that need no more of them
+ARRIVED = 0.1  # standard deviations from a conditional mode that need no more of them
 NEGLIGIBLE = 14.0  # nats below the mode from which a path goes no further
-LENGTHS = np.array([1.0, 0.5, 0.25, 0.1, 0.03, 0.0])  # of steps, tried at once
+LENGTHS = np.array([1.0, 0.5, 0.25, 0.1, 0.03, 0.0])  # of steps; `laplace.TOGETHER` of them
 APART = (
     8.0  # nats that a component takes from the mass of others on its spot, so that those chosen cover more
 )
@@ -89,7 +89,7 @@ def stops(
     here = mode.theta[unit]
     slope, hessian = (part[unit] for part in curvature(slopes, mode.theta, np.arange(units)))
     tangent = _conditional(hessian, j)[2]
-    of_walk = hessian[:, size - walk :, size - walk :]
+    of_walk = hessian[:, size - walk :, size - walk :].copy()
     going = np.arange(len(unit))
     for stop in range(STOPS if len(held) else 0):
         who, at = unit[going], j[going]
@@ -105,13 +105,14 @@ def stops(
             hessian[active] = _secant(hessian[active], here[active] - before[active], slope[active] - was)
             inverse = _conditional(hessian[active], at[active])[0]
             step = -np.einsum("bij,bj->bi", inverse, slope[active])
-            far = -np.einsum("bi,bi->b", step, slope[active]) > NEAR**2
+            far = -np.einsum("bi,bi->b", step, slope[active]) > ARRIVED**2
             active, step = active[far], step[far]
             if len(active) == 0:
                 break
             before = here.copy()
             tried = here[active, None] + LENGTHS[:, None] * step[:, None]
             here[active], best[active] = lowest_of(values, tried, who[active])
+            active = active[(here[active] != before[active]).any(1)]  # no shorter step would do
         slope, hessian = curvature(slopes, here, who, of_walk[going])
         inverse, log_det, tangent = _conditional(hessian, at)
         along = scale[at, None] * tangent

@@ -16,7 +16,9 @@ FLOOR = 0.02  # smallest curvature believed: every prior here is at least that i
 DIFFERENCE = (
     1e-6  # step of the differences; raw coordinates are of order 1, gradients good to 1e-12 of themselves
 )
-NEAR = 0.3  # standard deviations from a mode at which its mass is known well enough
+LONGEST = 5.0  # standard deviations of a Newton step, for the first `PATIENCE` of them
+PATIENCE = 10
+NEAR = 0.3  # standard deviations from a mode at which its mass is known well enough to choose among modes
 TOGETHER = 6  # points of a posterior whose densities are asked for at once, but for large samples: one shape of program
 
 Values = Callable[[np.ndarray, np.ndarray], np.ndarray]  # (theta [B, n, P], unit [B]) → potential [B, n]
@@ -106,7 +108,7 @@ def find_modes(
     value = _finite(values(theta[:, None].repeat(TOGETHER, 1), unit)[:, 0])
     factor = np.tile(np.eye(size), (n, 1, 1))
     norm, steps = np.full(n, np.inf), np.zeros(n, int)
-    lengths = 0.25 ** np.arange(TOGETHER)
+    lengths, longest = 0.25 ** np.arange(TOGETHER), np.full(n, LONGEST)
     active = np.arange(n)
     for step in range(max_steps + 1):
         g, factor[active] = _look(slopes, theta[active], unit[active], walk)
@@ -116,11 +118,14 @@ def find_modes(
         if step == max_steps or not going.any():
             break
         active, scaled = active[going], scaled[going]
-        # No step is longer than 5 standard deviations: far from the mode the curvature says little.
+        # Far from the mode the curvature says little; but where `PATIENCE` steps were too few, they grow while they serve.
         length = np.sqrt((scaled**2).sum(1))
-        direction = -np.einsum("bij,bj->bi", factor[active], scaled) * np.minimum(1.0, 5.0 / length)[:, None]
+        direction = -np.einsum("bij,bj->bi", factor[active], scaled)
+        direction *= np.minimum(1.0, longest[active] / length)[:, None]
         tried = theta[active][:, None] + lengths[:, None] * direction[:, None]
         best, found = lowest_of(values, tried, unit[active])
+        served = (best == tried[:, 0]).all(1) & (step >= PATIENCE)
+        longest[active] = np.where(served, 2 * longest[active], LONGEST)
         better = found < value[active]
         active = active[better]
         theta[active], value[active] = best[better], found[better]

@@ -8,7 +8,7 @@ import numpy as np
 from jax import Array
 
 from ...runtime import Effort, map_chunks, one_blas_thread, programs
-from ..model.latent import potential, prior_scales
+from ..model.latent import potential, prior_scales, walk_size
 from ..model.spec import Spec, UnitData
 from ..seeds import stream
 from ..units import Units, chunk_size
@@ -112,8 +112,9 @@ def approximate(
         """[B, n, P] gradients at theta [B, n, P]."""
         return with_slopes(theta, unit)[1]
 
-    scale, held, walk = prior_scales(spec, data.shots.shape[1])
-    mode = laplace.best_modes(values, slopes, starts(spec, data.shots.shape[1], values, n_units), walk)
+    n_groups = data.shots.shape[1]
+    walk = walk_size(spec, n_groups)
+    mode = laplace.best_modes(values, slopes, starts(spec, n_groups, values, n_units), walk)
     total = sampling.n_chains * sampling.n_draws
     k_hat = np.full(n_units, np.nan)
     worth, trusted = np.full(n_units, np.inf), np.zeros(n_units, bool)
@@ -122,6 +123,7 @@ def approximate(
         draws = laplace.normal_draws(rng, mode, total)
         k_hat = laplace.k_hat(rng, values, mode, sampling.n_importance)
     else:
+        scale, held = prior_scales(spec, n_groups)
         if len(held) > MOST_HELD or len(scale) > MOST_COORDINATES:
             held = held[:0]
         start = conditional_modes.components(values, slopes, mode, scale, held, importance.COMPONENTS, walk)
