@@ -166,13 +166,12 @@ def normal_draws(rng: np.random.Generator, mode: Mode, n: int) -> np.ndarray:
     return mode.theta[:, None] + z @ mode.factor.transpose(0, 2, 1)
 
 
-def k_hat(rng: np.random.Generator, values: Values, mode: Mode, n: int, part: int = 1000) -> np.ndarray:
-    """[U] Pareto shapes of the ratios of posterior to normal approximation at n draws of the latter: above 0.7 its draws miss
-    part of the posterior."""
-    parts = -(-n // part)
-    theta = normal_draws(rng, mode, parts * part)
-    units, _, size = theta.shape
-    potential = values(theta.reshape(-1, part, size), np.arange(units).repeat(parts)).reshape(units, -1)
+def k_hat(values: Values, mode: Mode, theta: np.ndarray, part: int) -> np.ndarray:
+    """[U] Pareto shapes of the ratios of posterior to normal approximation at draws theta [U, n, P] of the latter: above 0.7 they
+    miss part of the posterior. n is a multiple of `part`, the draws whose densities are asked for at once."""
+    units, n, size = theta.shape
+    unit = np.arange(units).repeat(n // part)
+    potential = values(theta.reshape(-1, part, size), unit).reshape(units, n)
     z = np.linalg.solve(mode.factor, (theta - mode.theta[:, None]).transpose(0, 2, 1))
     return psis.smooth(_lowest(0.5 * (z**2).sum(1) - potential))[1]
 

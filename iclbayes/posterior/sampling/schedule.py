@@ -120,8 +120,8 @@ def approximate(
     worth, trusted = np.full(n_units, np.inf), np.zeros(n_units, bool)
     rng = np.random.default_rng(stream(seed, "proposals"))
     if method == "laplace":
-        draws = laplace.normal_draws(rng, mode, total)
-        k_hat = laplace.k_hat(rng, values, mode, sampling.n_importance)
+        found = laplace.normal_draws(rng, mode, -(-total // importance.PART) * importance.PART)
+        draws, k_hat = found[:, :total], laplace.k_hat(values, mode, found, importance.PART)
     else:
         scale, held = prior_scales(spec, n_groups)
         if len(held) > MOST_HELD or len(scale) > MOST_COORDINATES:
