@@ -2,7 +2,6 @@
 
 import functools
 import math
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -122,7 +121,7 @@ def prior_points(spec: Spec, n_groups: int, n: int, seed: np.random.SeedSequence
         elif kind in ("raw", "location"):
             value[:] = _centre(priors[rest])
             if rest in spec.shapes:
-                value[1:] = _draws(rng, priors[rest], n, 1, spec.shapes[rest], _hypercube)
+                value[1:] = _draws(rng, priors[rest], n, 1, spec.shapes[rest], even=True)
         parts.append(value.reshape(1 + n, -1))
     return np.concatenate(parts, 1)
 
@@ -134,23 +133,20 @@ def _hypercube(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     return ndtri((np.moveaxis(place, -1, 0) + rng.random(shape)) / max(n, 1))
 
 
-def _independent(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    return rng.standard_normal(shape)
-
-
 def _draws(
     rng: np.random.Generator,
     prior: dist.Distribution,
     n: int,
     n_groups: int,
     shape: tuple[int, ...],
-    normal: Callable[[np.random.Generator, tuple[int, ...]], np.ndarray] = _independent,
+    even: bool = False,
 ) -> np.ndarray:
-    """[n, G, *shape] draws of a prior of independent entries; `normal` makes standard normal ones."""
+    """[n, G, *shape] draws of a prior of independent entries; those of a normal one as a Latin hypercube if `even`."""
     known = normal_prior(prior)
     if known:
         centre, scale = (np.broadcast_to(np.asarray(x, float), (n_groups, *shape)) for x in known)
-        return centre + scale * normal(rng, (n, n_groups, *shape))
+        size = (n, n_groups, *shape)
+        return centre + scale * (_hypercube(rng, size) if even else rng.standard_normal(size))
     key = jax.random.key(int(rng.integers(2**31)))
     with jax.enable_x64(True):
         return np.asarray(iid(prior, n_groups, shape).sample(key, (n,)))

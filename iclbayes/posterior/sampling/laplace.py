@@ -16,8 +16,8 @@ FLOOR = 0.02  # smallest curvature believed: every prior here is at least that i
 DIFFERENCE = (
     1e-6  # step of the differences; raw coordinates are of order 1, gradients good to 1e-12 of themselves
 )
-LONGEST = 5.0  # standard deviations of a Newton step, for the first `PATIENCE` of them
-PATIENCE = 10
+LONGEST = 5.0  # standard deviations of a Newton step at most
+PATIENCE = 10  # steps after which that doubles with each one that was of use
 NEAR = 0.3  # standard deviations from a mode at which its mass is known well enough to choose among modes
 TOGETHER = 6  # points of a posterior whose densities are asked for at once, but for large samples: one shape of program
 
@@ -57,7 +57,7 @@ def curvature(
       known: [B, E, E] what the Hessian is among the last E coordinates, which then need no gradients.
     """
     size = theta.shape[1]
-    own = size if known is None else size - known.shape[-1]
+    own = size - (0 if known is None else known.shape[-1])
     around = DIFFERENCE * np.concatenate([np.zeros((1, size)), np.eye(own, size)])
     found = slopes(theta[:, None] + around, unit)
     g = found[:, 0]
@@ -65,7 +65,8 @@ def curvature(
     h = np.zeros((len(theta), size, size))
     h[:, :own, :own] = 0.5 * (rows[..., :own] + rows[..., :own].transpose(0, 2, 1))
     h[:, :own, own:], h[:, own:, :own] = rows[..., own:], rows[..., own:].transpose(0, 2, 1)
-    h[:, own:, own:] = np.eye(0) if known is None else known
+    if known is not None:
+        h[:, own:, own:] = known
     ok = np.all(np.isfinite(found), axis=(1, 2))
     h = np.where(ok[:, None, None], h, np.eye(size))
     return np.where(ok[:, None], g, 0.0), h
@@ -118,7 +119,7 @@ def find_modes(
         if step == max_steps or not going.any():
             break
         active, scaled = active[going], scaled[going]
-        # Far from the mode the curvature says little; but where `PATIENCE` steps were too few, they grow while they serve.
+        # Far from the mode the curvature says little; but very precise data are thousands of standard deviations away.
         length = np.sqrt((scaled**2).sum(1))
         direction = -np.einsum("bij,bj->bi", factor[active], scaled)
         direction *= np.minimum(1.0, longest[active] / length)[:, None]
