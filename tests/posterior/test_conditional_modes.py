@@ -191,3 +191,19 @@ def test_the_curvature_of_the_walk_along_the_paths_is_that_at_the_mode(monkeypat
     np.testing.assert_allclose(short.centre, whole.centre, atol=0.02)
     np.testing.assert_allclose(short.log_mass, whole.log_mass, atol=0.02)
     np.testing.assert_allclose(short.factor, whole.factor, atol=0.02)
+
+
+def test_paths_on_which_no_step_is_of_use_end():
+    """Rounding can leave a slope that leads nowhere lower; densities are never asked for at no points, which programs cannot take."""
+
+    def values(theta, unit):
+        assert len(theta)
+        return normal(theta, unit)
+
+    def misled(theta, unit):
+        assert len(theta)
+        return -slopes_of_normal(theta, unit) + np.array([0.0, 3.0, 0.0])
+
+    scale = np.array([1.0, 0.5, 2.0])
+    found = conditional_modes.stops(values, misled, mode_of_normal(), scale, np.array([0]))
+    assert np.isfinite(found.centre).all() and np.isfinite(found.factor).all()

@@ -112,7 +112,9 @@ def stops(
             before = here.copy()
             tried = here[active, None] + LENGTHS[:, None] * step[:, None]
             here[active], best[active] = lowest_of(values, tried, who[active])
-            active = active[(here[active] != before[active]).any(1)]  # no shorter step would do
+            active = active[(here[active] != before[active]).any(1)]  # the others found no step of use
+            if len(active) == 0:
+                break
         slope, hessian = curvature(slopes, here, who, of_walk[going])
         inverse, log_det, tangent = _conditional(hessian, at)
         along = scale[at, None] * tangent
