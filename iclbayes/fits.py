@@ -456,8 +456,6 @@ def fit(
     if fraction is not None:
         check_fraction("fraction", fraction)
         curves = curves.with_weight(np.where(curves.within(fraction), curves.weight, 0.0))
-    if curves.n_groups == 0:
-        raise InputError("there are no curves to fit")
     check_points(curves, fraction)
     across = (across,) if isinstance(across, str) else tuple(across)
     blocks = []

@@ -31,7 +31,10 @@ class FitBatch(NamedTuple):
 
 
 def check_points(curves: Curves, fraction: float | None = None) -> None:
-    """Raises InputError if a group has no point of positive weight; `fraction` is what the message says was asked for."""
+    """Raises InputError if there is no group, or one without a point of positive weight; `fraction` is what the message says was
+    asked for."""
+    if curves.n_groups == 0:
+        raise InputError("there are no curves to fit")
     count = np.bincount(curves.group[curves.point_curve()], curves.weight > 0, curves.n_groups)
     empty = np.flatnonzero(count == 0)
     if len(empty):

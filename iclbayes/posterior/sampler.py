@@ -131,12 +131,11 @@ def sample(
         used &= curves.within(fraction)
     if background is not None:
         check_background(background)
-    if curves.n_curves == 0:
-        raise InputError("there are no curves to sample posteriors of")
-    check_points(curves.with_weight(used.astype(float)), fraction)
+    fitted = curves.with_weight(used.astype(float))
+    check_points(fitted, fraction)
     chosen = choose(likelihood, curves, used)
     if hierarchy and background is None and law.joint:  # one unit, hence the same tasks in every group
-        background = int(background_tasks(curves.with_weight(used.astype(float))).max())
+        background = int(background_tasks(fitted).max())
     blocks = []
     for number, units in enumerate(units_of(curves, law, chosen, used, bool(hierarchy), background)):
         n_curves = units.curves.shape[2]

@@ -54,6 +54,10 @@ def weighted(values, mode, n=8000):
     return draws, np.exp(weight), k_hat
 
 
+def k_hat_of_normal(values, mode):
+    return laplace.k_hat(values, mode, laplace.normal_draws(np.random.default_rng(1), mode, 4000), 1000)
+
+
 def test_bent_posteriors_are_sampled_rightly_where_one_normal_misses_them():
     at = [[0.0, 0.0], [0.0, -0.5], [0.0, -1.0]]
     scales = np.array([[1.0, 0.3], [1.0, 0.3], [1.0, 0.3]])
@@ -68,7 +72,7 @@ def test_bent_posteriors_are_sampled_rightly_where_one_normal_misses_them():
             below = weight[u] @ (draws[u, :, 1] < np.quantile(y, share))
             assert abs(below - share) < 0.03
             assert abs(weight[u] @ (draws[u, :, 0] < stats.norm.ppf(share)) - share) < 0.03
-    normal = laplace.k_hat(banana, mode, laplace.normal_draws(np.random.default_rng(1), mode, 4000), 1000)
+    normal = k_hat_of_normal(banana, mode)
     assert normal[0] < 0.1 and normal[2] > psis.GOOD
 
 
@@ -77,10 +81,7 @@ def test_both_modes_are_found_with_their_masses():
     draws, weight, k_hat = weighted(two_modes, mode)
     assert k_hat[0] < psis.GOOD
     assert abs(weight[0] @ (draws[0, :, 0] > 0) - 2 / 3) < 0.03
-    assert (
-        laplace.k_hat(two_modes, mode, laplace.normal_draws(np.random.default_rng(1), mode, 4000), 1000)[0]
-        > psis.GOOD
-    )
+    assert k_hat_of_normal(two_modes, mode)[0] > psis.GOOD
 
 
 def some_mixture(n_units, walk=2, seed=5):

@@ -130,7 +130,7 @@ def _hypercube(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     """Standard normal draws, in each entry one of every n-th of the mass, n the leading axis of `shape`."""
     n = shape[0]
     place = rng.permuted(np.broadcast_to(np.arange(n), (*shape[1:], n)), axis=-1)
-    return ndtri((np.moveaxis(place, -1, 0) + rng.random(shape)) / max(n, 1))
+    return ndtri((np.moveaxis(place, -1, 0) + rng.random(shape)) / n)
 
 
 def _draws(

@@ -87,9 +87,10 @@ def stops(
     unit, j = np.arange(units).repeat(paths), np.tile(held.repeat(2), units)
     by = scale[j] * np.tile([1.0, -1.0], units * len(held))
     here = mode.theta[unit]
-    slope, hessian = (part[unit] for part in curvature(slopes, mode.theta, np.arange(units)))
+    at_mode = curvature(slopes, mode.theta, np.arange(units))
+    of_walk = at_mode[1][:, size - walk :, size - walk :]
+    slope, hessian = (part[unit] for part in at_mode)
     tangent = _conditional(hessian, j)[2]
-    of_walk = hessian[:, size - walk :, size - walk :].copy()
     going = np.arange(len(unit))
     for stop in range(STOPS if len(held) else 0):
         who, at = unit[going], j[going]
@@ -115,7 +116,7 @@ def stops(
             active = active[(here[active] != before[active]).any(1)]  # the others found no step of use
             if len(active) == 0:
                 break
-        slope, hessian = curvature(slopes, here, who, of_walk[going])
+        slope, hessian = curvature(slopes, here, who, of_walk[who])
         inverse, log_det, tangent = _conditional(hessian, at)
         along = scale[at, None] * tangent
         covariance = inverse + along[:, :, None] * along[:, None]

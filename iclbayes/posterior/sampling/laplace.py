@@ -84,9 +84,7 @@ def positive(hessian: np.ndarray, floor: float = FLOOR) -> tuple[np.ndarray, np.
     return np.maximum(np.abs(values), floor), vectors
 
 
-def _look(
-    slopes: Slopes, theta: np.ndarray, unit: np.ndarray, walk: int = 0
-) -> tuple[np.ndarray, np.ndarray]:
+def _look(slopes: Slopes, theta: np.ndarray, unit: np.ndarray, walk: int) -> tuple[np.ndarray, np.ndarray]:
     """Gradient [B, P] and factor [B, P, P] at theta [B, P]."""
     g, h = curvature(slopes, theta, unit, np.tile(np.eye(walk), (len(theta), 1, 1)))
     values, vectors = positive(h)
