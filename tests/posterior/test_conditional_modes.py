@@ -194,7 +194,7 @@ def test_the_curvature_of_the_walk_along_the_paths_is_that_at_the_mode(monkeypat
 
 
 def test_paths_on_which_no_step_is_of_use_end():
-    """Rounding can leave a slope that leads nowhere lower. Densities are never asked for at no points: programs cannot take that."""
+    """Rounding can leave a slope that leads nowhere lower. Programs cannot take an empty batch, so none is asked of them."""
 
     def values(theta, unit):
         assert len(theta)
