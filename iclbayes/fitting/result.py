@@ -65,7 +65,9 @@ class FitResult(NamedTuple):
         `factor` instead.
         """
         xp = self.factor.__array_namespace__()  # results of batches are NumPy's
-        covariance = self.factor @ xp.swapaxes(self.factor, -1, -2)
+        # Entries of an open direction may be beyond all numbers.
+        with np.errstate(over="ignore", invalid="ignore"):
+            covariance = self.factor @ xp.swapaxes(self.factor, -1, -2)
         return xp.nan_to_num(covariance, nan=np.inf, posinf=np.inf, neginf=-np.inf)
 
 

@@ -169,3 +169,11 @@ def test_what_follows_from_many_fits_is_made_in_parts_of_one_shape(monkeypatch):
     assert seen == [8] * 9
     for one, other in zip(parts, whole, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-12)
+
+
+def test_a_covariance_beyond_all_numbers_is_infinite_without_a_word():
+    """A direction that data leave open by 10²⁰⁰ standard deviations; warnings are errors here."""
+    none = np.zeros((1,))
+    factor = np.array([[[1e200, 1e200, 0.0], [1e200, -1e200, 0.0], [0.0, 0.0, 2.0]]])
+    found = result.FitResult({}, {}, none, none, none, none, none, none, factor).covariance[0]
+    assert np.isinf(found[:2, :2]).all() and found[2].tolist() == [0.0, 0.0, 4.0]
